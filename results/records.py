@@ -1,0 +1,228 @@
+"""The records of a study: plain frozen dataclasses, without any reading or writing of files.
+
+Units: errors are fractions in [0, 1], times are seconds, budgets are search epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+from typing import Any, TypeVar
+
+#: (iteration, stage, index within the stage), as hpbandster numbers configurations.
+ConfigId = tuple[int, int, int]
+#: A value of a hyperparameter, always a built-in type.
+Value = float | int | str | bool
+
+T = TypeVar("T")
+
+
+class Status(str, Enum):
+    """How an evaluation ended.
+
+    ``ok``, ``diverged``, ``out_of_memory`` and ``bad_config`` say something about the configuration and
+    may inform the model; ``worker_lost`` is run again elsewhere; ``bug`` is a fault of the program.
+    """
+
+    OK = "ok"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    BAD_CONFIG = "bad_config"
+    WORKER_LOST = "worker_lost"
+    BUG = "bug"
+
+    @property
+    def informs_model(self) -> bool:
+        """Whether the model may learn from an evaluation that ended so."""
+        return self in (Status.OK, Status.DIVERGED, Status.OUT_OF_MEMORY, Status.BAD_CONFIG)
+
+
+#: The loss that the model learns for a configuration that failed: the worst possible error.
+FAILURE_LOSS = 1.0
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """Everything that defines a study; written to ``run.json`` before its first evaluation.
+
+    Attributes:
+        run_id: Names the study in the name server and in logs.
+        optimizer: The one-shot optimizer, a key of ``nas.oneshot.METHODS``.
+        search_space: A key of ``spaces.SEARCH_SPACES``.
+        config_space: A key of ``spaces.CONFIG_SPACES``.
+        dataset: What the searches train on, a key of ``nas.oneshot.data.DATASETS``.
+        data_dir: The data set's folder, or None where it needs none.
+        table: A key of ``nas.tabular.TABLES``, or the path of a store.
+        table_budget: The table's budget whose validation error is the objective (108 in the paper).
+        min_budget: The smallest number of search epochs.
+        max_budget: The largest number of search epochs.
+        eta: The factor between budgets, and the fraction of configurations that is kept.
+        n_iterations: How many iterations of successive halving.
+        n_workers: How many workers the master waits for.
+        seed: The study's seed; every trial's seed is derived from it.
+        search: Further settings of the searches, fields of ``nas.oneshot.SearchSpec``, that are the
+            same for all trials (number of cells, initial channels, threads, ...).
+    """
+
+    run_id: str
+    optimizer: str
+    search_space: str
+    config_space: str
+    dataset: str
+    data_dir: str | None
+    table: str
+    table_budget: int
+    min_budget: int = 25
+    max_budget: int = 100
+    eta: int = 2
+    n_iterations: int = 64
+    n_workers: int = 16
+    seed: int = 0
+    search: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One configuration at one budget: all that a worker needs to run it.
+
+    Attributes:
+        study: The study that it belongs to.
+        config_id: (iteration, stage, index).
+        budget: Search epochs.
+        config: Hyperparameter to value, as drawn from the configuration space.
+        seed: Derived from (study seed, config_id, budget).
+    """
+
+    study: StudySpec
+    config_id: ConfigId
+    budget: int
+    config: Mapping[str, Value]
+    seed: int
+
+
+@dataclass(frozen=True)
+class TableAnswer:
+    """What the table says of a cell at one budget, means over the repeats."""
+
+    validation_error: float
+    test_error: float
+    training_time_s: float
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """A line of ``trajectory.jsonl``: the state of a search after an epoch.
+
+    Attributes:
+        epoch: Epochs completed, 1 for the first.
+        train_loss: Mean loss of the weight steps.
+        arch_loss: Mean loss of the architecture steps; None where there are none.
+        one_shot_validation_error: Of the supernet; None where it was not measured in this epoch.
+        learning_rate: Of the weights in this epoch.
+        cutout_prob: In this epoch.
+        architecture: The discrete cell as an index of the search space.
+        cell_hash: Its NAS-Bench-101 hash.
+        table: Budget to the table's answer; empty where the table does not hold the cell.
+        search_s: Seconds of search so far, training and selection alone.
+    """
+
+    epoch: int
+    train_loss: float
+    arch_loss: float | None
+    one_shot_validation_error: float | None
+    learning_rate: float
+    cutout_prob: float
+    architecture: int
+    cell_hash: str
+    table: Mapping[int, TableAnswer]
+    search_s: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of a trial.
+
+    Attributes:
+        status: How it ended; the other values are None unless it is ``ok``, but for ``t_search_s``.
+        validation_error: The table's, mean over the repeats: the objective.
+        test_error: The table's, mean over the repeats: reported, never optimised.
+        t_search_s: Wall-clock seconds of the search.
+        t_train_s: The table's training time of the cell.
+        architecture: The found cell as an index of the search space.
+        cell_hash: Its NAS-Bench-101 hash.
+        one_shot_validation_error: The supernet's at the end.
+        seed: The trial's seed.
+        worker: The worker that ran it.
+        error: What went wrong, with the traceback for a ``bug``.
+    """
+
+    status: Status
+    validation_error: float | None = None
+    test_error: float | None = None
+    t_search_s: float = 0.0
+    t_train_s: float | None = None
+    architecture: int | None = None
+    cell_hash: str | None = None
+    one_shot_validation_error: float | None = None
+    seed: int | None = None
+    worker: str | None = None
+    error: str | None = None
+
+    @property
+    def loss(self) -> float:
+        """What BOHB minimises: the validation error, or the worst possible one for a failure."""
+        return FAILURE_LOSS if self.validation_error is None else self.validation_error
+
+    @property
+    def t_sim_s(self) -> float:
+        """The paper's simulated wall-clock time: search plus the table's training time."""
+        return self.t_search_s + (self.t_train_s or 0.0)
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """An evaluation with its configuration and times, as read back from a run.
+
+    Attributes:
+        config_id: (iteration, stage, index).
+        config: Hyperparameter to value.
+        model_based: Whether the model proposed the configuration.
+        budget: Search epochs.
+        submitted: Unix seconds at which the master queued the job.
+        started: Unix seconds at which a worker began it.
+        finished: Unix seconds at which its result arrived.
+        evaluation: The outcome.
+    """
+
+    config_id: ConfigId
+    config: Mapping[str, Value]
+    model_based: bool
+    budget: int
+    submitted: float
+    started: float
+    finished: float
+    evaluation: Evaluation
+
+
+def to_dict(record: Any) -> dict[str, Any]:
+    """A record as JSON-ready built-in types."""
+    return {key: _plain(value) for key, value in asdict(record).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def check_fields(cls: type[T], data: Mapping[str, Any], where: str) -> None:
+    """Raises ``ValueError`` where ``data`` has unknown fields of the dataclass ``cls``."""
+    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # T is always a dataclass here
+    unknown = sorted(set(data) - names)
+    if unknown:
+        raise ValueError(f"{where}: got unknown fields {unknown}, expected some of {sorted(names)}")

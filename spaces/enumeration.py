@@ -1,0 +1,161 @@
+"""Exhaustive enumeration of a search space: pruned cells, distinct cells, and the counts of Table 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from spaces.cell import Cell
+from spaces.search_space import N_OPERATIONS, SearchSpace
+
+
+@dataclass(frozen=True)
+class Enumeration:
+    """Every architecture of a space, mapped to its distinct cells.
+
+    Attributes:
+        labelled_cells: The distinct labelled cells after pruning, in ascending order of (vertices,
+            edges, operations).
+        hashes: Their distinct NAS-Bench-101 hashes, ascending.
+        labelled_of_index: [size] int32, for each encoded architecture the position of its pruned cell in
+            ``labelled_cells``.
+        hash_of_labelled: [len(labelled_cells)] int32 position in ``hashes``.
+    """
+
+    labelled_cells: tuple[Cell, ...]
+    hashes: tuple[str, ...]
+    labelled_of_index: npt.NDArray[np.int32]
+    hash_of_labelled: npt.NDArray[np.int32]
+
+    @property
+    def hash_of_index(self) -> npt.NDArray[np.int32]:
+        """[size] for each encoded architecture the position of its hash in ``hashes``."""
+        return self.hash_of_labelled[self.labelled_of_index]
+
+    def distinct_cells(self) -> list[Cell]:
+        """One pruned cell for each hash, in the order of ``hashes``."""
+        _, first = np.unique(self.hash_of_labelled, return_index=True)
+        return [self.labelled_cells[i] for i in first]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The sizes of a space under each definition that the paper's Table 1 mixes.
+
+    Attributes:
+        all_choices: The product of all choices of parents and operations.
+        with_loose_ends: The sum, over all connectivity patterns, of 3 to the number of blocks that have
+            an outgoing edge: the definition under which the paper's numbers for spaces 1 and 3 come out.
+        without_loose_ends: Distinct pruned cells whose vertices keep their numbers: the paper's number
+            for space 1.
+        without_isomorphs: Distinct NAS-Bench-101 hashes: the paper's numbers for all three.
+    """
+
+    all_choices: int
+    with_loose_ends: int
+    without_loose_ends: int
+    without_isomorphs: int
+
+
+def on_a_path(edges: npt.NDArray[np.int64], n_vertices: int) -> npt.NDArray[np.bool_]:
+    """[V, N] which vertices of N packed graphs lie on a path from the input to the output."""
+    edge = _edge_masks(edges, n_vertices)
+    from_input = np.zeros((n_vertices, len(edges)), dtype=bool)
+    from_input[0] = True
+    for y in range(1, n_vertices):
+        for x in range(y):
+            from_input[y] |= from_input[x] & edge[x, y]
+    to_output = np.zeros_like(from_input)
+    to_output[n_vertices - 1] = True
+    for x in range(n_vertices - 2, -1, -1):
+        for y in range(x + 1, n_vertices):
+            to_output[x] |= to_output[y] & edge[x, y]
+    return from_input & to_output
+
+
+def prune_graphs(
+    edges: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], *, renumber: bool = True
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Prunes many packed graphs of the same number of vertices at once.
+
+    Args:
+        edges: [N] packed edges of graphs of V vertices, see ``spaces.cell.pack_edges``; each graph must
+            connect its input to its output.
+        labels: [N, V - 2] operations.
+        renumber: Close the gaps that pruned vertices leave; without it the others keep their numbers.
+
+    Returns:
+        vertices: [N] the number of vertices that remain.
+        edges: [N] packed edges of the pruned graphs.
+        operations: [N] the remaining operations as digits in base 3, the first vertex's lowest; in
+            base 4 with 0 for a pruned vertex where vertices keep their numbers.
+    """
+    n = labels.shape[1] + 2
+    kept = on_a_path(edges, n)
+    position = np.cumsum(kept, axis=0) - 1 if renumber else np.broadcast_to(np.arange(n)[:, None], kept.shape)
+    pruned_edges = np.zeros(len(edges), dtype=np.int64)
+    for (x, y), present in _edge_masks(edges, n).items():
+        bit = position[x] + position[y] * (position[y] - 1) // 2
+        pruned_edges |= np.where(present & kept[x] & kept[y], np.int64(1) << bit, 0)
+    base, first = (N_OPERATIONS, 0) if renumber else (N_OPERATIONS + 1, 1)
+    operations = np.zeros(len(edges), dtype=np.int64)
+    for v in range(1, n - 1):
+        place = base ** np.maximum(position[v] - 1, 0)
+        operations += np.where(kept[v], (labels[:, v - 1] + first) * place, 0)
+    return kept.sum(axis=0), pruned_edges, operations
+
+
+def _edge_masks(edges: npt.NDArray[np.int64], n_vertices: int) -> dict[tuple[int, int], npt.NDArray[np.bool_]]:
+    return {(x, y): (edges >> (x + y * (y - 1) // 2) & 1).astype(bool) for y in range(n_vertices) for x in range(y)}
+
+
+def unpack_operations(operations: int, n_vertices: int) -> tuple[int, ...]:
+    """[V - 2] labels from digits in base 3, least significant first."""
+    return tuple(operations // N_OPERATIONS**k % N_OPERATIONS for k in range(n_vertices - 2))
+
+
+@lru_cache(maxsize=8)
+def enumerate_space(space: SearchSpace) -> Enumeration:
+    """Enumerates, prunes and hashes a whole space (a few seconds for the largest of the paper's)."""
+    vertices, edges, operations = prune_graphs(*space.all_graphs())
+    keys, labelled_of_index = np.unique(_pack(vertices, edges, operations), return_inverse=True)
+    cells = tuple(_unpack(int(key)) for key in keys)
+    hashes, hash_of_labelled = np.unique([cell.hash for cell in cells], return_inverse=True)
+    return Enumeration(
+        labelled_cells=cells,
+        hashes=tuple(str(h) for h in hashes),
+        labelled_of_index=labelled_of_index.reshape(-1).astype(np.int32),
+        hash_of_labelled=hash_of_labelled.astype(np.int32),
+    )
+
+
+def _pack(
+    vertices: npt.NDArray[np.int64], edges: npt.NDArray[np.int64], operations: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    return np.asarray((vertices << 40) | (edges << 10) | operations)
+
+
+def _unpack(key: int) -> Cell:
+    return Cell.from_edges(key >> 10 & (1 << 30) - 1, unpack_operations(key & (1 << 10) - 1, key >> 40))
+
+
+def count(space: SearchSpace) -> Counts:
+    """Counts a space by exhaustive enumeration, once under each definition."""
+    patterns = space.decode_choices(np.arange(0, space.size, N_OPERATIONS**space.n_blocks))
+    used = np.zeros((len(patterns), space.n_blocks + 2), dtype=bool)
+    for node, sets in enumerate(space.parent_sets, start=1):
+        members = np.zeros((len(sets), space.n_blocks + 2), dtype=bool)
+        for i, parents in enumerate(sets):
+            members[i, list(parents)] = True
+        used |= members[patterns[:, node - 1]]
+    blocks_used = used[:, 1 : space.n_blocks + 1].sum(axis=1)
+    _, in_place_edges, in_place_operations = prune_graphs(*space.all_graphs(), renumber=False)
+    return Counts(
+        all_choices=space.size,
+        with_loose_ends=int((N_OPERATIONS**blocks_used).sum()),
+        without_loose_ends=len(np.unique(in_place_edges << 12 | in_place_operations)),
+        without_isomorphs=len(enumerate_space(space).hashes),
+    )

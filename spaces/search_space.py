@@ -1,0 +1,224 @@
+"""The search spaces of NAS-Bench-1Shot1: a fixed number of parents for each choice block.
+
+Notation:
+    B: number of choice blocks; node 0 is the cell's input, nodes 1..B are the choice blocks, node
+        B + 1 is the output.
+    O: number of operations, ``len(OPERATIONS)``.
+    P(v): the set of nodes 0..v-1 from which node v draws its parents.
+
+An *architecture* names the parents of nodes 1..B+1 and the operation of every block.  It becomes a
+``Cell`` of B + 2 vertices whose loose ends (blocks without a path to the output) pruning removes.
+All architectures of a space are numbered 0..size-1 in a mixed radix (see ``SearchSpace.encode``);
+several numbers may be the same cell.
+
+Source: Zela, Siems and Hutter (2020), *NAS-Bench-1Shot1*, section 3 and Table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spaces.cell import INPUT, OPERATIONS, OUTPUT, Cell
+
+N_OPERATIONS = len(OPERATIONS)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A discrete choice for each node.
+
+    Attributes:
+        parents: [B + 1] the parents, ascending, of blocks 1..B and of the output.
+        operations: [B] the index in ``OPERATIONS`` of each block.
+    """
+
+    parents: tuple[tuple[int, ...], ...]
+    operations: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A space is its numbers of parents, nothing else.
+
+    Attributes:
+        name: What the command line and result files call it.
+        n_parents: [B + 1] the number of parents of blocks 1..B and of the output; they sum to 9.
+        paper_counts: The paper's Table 1: with loose ends, without, and without isomorphs; empty
+            for a space of one's own.
+    """
+
+    name: str
+    n_parents: tuple[int, ...]
+    paper_counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for node, k in enumerate(self.n_parents, start=1):
+            if not 1 <= k <= node:
+                raise ValueError(f"n_parents: got {k} for node {node}, expected 1 to {node}, its earlier nodes")
+
+    @property
+    def n_blocks(self) -> int:
+        """B, the number of choice blocks."""
+        return len(self.n_parents) - 1
+
+    @cached_property
+    def parent_sets(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """[B + 1] for blocks 1..B and the output, every admissible parent set in lexicographic order."""
+        return tuple(tuple(combinations(range(node), k)) for node, k in enumerate(self.n_parents, start=1))
+
+    @cached_property
+    def radices(self) -> tuple[int, ...]:
+        """[2B + 1] the number of values of each choice: parent sets of nodes 1..B+1, then operations.
+
+        The architecture as categorical choices: choice i takes a value in 0..radices[i]-1.
+        """
+        return (*(len(sets) for sets in self.parent_sets), *(N_OPERATIONS,) * self.n_blocks)
+
+    @cached_property
+    def size(self) -> int:
+        """The number of architectures, isomorphs and loose ends included."""
+        return prod(self.radices)
+
+    @cached_property
+    def _places(self) -> npt.NDArray[np.int64]:
+        """[2B + 1] the place value of each choice; the last choice varies fastest."""
+        return np.array([prod(self.radices[i + 1 :]) for i in range(len(self.radices))], dtype=np.int64)
+
+    def decode_choices(self, index: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The categorical choices of encoded architectures.
+
+        Args:
+            index: [...] integers in 0..size-1.
+
+        Returns:
+            [..., 2B + 1] choices, see ``radices``.
+
+        Raises:
+            ValueError: An index lies outside the space.
+        """
+        index = np.asarray(index, dtype=np.int64)
+        if index.size and (index.min() < 0 or index.max() >= self.size):
+            raise ValueError(
+                f"architecture index: got {index.min()} to {index.max()}, expected 0 to {self.size - 1} in space {self.name}"
+            )
+        return np.asarray(index[..., None] // self._places % np.array(self.radices))
+
+    def encode_choices(self, choices: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The inverse of ``decode_choices``: [..., 2B + 1] choices to [...] indices."""
+        choices = np.asarray(choices, dtype=np.int64)
+        if choices.size and ((choices < 0) | (choices >= np.array(self.radices))).any():
+            raise ValueError(f"choices: got {choices.tolist()}, expected each below {self.radices}")
+        return np.asarray(choices @ self._places)
+
+    def decode(self, index: int) -> Architecture:
+        """The architecture of an index; ``ValueError`` outside 0..size-1."""
+        choices = [int(c) for c in self.decode_choices(index)]
+        parents = tuple(sets[c] for sets, c in zip(self.parent_sets, choices, strict=False))
+        return Architecture(parents, tuple(choices[self.n_blocks + 1 :]))
+
+    def encode(self, architecture: Architecture) -> int:
+        """The index of an architecture.
+
+        Raises:
+            ValueError: The architecture does not lie in this space.
+        """
+        if len(architecture.parents) != self.n_blocks + 1 or len(architecture.operations) != self.n_blocks:
+            raise ValueError(
+                f"architecture: got {len(architecture.parents)} parent sets and {len(architecture.operations)} "
+                f"operations, expected {self.n_blocks + 1} and {self.n_blocks} in space {self.name}"
+            )
+        choices = []
+        for node, (sets, parents) in enumerate(zip(self.parent_sets, architecture.parents, strict=True), start=1):
+            if parents not in sets:
+                raise ValueError(
+                    f"architecture: node {node} has parents {parents}, expected {self.n_parents[node - 1]} ascending "
+                    f"nodes below {node} in space {self.name}"
+                )
+            choices.append(sets.index(parents))
+        if not all(0 <= op < N_OPERATIONS for op in architecture.operations):
+            raise ValueError(f"architecture: got operations {architecture.operations}, expected 0..{N_OPERATIONS - 1}")
+        return int(self.encode_choices([*choices, *architecture.operations]))
+
+    def sample_indices(self, rng: np.random.Generator, n: int) -> npt.NDArray[np.int64]:
+        """[n] indices of architectures drawn uniformly (with replacement) from all ``size``."""
+        return rng.integers(self.size, size=n)
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """An architecture drawn uniformly from all ``size``."""
+        return self.decode(int(rng.integers(self.size)))
+
+    def cell(self, architecture: Architecture) -> Cell:
+        """The architecture as a cell of B + 2 vertices, loose ends included."""
+        n = self.n_blocks + 2
+        adjacency = [[0] * n for _ in range(n)]
+        for node, parents in enumerate(architecture.parents, start=1):
+            for parent in parents:
+                adjacency[parent][node] = 1
+        names = (INPUT, *(OPERATIONS[op] for op in architecture.operations), OUTPUT)
+        return Cell(tuple(map(tuple, adjacency)), names)
+
+    def has_parent_choice(self, node: int) -> bool:
+        """Whether node 1..B+1 has more candidates than parents, and so an architecture weight."""
+        return self.n_parents[node - 1] < node
+
+    def discretise(
+        self, alpha: Sequence[npt.ArrayLike | None], beta: npt.ArrayLike, gamma: npt.ArrayLike
+    ) -> Architecture:
+        """The architecture of the highest weights (paper, section 3.2).
+
+        Each block takes its arg-max operation; each node takes its top-k parents, k from Table 1.
+        Ties go to the earlier parent and to the earlier operation.
+
+        Args:
+            alpha: [B] for block j the weights [j] of its candidates 0..j-1; None (or anything) where
+                the block has no choice of parents.
+            beta: [B, O] weights of the operations.
+            gamma: [B + 1] weights of the output's candidates.
+
+        Raises:
+            ValueError: A shape is wrong or a weight is not finite.
+        """
+        beta = _weights("beta", beta, (self.n_blocks, N_OPERATIONS))
+        if len(alpha) != self.n_blocks:
+            raise ValueError(f"alpha: got {len(alpha)} entries, expected {self.n_blocks}, one a block")
+        parents = []
+        for node, (k, weights) in enumerate(zip(self.n_parents, [*alpha, gamma], strict=True), start=1):
+            if self.has_parent_choice(node):
+                name = "gamma" if node > self.n_blocks else f"alpha[{node - 1}]"
+                order = np.argsort(-_weights(name, weights, (node,)), kind="stable")
+                parents.append(tuple(sorted(int(p) for p in order[:k])))
+            else:
+                parents.append(tuple(range(node)))
+        return Architecture(tuple(parents), tuple(int(op) for op in beta.argmax(axis=1)))
+
+    def all_graphs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Every architecture of the space as a packed graph, before pruning.
+
+        Returns:
+            edges: [size] as ``spaces.cell.pack_edges``.
+            labels: [size, B] the operations' indices.
+        """
+        choices = self.decode_choices(np.arange(self.size))
+        edges = np.zeros(self.size, dtype=np.int64)
+        for node, sets in enumerate(self.parent_sets, start=1):
+            offset = node * (node - 1) // 2
+            bits = np.array([sum(1 << (p + offset) for p in parents) for parents in sets], dtype=np.int64)
+            edges |= bits[choices[:, node - 1]]
+        return edges, choices[:, self.n_blocks + 1 :]
+
+
+def _weights(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape != shape:
+        raise ValueError(f"{name}: got shape {array.shape}, expected {shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: got {array.tolist()}, expected finite weights; the search has diverged")
+    return array
