@@ -1,0 +1,107 @@
+"""The lines of ``configs.json`` and ``results.json``, as hpbandster writes them and other tools read them.
+
+* ``configs.json``: ``[[iteration, stage, index], {config}, {"model_based_pick": bool}]``
+* ``results.json``: ``[[iteration, stage, index], budget, {"submitted": s, "started": s, "finished": s},
+  {"loss": float, "info": {...}}, exception text or null]``, times in unix seconds.
+
+``info`` holds the fields of ``Evaluation`` and ``state``, which DeepCAVE looks for: ``SUCCESS`` or
+``CRASHED``. A failed evaluation has a finite loss, because both tools misread a null result: hpbandster's
+summaries skip it and DeepCAVE takes it for a success.
+
+Logs that hpbandster's own logger wrote are read too: without our fields in ``info``, the loss is taken for
+the validation error, and a null result or a loss that is not finite for a ``bug``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from results.parsing import from_dict
+from results.records import ConfigId, Evaluation, Status, TrialResult, Value, to_dict
+
+_TIMES = ("submitted", "started", "finished")
+
+
+def config_line(config_id: ConfigId, config: Mapping[str, Value], model_based: bool) -> list[Any]:
+    """The line of ``configs.json`` for a configuration."""
+    return [list(config_id), dict(config), {"model_based_pick": model_based}]
+
+
+def parse_config_line(line: Any, where: str) -> tuple[ConfigId, dict[str, Value], bool]:
+    """The configuration's id, its values, and whether the model proposed it.
+
+    Raises:
+        ValueError: The line has another shape.
+    """
+    if not isinstance(line, list) or len(line) not in (2, 3) or not isinstance(line[1], dict):
+        raise ValueError(f"{where}: got {line!r}, expected [[iteration, stage, index], {{config}}, {{info}}]")
+    info = line[2] if len(line) == 3 and isinstance(line[2], dict) else {}
+    return _parse_config_id(line[0], where), line[1], bool(info.get("model_based_pick", False))
+
+
+def result_line(result: TrialResult) -> list[Any]:
+    """The line of ``results.json`` for a result."""
+    evaluation = result.evaluation
+    return [
+        list(result.config_id),
+        float(result.budget),
+        {"submitted": result.submitted, "started": result.started, "finished": result.finished},
+        {"loss": evaluation.loss, "info": evaluation_to_info(evaluation)},
+        evaluation.error,
+    ]
+
+
+def parse_result_line(line: Any, where: str) -> tuple[ConfigId, int, dict[str, float], Evaluation]:
+    """The configuration's id, the budget, the three times in unix seconds, and the outcome.
+
+    Raises:
+        ValueError: The line has another shape, or its budget is no whole number.
+    """
+    if not isinstance(line, list) or len(line) != 5:
+        raise ValueError(f"{where}: got {line!r}, expected [id, budget, {{times}}, {{result}}, exception]")
+    config_id, budget, times, result, exception = line
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget != int(budget):
+        raise ValueError(f"{where}: got the budget {budget!r}, expected a whole number of epochs")
+    if not isinstance(times, dict) or not all(isinstance(times.get(name), int | float) for name in _TIMES):
+        raise ValueError(f"{where}: got the times {times!r}, expected unix seconds for {', '.join(_TIMES)}")
+    seconds = {name: float(times[name]) for name in _TIMES}
+    return _parse_config_id(config_id, where), int(budget), seconds, _parse_evaluation(result, exception, where)
+
+
+def evaluation_to_info(evaluation: Evaluation) -> dict[str, Any]:
+    """An outcome as the built-in types that stand in ``info`` and go over the wire."""
+    return {**to_dict(evaluation), "state": "SUCCESS" if evaluation.status is Status.OK else "CRASHED"}
+
+
+def evaluation_from_info(info: Any, where: str) -> Evaluation:
+    """The outcome that ``evaluation_to_info`` made into ``info``.
+
+    Raises:
+        ValueError: A field is unknown, missing or of the wrong type, or the status is ``ok`` and the
+            validation error no fraction in [0, 1].
+    """
+    if not isinstance(info, Mapping):
+        raise ValueError(f"{where}: got {info!r}, expected an object with the fields of an evaluation")
+    evaluation = from_dict(Evaluation, {key: value for key, value in info.items() if key != "state"}, where)
+    error = evaluation.validation_error
+    if evaluation.status is Status.OK and not (error is not None and 0 <= error <= 1):
+        raise ValueError(f"{where}: got status ok and validation error {error!r}, expected a fraction in [0, 1]")
+    return evaluation
+
+
+def _parse_evaluation(result: Any, exception: Any, where: str) -> Evaluation:
+    info = result.get("info") if isinstance(result, dict) else None
+    if isinstance(info, dict) and "status" in info:
+        return evaluation_from_info(info, where)
+    loss = result.get("loss") if isinstance(result, dict) else None
+    if isinstance(loss, int | float) and math.isfinite(loss):
+        return Evaluation(Status.OK, validation_error=float(loss))
+    return Evaluation(Status.BUG, error=str(exception) if exception else f"no usable result: {result!r}")
+
+
+def _parse_config_id(value: Any, where: str) -> ConfigId:
+    if not isinstance(value, list) or len(value) != 3 or not all(type(part) is int for part in value):
+        raise ValueError(f"{where}: got the id {value!r}, expected [iteration, stage, index]")
+    return value[0], value[1], value[2]

@@ -1,0 +1,161 @@
+"""An append-only journal: one JSON array or object a line, on disk before ``append`` returns.
+
+A process that is killed while it appends leaves a torn last line: bytes without a line break. What stands
+there counts if it is a whole array or object (only its line break is missing) and is ignored otherwise:
+
+* ``read`` ignores a torn last line, so a journal can be read while somebody appends to it;
+* ``append`` first repairs it: a whole line gets its missing line break, torn bytes are cut off. Bytes before
+  the last line break are never changed.
+
+One process at a time may append to a journal; any number may read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from results.atomic_file import sync_directory
+
+_NEWLINE = b"\n"
+_BLOCK = 4096
+
+
+class JournalError(ValueError):
+    """A line of a journal that is followed by others is not JSON: the file was changed by something else."""
+
+
+def append(path: Path, obj: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> None:
+    """Appends one line and returns when it is on disk; creates the file where there is none.
+
+    Args:
+        path: The journal.
+        obj: What to append, of built-in types and with finite floats alone.
+
+    Raises:
+        ValueError: ``obj`` is not an array or object, or holds something that strict JSON cannot; nothing
+            is written then.
+        OSError: The line could not be written (no space, ...); the journal is as it was.
+    """
+    line = encode(obj, path.name).encode() + _NEWLINE
+    is_new = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        end = _repair(descriptor)
+        try:
+            _write_all(descriptor, line, end)
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, end)
+            raise
+    finally:
+        os.close(descriptor)
+    if is_new:
+        sync_directory(path.parent)
+
+
+def read(path: Path) -> list[Any]:
+    """The lines of a journal, the first one first; none where the file is missing or empty.
+
+    Bare ``NaN`` and ``Infinity`` are accepted, because logs that hpbandster itself wrote hold them.
+
+    Raises:
+        JournalError: A line that is not the last one is not JSON.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    *lines, tail = content.split(_NEWLINE)
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise JournalError(
+                f"{path}, line {number}: got {line[:60]!r}, expected one JSON array or object ({error}); "
+                "the file was changed by something else: restore it from a copy, or remove the line"
+            ) from error
+    if _is_whole(tail):
+        records.append(json.loads(tail))
+    return records
+
+
+def encode(obj: Any, where: str, indent: int | None = None) -> str:
+    """``obj`` as strict JSON.
+
+    Args:
+        obj: An array or object of built-in types and finite floats.
+        where: Names what is encoded in the error.
+        indent: Spaces a level, or None for a single line.
+
+    Raises:
+        ValueError: ``obj`` is not an array or object, or it holds NaN, an infinity or another type.
+    """
+    if not isinstance(obj, Mapping | list | tuple):
+        raise ValueError(f"{where}: got {obj!r}, expected a list, tuple or mapping")
+    try:
+        return json.dumps(obj, allow_nan=False, indent=indent)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: got {_first_offence(obj, '') or error}, expected built-in types and finite floats; "
+            "convert the value, or write None where there is none"
+        ) from error
+
+
+def _first_offence(obj: Any, position: str) -> str | None:
+    """Where in ``obj`` the first value stands that strict JSON does not know, and that value."""
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return f"{obj!r} at {position}"
+    if obj is None or isinstance(obj, str | int | float):
+        return None
+    if isinstance(obj, dict):
+        items = [(f"{position}[{key!r}]", value) for key, value in obj.items()]
+    elif isinstance(obj, list | tuple):
+        items = [(f"{position}[{index}]", value) for index, value in enumerate(obj)]
+    else:
+        return f"{obj!r} ({type(obj).__name__}) at {position or 'the top'}"
+    offences = (_first_offence(value, where) for where, value in items)
+    return next((offence for offence in offences if offence), None)
+
+
+def _repair(descriptor: int) -> int:
+    """Ends the last line properly; returns the journal's size in bytes thereafter."""
+    end = os.fstat(descriptor).st_size
+    start = _start_of_last_line(descriptor, end)
+    if start == end:
+        return end
+    if _is_whole(os.pread(descriptor, end - start, start)):
+        _write_all(descriptor, _NEWLINE, end)
+        return end + 1
+    os.ftruncate(descriptor, start)
+    return start
+
+
+def _start_of_last_line(descriptor: int, end: int) -> int:
+    """The offset just behind the last line break before ``end``, 0 where there is none."""
+    while end > 0:
+        block_start = max(0, end - _BLOCK)
+        found = os.pread(descriptor, end - block_start, block_start).rfind(_NEWLINE)
+        if found >= 0:
+            return block_start + found + 1
+        end = block_start
+    return 0
+
+
+def _is_whole(tail: bytes) -> bool:
+    """Whether bytes without a line break are a whole line: an array or object, closed by its last bracket."""
+    try:
+        return isinstance(json.loads(tail), dict | list)
+    except ValueError:
+        return False
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written

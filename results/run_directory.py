@@ -1,0 +1,183 @@
+"""A run's directory: where everything of a study stands, and the description it starts with.
+
+``run.json`` (specification, versions, time of creation), ``configspace.json``, ``configs.json``,
+``results.json``, ``trials/<iteration>_<stage>_<index>/<budget>/``, ``credentials/`` (mode 0700), ``report/``.
+
+Only the master appends to ``configs.json`` and ``results.json``; anybody may read at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from results import journal
+from results.atomic_file import sync_directory, temporary_sibling, write_atomically
+from results.bohb_lines import config_line, result_line
+from results.parsing import from_dict
+from results.records import ConfigId, StudySpec, TrialResult, Value, to_dict
+
+#: Of ``run.json``; a reader refuses any other.
+FORMAT = 1
+#: The distributions whose versions decide what a run computes.
+_RECORDED = ("nasbohb", "ConfigSpace", "hpbandster", "numpy", "Pyro4", "scikit-learn", "scipy", "torch")
+
+
+class RunExistsError(ValueError):
+    """A run is to be created where something exists already."""
+
+
+class RunNotFoundError(ValueError):
+    """There is no run where one is to be opened."""
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """The content of ``run.json``.
+
+    Attributes:
+        spec: The study.
+        versions: Name to version, of Python and the libraries that the run uses; None for one that is not
+            installed.
+        created: When the run was created, ISO 8601 in UTC.
+        format: The version of this layout.
+    """
+
+    spec: StudySpec
+    versions: Mapping[str, str | None]
+    created: str
+    format: int = FORMAT
+
+
+class RunDirectory:
+    """The paths in a run's directory, its description, and what the master appends to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_json = path / "run.json"
+        self.configspace_json = path / "configspace.json"
+        self.configs_json = path / "configs.json"
+        self.results_json = path / "results.json"
+        self.trials = path / "trials"
+        self.credentials = path / "credentials"
+        self.report = path / "report"
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        spec: StudySpec,
+        configspace: Mapping[str, Any],
+        versions: Mapping[str, str | None] | None = None,
+    ) -> RunDirectory:
+        """A new run's directory; it appears whole or not at all.
+
+        Args:
+            path: Where; nothing may be there yet. Missing parents are made.
+            spec: The study.
+            configspace: ConfigSpace's own JSON, as ``ConfigurationSpace.to_serialized_dict()`` returns it.
+            versions: Name to version of what the run uses; None: those installed here.
+
+        Raises:
+            RunExistsError: ``path`` exists.
+            OSError: It cannot be written there; nothing is left behind.
+        """
+        run = cls(Path(path).absolute())
+        if os.path.lexists(run.path):
+            raise RunExistsError(_exists_message(run.path))
+        run.path.parent.mkdir(parents=True, exist_ok=True)
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        description = RunDescription(spec, dict(installed_versions() if versions is None else versions), created)
+        draft = cls(temporary_sibling(run.path))
+        try:
+            draft._fill(description, configspace)
+            draft.path.rename(run.path)
+        except BaseException as error:
+            shutil.rmtree(draft.path, ignore_errors=True)
+            if isinstance(error, OSError) and os.path.lexists(run.path):
+                raise RunExistsError(_exists_message(run.path)) from error
+            raise
+        sync_directory(run.path.parent)
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunDirectory:
+        """The run at ``path``.
+
+        Raises:
+            RunNotFoundError: There is none.
+        """
+        run = cls(Path(path).absolute())
+        if not run.run_json.is_file():
+            raise RunNotFoundError(
+                f"{path}: got a path without a run.json, expected a run's directory; "
+                "give the directory that the study named when it started"
+            )
+        return run
+
+    def describe(self) -> RunDescription:
+        """What ``run.json`` says.
+
+        Raises:
+            ValueError: It is damaged, or of another version of this program; the message names the field.
+        """
+        try:
+            data = json.loads(self.run_json.read_text())
+        except ValueError as error:
+            raise ValueError(f"{self.run_json}: got no JSON ({error}), expected a run's description") from error
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"{self.run_json}: got format {found!r}, expected {FORMAT}; use the version that wrote it")
+        return from_dict(RunDescription, data, str(self.run_json))
+
+    def spec(self) -> StudySpec:
+        """The study that ``run.json`` describes; raises as ``describe`` does."""
+        return self.describe().spec
+
+    def trial_directory(self, config_id: ConfigId, budget: int) -> Path:
+        """Where the files of a configuration at a budget (in epochs) belong; it need not exist."""
+        return self.trials / "_".join(str(part) for part in config_id) / str(budget)
+
+    def append_config(self, config_id: ConfigId, config: Mapping[str, Value], model_based: bool) -> None:
+        """Records a configuration; to be called before any result of it is appended."""
+        journal.append(self.configs_json, config_line(config_id, config, model_based))
+
+    def append_result(self, result: TrialResult) -> None:
+        """Records a result; it is on disk when this returns."""
+        journal.append(self.results_json, result_line(result))
+
+    def _fill(self, description: RunDescription, configspace: Mapping[str, Any]) -> None:
+        self.path.mkdir()
+        for directory in (self.trials, self.report):
+            directory.mkdir()
+        self.credentials.mkdir(mode=0o700)
+        write_atomically(self.run_json, journal.encode(to_dict(description), "run.json", indent=2) + "\n")
+        write_atomically(self.configspace_json, journal.encode(configspace, "configspace.json", indent=2) + "\n")
+        for file in (self.configs_json, self.results_json):
+            write_atomically(file, b"")
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Name to version of Python, the platform and the libraries a run uses; imports none of them."""
+    versions: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in _RECORDED:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def _exists_message(path: Path) -> str:
+    return (
+        f"{path}: got a path that exists already, expected a new one, as runs are never overwritten; "
+        "choose another name, or remove it"
+    )

@@ -1,0 +1,57 @@
+"""The files of one trial: ``spec.json``, which it starts from, and ``trajectory.jsonl``, which it writes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from results import journal
+from results.atomic_file import write_atomically
+from results.parsing import from_dict
+from results.records import EpochRecord, TrialSpec, to_dict
+
+SPEC = "spec.json"
+TRAJECTORY = "trajectory.jsonl"
+
+
+def write_trial_spec(directory: Path, trial: TrialSpec) -> None:
+    """Writes ``spec.json``; makes the directory where it is missing."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(directory / SPEC, journal.encode(to_dict(trial), SPEC, indent=2) + "\n")
+
+
+def read_trial_spec(directory: Path) -> TrialSpec:
+    """What ``spec.json`` says.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged; the message names the field.
+    """
+    path = directory / SPEC
+    try:
+        data = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: got no JSON ({error}), expected a trial's specification") from error
+    return from_dict(TrialSpec, data, str(path))
+
+
+def read_trajectory(directory: Path) -> list[EpochRecord]:
+    """The epochs of a trial so far; none where it wrote nothing yet.
+
+    Raises:
+        ValueError: A line has another shape; the message names it.
+    """
+    path = directory / TRAJECTORY
+    return [
+        from_dict(EpochRecord, _with_nan(line), f"{path}, line {number}")
+        for number, line in enumerate(journal.read(path), start=1)
+    ]
+
+
+def _with_nan(line: Any) -> Any:
+    """A search that diverges writes null for the loss that is no number any more, as strict JSON has no NaN."""
+    if isinstance(line, dict) and "train_loss" in line and line["train_loss"] is None:
+        return {**line, "train_loss": math.nan}
+    return line
