@@ -12,8 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import md5
+from itertools import product
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 CONV3X3 = "conv3x3-bn-relu"
 CONV1X1 = "conv1x1-bn-relu"
@@ -29,6 +34,33 @@ MAX_VERTICES = 7
 MAX_EDGES = 9
 
 _LABELS = {INPUT: -1, OUTPUT: -2, **{op: label for label, op in enumerate(OPERATIONS)}}
+
+#: The operations of every cell of at most 7 vertices, packed as in ``Cell.key``: a lookup both
+#: validates and packs, which is what makes building a cell cheap.
+_OPERATION_CODES = {
+    (INPUT, *(OPERATIONS[label] for label in labels), OUTPUT): sum(
+        d * len(OPERATIONS) ** k for k, d in enumerate(labels)
+    )
+    for n in range(2, MAX_VERTICES + 1)
+    for labels in product(range(len(OPERATIONS)), repeat=n - 2)
+}
+
+
+def _row_codes(n_vertices: int) -> list[dict[tuple[int, ...], int]]:
+    """[V] for each vertex x, every admissible row of the adjacency with the edge bits it stands for."""
+    return [
+        {
+            (*(0,) * (x + 1), *bits): sum(bit << (x + y * (y - 1) // 2) for y, bit in enumerate(bits, start=x + 1))
+            for bits in product((0, 1), repeat=n_vertices - 1 - x)
+        }
+        for x in range(n_vertices)
+    ]
+
+
+_ROW_CODES = {n: _row_codes(n) for n in range(2, MAX_VERTICES + 1)}
+
+
+Packed = TypeVar("Packed", int, npt.NDArray[np.int64])
 
 
 class InvalidCellError(ValueError):
@@ -51,6 +83,14 @@ class Cell:
     operations: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        edges = _known_edges(self.adjacency, self.operations)
+        if edges is None:
+            self._check()
+        else:
+            self.__dict__["edges"] = edges
+
+    def _check(self) -> None:
+        """Says what is wrong with a cell that is not among the known small ones; larger ones may be right."""
         n = len(self.operations)
         if n < 2 or self.operations[0] != INPUT or self.operations[-1] != OUTPUT:
             raise InvalidCellError(
@@ -91,6 +131,14 @@ class Cell:
         )
         return cls(adjacency, (INPUT, *(OPERATIONS[label] for label in labels), OUTPUT))
 
+    @classmethod
+    def from_key(cls, key: int) -> Cell:
+        """The pruned cell that a ``key`` stands for."""
+        vertices, edges, operations = unpack_key(key)
+        return cls.from_edges(
+            edges, [operations // len(OPERATIONS) ** k % len(OPERATIONS) for k in range(vertices - 2)]
+        )
+
     @property
     def n_vertices(self) -> int:
         return len(self.operations)
@@ -99,7 +147,7 @@ class Cell:
     def n_edges(self) -> int:
         return sum(map(sum, self.adjacency))
 
-    @property
+    @cached_property
     def edges(self) -> int:
         """The adjacency packed into an integer, as ``from_edges`` reads it."""
         return pack_edges(self.adjacency)
@@ -117,31 +165,28 @@ class Cell:
             InvalidCellError: No path leads from the input to the output, or more than 7 vertices or
                 9 edges remain.
         """
-        n = self.n_vertices
-        adjacency = self.adjacency
-        from_input = {0}
-        for y in range(1, n):
-            if any(adjacency[x][y] for x in from_input):
-                from_input.add(y)
-        to_output = {n - 1}
-        for x in range(n - 2, -1, -1):
-            if any(adjacency[x][y] for y in to_output):
-                to_output.add(x)
-        kept = sorted(from_input & to_output)
-        if 0 not in kept or n - 1 not in kept:
-            raise InvalidCellError("adjacency: no path leads from the input to the output; connect them")
-        cell = self if len(kept) == n else self._restricted_to(kept)
-        if cell.n_vertices > MAX_VERTICES or cell.n_edges > MAX_EDGES:
-            raise InvalidCellError(
-                f"cell: got {cell.n_vertices} vertices and {cell.n_edges} edges after pruning, "
-                f"expected at most {MAX_VERTICES} and {MAX_EDGES}"
-            )
-        return cell
-
-    def _restricted_to(self, kept: Sequence[int]) -> Cell:
+        kept, _ = _prune(self.n_vertices, self.edges)
+        if len(kept) == self.n_vertices:
+            return self
         return Cell(
             tuple(tuple(self.adjacency[x][y] for y in kept) for x in kept), tuple(self.operations[v] for v in kept)
         )
+
+    @cached_property
+    def key(self) -> int:
+        """The pruned cell as one integer: equal for equal pruned cells, but not for all isomorphic ones.
+
+        Packs vertices, edges (see ``pack_edges``) and the operations as digits in base 3, the first
+        vertex's lowest; ascending keys are in ascending order of the three.  Much cheaper than the hash.
+
+        Raises:
+            InvalidCellError: As ``pruned``.
+        """
+        kept, edges = _prune(self.n_vertices, self.edges)
+        operations = self.operations
+        if len(kept) != len(operations):
+            operations = tuple([operations[v] for v in kept])
+        return pack_key(len(kept), edges, _OPERATION_CODES[operations])
 
     @cached_property
     def hash(self) -> str:
@@ -152,6 +197,59 @@ class Cell:
         """
         pruned = self.pruned
         return graph_hash(pruned.adjacency, [_LABELS[op] for op in pruned.operations])
+
+
+def _known_edges(adjacency: tuple[tuple[int, ...], ...], operations: tuple[str, ...]) -> int | None:
+    """The packed edges of a valid cell of at most 7 vertices; None for any other, valid or not."""
+    try:
+        rows = _ROW_CODES[len(operations)]
+        if operations not in _OPERATION_CODES or len(adjacency) != len(rows):
+            return None
+        edges = 0
+        for codes, row in zip(rows, adjacency, strict=True):
+            edges |= codes[row]
+    except (KeyError, TypeError):
+        return None
+    return edges
+
+
+@lru_cache(maxsize=1 << 14)  # the paper's three spaces have 5,940 different graphs
+def _prune(n_vertices: int, edges: int) -> tuple[tuple[int, ...], int]:
+    """The vertices of a packed graph that lie on a path from input to output, and the packed rest."""
+    vertices = range(n_vertices)
+    parents = [edges >> (y * (y - 1) // 2) & (1 << y) - 1 for y in vertices]  # [V] sets of vertices, as bits
+    from_input = 1
+    for y in vertices:
+        if parents[y] & from_input:
+            from_input |= 1 << y
+    to_output = 1 << (n_vertices - 1)
+    for y in reversed(vertices):
+        if to_output >> y & 1:
+            to_output |= parents[y]
+    kept_bits = from_input & to_output
+    if not kept_bits & 1:
+        raise InvalidCellError("adjacency: no path leads from the input to the output; connect them")
+    kept = tuple([v for v in vertices if kept_bits >> v & 1])
+    if len(kept) < n_vertices:
+        edges = sum(
+            (parents[y] >> x & 1) << (i + j * (j - 1) // 2) for j, y in enumerate(kept) for i, x in enumerate(kept[:j])
+        )
+    if len(kept) > MAX_VERTICES or edges.bit_count() > MAX_EDGES:
+        raise InvalidCellError(
+            f"cell: got {len(kept)} vertices and {edges.bit_count()} edges after pruning, "
+            f"expected at most {MAX_VERTICES} and {MAX_EDGES}"
+        )
+    return kept, edges
+
+
+def pack_key(vertices: Packed, edges: Packed, operations: Packed) -> Packed:
+    """A pruned cell as one integer, see ``Cell.key``; also of whole arrays of int64."""
+    return vertices << 40 | edges << 10 | operations
+
+
+def unpack_key(key: Packed) -> tuple[Packed, Packed, Packed]:
+    """The inverse of ``pack_key``: vertices, edges, operations."""
+    return key >> 40, key >> 10 & (1 << 30) - 1, key & (1 << 10) - 1
 
 
 def pack_edges(adjacency: Sequence[Sequence[int]]) -> int:

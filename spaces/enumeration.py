@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from spaces.cell import Cell
+from spaces.cell import Cell, pack_key
 from spaces.search_space import N_OPERATIONS, SearchSpace
 
 
@@ -112,17 +112,12 @@ def _edge_masks(edges: npt.NDArray[np.int64], n_vertices: int) -> dict[tuple[int
     return {(x, y): (edges >> (x + y * (y - 1) // 2) & 1).astype(bool) for y in range(n_vertices) for x in range(y)}
 
 
-def unpack_operations(operations: int, n_vertices: int) -> tuple[int, ...]:
-    """[V - 2] labels from digits in base 3, least significant first."""
-    return tuple(operations // N_OPERATIONS**k % N_OPERATIONS for k in range(n_vertices - 2))
-
-
 @lru_cache(maxsize=8)
 def enumerate_space(space: SearchSpace) -> Enumeration:
     """Enumerates, prunes and hashes a whole space (a few seconds for the largest of the paper's)."""
     vertices, edges, operations = prune_graphs(*space.all_graphs())
-    keys, labelled_of_index = np.unique(_pack(vertices, edges, operations), return_inverse=True)
-    cells = tuple(_unpack(int(key)) for key in keys)
+    keys, labelled_of_index = np.unique(pack_key(vertices, edges, operations), return_inverse=True)
+    cells = tuple(Cell.from_key(int(key)) for key in keys)
     hashes, hash_of_labelled = np.unique([cell.hash for cell in cells], return_inverse=True)
     return Enumeration(
         labelled_cells=cells,
@@ -130,16 +125,6 @@ def enumerate_space(space: SearchSpace) -> Enumeration:
         labelled_of_index=labelled_of_index.reshape(-1).astype(np.int32),
         hash_of_labelled=hash_of_labelled.astype(np.int32),
     )
-
-
-def _pack(
-    vertices: npt.NDArray[np.int64], edges: npt.NDArray[np.int64], operations: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    return np.asarray((vertices << 40) | (edges << 10) | operations)
-
-
-def _unpack(key: int) -> Cell:
-    return Cell.from_edges(key >> 10 & (1 << 30) - 1, unpack_operations(key & (1 << 10) - 1, key >> 40))
 
 
 def count(space: SearchSpace) -> Counts:

@@ -107,7 +107,8 @@ class SearchSpace:
         index = np.asarray(index, dtype=np.int64)
         if index.size and (index.min() < 0 or index.max() >= self.size):
             raise ValueError(
-                f"architecture index: got {index.min()} to {index.max()}, expected 0 to {self.size - 1} in space {self.name}"
+                f"architecture index: got {index.min()} to {index.max()}, "
+                f"expected 0 to {self.size - 1} in space {self.name}"
             )
         return np.asarray(index[..., None] // self._places % np.array(self.radices))
 
