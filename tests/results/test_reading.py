@@ -1,0 +1,90 @@
+"""Reading results, also those of a run that goes on, was cut short, or is hpbandster's own."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from results import journal
+from results.reading import Proposal, read_configs, read_results
+from results.records import Status, TrialResult
+from results.run_directory import RunDirectory
+
+
+def record(run: RunDirectory, *results: TrialResult) -> None:
+    for result in results:
+        run.append_config(result.config_id, result.config, result.model_based)
+        run.append_result(result)
+
+
+def test_results_are_read_back_as_they_were_recorded(
+    run: RunDirectory, succeeded: TrialResult, diverged: TrialResult
+) -> None:
+    assert read_results(run) == []
+    record(run, succeeded, diverged)
+    assert read_results(run) == read_results(run.path) == read_results(str(run.path)) == [succeeded, diverged]
+
+
+def test_every_attempt_at_a_trial_is_read(run: RunDirectory, succeeded: TrialResult) -> None:
+    lost = replace(succeeded, evaluation=replace(succeeded.evaluation, status=Status.WORKER_LOST))
+    record(run, lost, succeeded)
+    assert [result.evaluation.status for result in read_results(run)] == [Status.WORKER_LOST, Status.OK]
+
+
+def test_configurations_are_read_before_they_have_results(run: RunDirectory, succeeded: TrialResult) -> None:
+    run.append_config((0, 0, 0), {"x": 1}, False)
+    record(run, succeeded)
+    assert list(read_configs(run).items()) == [
+        ((0, 0, 0), Proposal({"x": 1}, False)),
+        ((3, 0, 1), Proposal(succeeded.config, True)),
+    ]
+
+
+def test_a_line_that_is_just_being_written_is_left_out(
+    run: RunDirectory, succeeded: TrialResult, diverged: TrialResult
+) -> None:
+    record(run, succeeded, diverged)
+    content = run.results_json.read_bytes()
+    run.results_json.write_bytes(content[:-20])
+    assert read_results(run) == [succeeded]
+
+
+def test_a_run_that_grows_between_reading_its_two_files_is_read(
+    run: RunDirectory, succeeded: TrialResult, diverged: TrialResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(run, succeeded)
+    plain_read = journal.read
+
+    def read_while_it_grows(path: Path) -> list[object]:
+        lines = plain_read(path)
+        monkeypatch.setattr(journal, "read", plain_read)
+        record(run, diverged)
+        return lines
+
+    monkeypatch.setattr(journal, "read", read_while_it_grows)
+    assert read_results(run) == [succeeded]
+    assert read_results(run) == [succeeded, diverged]
+
+
+def test_a_result_without_its_configuration_is_named(run: RunDirectory, succeeded: TrialResult) -> None:
+    run.append_result(succeeded)
+    with pytest.raises(ValueError, match=r"results\.json, line 1: got the configuration \[3, 0, 1\]"):
+        read_results(run)
+
+
+def test_the_log_of_hpbandster_itself_is_read_without_a_description(tmp_path: Path) -> None:
+    (tmp_path / "configs.json").write_text('[[0, 0, 0], {"x": 0.5}, {"model_based_pick": false}]\n')
+    times = {"submitted": 1.0, "started": 2.0, "finished": 3.0}
+    lines = [
+        [[0, 0, 0], 3.0, times, {"loss": 0.25, "info": {"note": "mine"}}, None],
+        [[0, 0, 0], 9.0, times, None, "Traceback"],
+        [[0, 0, 0], 27.0, times, {"loss": float("nan"), "info": {}}, None],
+    ]
+    (tmp_path / "results.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = read_results(tmp_path)
+    assert [(r.budget, r.evaluation.status, r.evaluation.loss) for r in found] == [
+        (3, Status.OK, 0.25),
+        (9, Status.BUG, 1.0),
+        (27, Status.BUG, 1.0),
+    ]
