@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from spaces.cell import Cell, pack_key
+from spaces.hashing import hash_cells
 from spaces.search_space import N_OPERATIONS, SearchSpace
 
 
@@ -17,28 +18,32 @@ class Enumeration:
     """Every architecture of a space, mapped to its distinct cells.
 
     Attributes:
-        labelled_cells: The distinct labelled cells after pruning, in ascending order of (vertices,
-            edges, operations).
-        hashes: Their distinct NAS-Bench-101 hashes, ascending.
-        labelled_of_index: [size] int32, for each encoded architecture the position of its pruned cell in
-            ``labelled_cells``.
-        hash_of_labelled: [len(labelled_cells)] int32 position in ``hashes``.
+        keys: [K] int64, ascending: the distinct pruned cells, see ``spaces.Cell.key``; isomorphs have
+            different keys.
+        hash_bytes: [H] S16, ascending: their distinct NAS-Bench-101 hashes as bytes.
+        key_of_index: [size] int32, for each encoded architecture the position of its pruned cell in ``keys``.
+        hash_of_key: [K] int32, for each pruned cell the position of its hash in ``hash_bytes``.
     """
 
-    labelled_cells: tuple[Cell, ...]
-    hashes: tuple[str, ...]
-    labelled_of_index: npt.NDArray[np.int32]
-    hash_of_labelled: npt.NDArray[np.int32]
+    keys: npt.NDArray[np.int64]
+    hash_bytes: npt.NDArray[np.bytes_]
+    key_of_index: npt.NDArray[np.int32]
+    hash_of_key: npt.NDArray[np.int32]
 
     @property
     def hash_of_index(self) -> npt.NDArray[np.int32]:
         """[size] for each encoded architecture the position of its hash in ``hashes``."""
-        return self.hash_of_labelled[self.labelled_of_index]
+        return self.hash_of_key[self.key_of_index]
+
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """[H] the distinct hashes as text, ascending."""
+        return tuple(self.hash_bytes[i : i + 1].tobytes().hex() for i in range(len(self.hash_bytes)))
 
     def distinct_cells(self) -> list[Cell]:
-        """One pruned cell for each hash, in the order of ``hashes``."""
-        _, first = np.unique(self.hash_of_labelled, return_index=True)
-        return [self.labelled_cells[i] for i in first]
+        """[H] one pruned cell for each hash, in the order of ``hashes``."""
+        _, first = np.unique(self.hash_of_key, return_index=True)
+        return [Cell.from_key(key) for key in self.keys[first].tolist()]
 
 
 @dataclass(frozen=True)
@@ -114,16 +119,15 @@ def _edge_masks(edges: npt.NDArray[np.int64], n_vertices: int) -> dict[tuple[int
 
 @lru_cache(maxsize=8)
 def enumerate_space(space: SearchSpace) -> Enumeration:
-    """Enumerates, prunes and hashes a whole space (a few seconds for the largest of the paper's)."""
+    """Enumerates, prunes and hashes a whole space (about two seconds for the largest of the paper's)."""
     vertices, edges, operations = prune_graphs(*space.all_graphs())
-    keys, labelled_of_index = np.unique(pack_key(vertices, edges, operations), return_inverse=True)
-    cells = tuple(Cell.from_key(int(key)) for key in keys)
-    hashes, hash_of_labelled = np.unique([cell.hash for cell in cells], return_inverse=True)
+    keys, key_of_index = np.unique(pack_key(vertices, edges, operations), return_inverse=True)
+    hash_bytes, hash_of_key = np.unique(hash_cells(keys), return_inverse=True)
     return Enumeration(
-        labelled_cells=cells,
-        hashes=tuple(str(h) for h in hashes),
-        labelled_of_index=labelled_of_index.reshape(-1).astype(np.int32),
-        hash_of_labelled=hash_of_labelled.astype(np.int32),
+        keys=keys,
+        hash_bytes=hash_bytes,
+        key_of_index=key_of_index.reshape(-1).astype(np.int32),
+        hash_of_key=hash_of_key.astype(np.int32),
     )
 
 
@@ -142,5 +146,5 @@ def count(space: SearchSpace) -> Counts:
         all_choices=space.size,
         with_loose_ends=int((N_OPERATIONS**blocks_used).sum()),
         without_loose_ends=len(np.unique(in_place_edges << 12 | in_place_operations)),
-        without_isomorphs=len(enumerate_space(space).hashes),
+        without_isomorphs=len(enumerate_space(space).hash_bytes),
     )
