@@ -1,0 +1,286 @@
+"""Tables: what a cell reaches when it is trained by itself, looked up instead of trained.
+
+Errors are fractions in [0, 1]; times are seconds; a budget is a number of epochs.  N, T and R as in
+``nas.tabular.contents``.
+
+Source: Ying et al. (2019), *NAS-Bench-101*, section 2: every cell is trained three times at each of
+four budgets.  The paper this project implements averages the three.
+
+Differs from the original: google-research/nasbench answers with one of the three repeats, drawn with
+the process-wide random generator; here the three come together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas.tabular.contents import TableData, hash_bytes, hash_text
+from nas.tabular.errors import CellNotInTableError, UnknownBudgetError
+from nas.tabular.index import SpaceIndex, index_spaces
+from spaces import Cell, InvalidCellError, SearchSpace
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that a table knows of one cell at one budget.
+
+    Attributes:
+        cell_hash: 32 hexadecimal digits.
+        budget: Epochs.
+        validation_error: [R] one a repeat.
+        test_error: [R]
+        training_time_s: [R]
+        trainable_parameters: Of the whole network.
+    """
+
+    cell_hash: str
+    budget: int
+    validation_error: tuple[float, ...]
+    test_error: tuple[float, ...]
+    training_time_s: tuple[float, ...]
+    trainable_parameters: int
+
+    @property
+    def mean_validation_error(self) -> float:
+        return _mean(self.validation_error)
+
+    @property
+    def mean_test_error(self) -> float:
+        return _mean(self.test_error)
+
+    @property
+    def mean_training_time_s(self) -> float:
+        return _mean(self.training_time_s)
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    """Added up one by one, as NumPy does for so few: ``sum`` of newer Pythons rounds differently."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total / len(values)
+
+
+@dataclass(frozen=True)
+class BatchEntries:
+    """The results of n architectures at one budget.
+
+    Attributes:
+        validation_error: [n, R]
+        test_error: [n, R]
+        training_time_s: [n, R]
+    """
+
+    validation_error: npt.NDArray[np.float64]
+    test_error: npt.NDArray[np.float64]
+    training_time_s: npt.NDArray[np.float64]
+
+    @property
+    def mean_validation_error(self) -> npt.NDArray[np.float64]:
+        """[n]"""
+        return np.asarray(self.validation_error.mean(axis=1))
+
+    @property
+    def mean_test_error(self) -> npt.NDArray[np.float64]:
+        """[n]"""
+        return np.asarray(self.test_error.mean(axis=1))
+
+    @property
+    def mean_training_time_s(self) -> npt.NDArray[np.float64]:
+        """[n]"""
+        return np.asarray(self.training_time_s.mean(axis=1))
+
+
+class Table:
+    """The results of every cell in it, at every budget of it.
+
+    Args:
+        name: What messages call it.
+        data: The contents; the arrays may be mapped from files.
+        provenance: Where the numbers come from, as built-in types.
+        index: Where the architectures of some spaces are; others are looked up when first asked for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: TableData,
+        *,
+        provenance: Mapping[str, Any] | None = None,
+        index: SpaceIndex | None = None,
+    ) -> None:
+        self.name = name
+        self.provenance = dict(provenance or {})
+        self._data = data
+        self._index = index or SpaceIndex.empty()
+        self._rows_of_space = dict(self._index.rows_of_space)
+        self._budget_position = {budget: i for i, budget in enumerate(data.budgets)}
+        self._best_test_error: dict[tuple[tuple[int, ...] | None, int], float] = {}
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """[T] epochs, ascending."""
+        return self._data.budgets
+
+    @property
+    def n_repeats(self) -> int:
+        """R, the number of trainings behind each budget of each cell."""
+        return int(self._data.measurements["validation_accuracy"].shape[2])
+
+    @property
+    def data(self) -> TableData:
+        """The contents as arrays, for whoever needs more than single answers."""
+        return self._data
+
+    def __len__(self) -> int:
+        """N, the number of distinct cells."""
+        return len(self._data.cell_hashes)
+
+    def __contains__(self, cell: object) -> bool:
+        """Whether the table has a row for the cell, isomorphs and loose ends included."""
+        if not isinstance(cell, Cell):
+            return False
+        try:
+            return self._find(cell) >= 0
+        except InvalidCellError:
+            return False
+
+    def cells(self) -> list[Cell]:
+        """[N] one pruned cell for each hash, in ascending order of the hashes."""
+        return [Cell.from_key(key) for key in self._data.cell_keys.tolist()]
+
+    def query(self, cell: Cell, budget: int | None = None) -> Entry:
+        """All repeats of a cell.
+
+        Args:
+            cell: Any cell; the answer is that of its isomorphs and does not depend on its loose ends.
+            budget: Epochs; None means the largest budget of the table.
+
+        Raises:
+            CellNotInTableError: The table has no such cell.
+            UnknownBudgetError: The table has no such budget.
+            InvalidCellError: The cell connects nothing, or is too large for NAS-Bench-101.
+        """
+        position = self._position(budget)
+        row = self._find(cell)
+        if row < 0:
+            raise self._not_in_table(cell.hash)
+        return self._entry(row, position)
+
+    def query_hash(self, cell_hash: str, budget: int | None = None) -> Entry:
+        """All repeats of the cell with this hash; raises as ``query``."""
+        position = self._position(budget)
+        row = self._find_hash(cell_hash)
+        if row < 0:
+            raise self._not_in_table(cell_hash)
+        return self._entry(row, position)
+
+    def query_indices(self, space: SearchSpace, indices: npt.ArrayLike, budget: int | None = None) -> BatchEntries:
+        """All repeats of many architectures at once.
+
+        Args:
+            space: The space that numbers the architectures.
+            indices: [n] encoded architectures, see ``SearchSpace.encode``.
+            budget: As in ``query``.
+
+        Raises:
+            CellNotInTableError: The table lacks one of the cells.
+            ValueError: An index lies outside the space, or the budget is unknown.
+        """
+        position = self._position(budget)
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or indices.dtype.kind not in "iu":
+            raise ValueError(
+                f"indices: got {indices.dtype} of shape {indices.shape}, expected a vector of integers; "
+                "encode architectures with SearchSpace.encode"
+            )
+        if indices.size and (indices.min() < 0 or indices.max() >= space.size):
+            raise ValueError(
+                f"indices: got {indices.min()} to {indices.max()}, expected 0 to {space.size - 1} in space {space.name}"
+            )
+        rows = self._rows(space).take(indices)
+        if rows.size and rows.min() < 0:
+            raise self._not_in_table(space.cell(space.decode(int(indices[rows.argmin()]))).hash)
+        measurements = self._data.measurements
+        return BatchEntries(
+            validation_error=1.0 - measurements["validation_accuracy"][position].take(rows, axis=0),
+            test_error=1.0 - measurements["test_accuracy"][position].take(rows, axis=0),
+            training_time_s=measurements["training_time_s"][position].take(rows, axis=0),
+        )
+
+    def best_test_error(self, space: SearchSpace | None, budget: int | None = None) -> float:
+        """The lowest mean test error of any cell: what the regret is measured from.
+
+        Args:
+            space: Only cells of this space that the table holds; None for the whole table.
+            budget: As in ``query``.
+
+        Raises:
+            CellNotInTableError: The table holds no cell of the space.
+            UnknownBudgetError: As in ``query``.
+        """
+        position = self._position(budget)
+        key = (None if space is None else space.n_parents, position)
+        if key not in self._best_test_error:
+            accuracy = self._data.measurements["test_accuracy"][position]
+            if space is not None:
+                rows = np.unique(self._rows(space))
+                accuracy = accuracy[rows[rows >= 0]]
+                if not len(accuracy):
+                    raise CellNotInTableError(
+                        f"table {self.name}: got search space {space.name}, of which it holds no cell; "
+                        "choose another table or another space"
+                    )
+            self._best_test_error[key] = float((1.0 - accuracy).mean(axis=1).min())
+        return self._best_test_error[key]
+
+    def _position(self, budget: int | None) -> int:
+        if budget is None:
+            return len(self.budgets) - 1
+        position = self._budget_position.get(budget)
+        if position is None:
+            raise UnknownBudgetError(
+                f"table {self.name}: got a budget of {budget} epochs, expected one of {list(self.budgets)}"
+            )
+        return position
+
+    def _find(self, cell: Cell) -> int:
+        """The row of a cell, -1 if there is none; hashing is the slow way, taken by cells outside the index."""
+        row = self._index.find(cell.key)
+        return self._find_hash(cell.hash) if row is None else row
+
+    def _find_hash(self, cell_hash: str) -> int:
+        value, hashes = hash_bytes(cell_hash), self._data.cell_hashes
+        if value is None:
+            raise ValueError(f"cell hash: got {cell_hash!r}, expected 32 hexadecimal digits, as Cell.hash gives them")
+        row = int(hashes.searchsorted(np.bytes_(value)))
+        return row if row < len(hashes) and hash_text(hashes[row]) == value.hex() else -1
+
+    def _rows(self, space: SearchSpace) -> npt.NDArray[np.int32]:
+        """[size] the row of every architecture of a space, -1 where the table has none."""
+        if space.n_parents not in self._rows_of_space:
+            self._rows_of_space |= index_spaces([space], self._data.cell_hashes).rows_of_space
+        return self._rows_of_space[space.n_parents]
+
+    def _entry(self, row: int, position: int) -> Entry:
+        data = self._data
+        measurements = data.measurements
+        return Entry(
+            cell_hash=hash_text(data.cell_hashes[row]),
+            budget=data.budgets[position],
+            validation_error=tuple([1.0 - v for v in measurements["validation_accuracy"][position, row].tolist()]),
+            test_error=tuple([1.0 - v for v in measurements["test_accuracy"][position, row].tolist()]),
+            training_time_s=tuple(measurements["training_time_s"][position, row].tolist()),
+            trainable_parameters=int(data.trainable_parameters[row]),
+        )
+
+    def _not_in_table(self, cell_hash: str) -> CellNotInTableError:
+        return CellNotInTableError(
+            f"table {self.name}: got cell {cell_hash}, expected one of the {len(self)} cells it holds; "
+            "choose a table that covers the search space, or measure the cell"
+        )
