@@ -1,0 +1,106 @@
+"""The configuration spaces of the tuner: which hyperparameters of a one-shot search BOHB tunes, and where.
+
+A space is plain data here; ``ConfigSpace`` (slow to import) is loaded when one is built.
+
+Source: Zela, Siems and Hutter (2020), *NAS-Bench-1Shot1*, section 5 and appendix; the defaults are DARTS's.
+
+Differs from the original: the public code left the defaults of CS3 open, so that its "start from the
+default configuration" did not start from DARTS's defaults. Here every hyperparameter has its default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ConfigSpace import ConfigurationSpace
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A numerical hyperparameter; an integer one if its bounds are integers.
+
+    Attributes:
+        name: Its name, also the name of the field of ``nas.oneshot.spec.SearchSpec`` that it sets.
+        lower: The smallest value.
+        upper: The largest value, included.
+        default: The value that DARTS uses, with which a study starts.
+        log: Whether it is drawn and modelled on a logarithmic scale.
+    """
+
+    name: str
+    lower: float | int
+    upper: float | int
+    default: float | int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.lower <= self.default <= self.upper or (self.log and self.lower <= 0):
+            raise ValueError(
+                f"{self.name}: got {self.lower} .. {self.upper} with default {self.default}, expected the default "
+                "between the bounds" + (", and a positive lower one on a log scale" if self.log else "")
+            )
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether its values are integers."""
+        return isinstance(self.lower, int) and isinstance(self.upper, int)
+
+
+@dataclass(frozen=True)
+class TunerSpace:
+    """A configuration space: its name and its hyperparameters, nothing else.
+
+    What a space leaves out stays at the search's default.
+    """
+
+    name: str
+    hyperparameters: tuple[Hyperparameter, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The hyperparameters' names, in the order of the definition."""
+        return tuple(h.name for h in self.hyperparameters)
+
+    @cached_property
+    def default(self) -> dict[str, float | int]:
+        """The default configuration."""
+        return {h.name: h.default for h in self.hyperparameters}
+
+    def build(self, seed: int) -> ConfigurationSpace:
+        """The space as ConfigSpace has it (which orders the hyperparameters by name), seeded."""
+        from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter, UniformIntegerHyperparameter
+
+        space = ConfigurationSpace(name=self.name, seed=seed)
+        for h in self.hyperparameters:
+            kind: Any = UniformIntegerHyperparameter if h.is_integer else UniformFloatHyperparameter
+            space.add(kind(h.name, h.lower, h.upper, default_value=h.default, log=h.log))
+        return space
+
+
+WEIGHT_DECAY = Hyperparameter("weight_decay", 1e-5, 1e-3, default=3e-4, log=True)
+CUTOUT_PROB = Hyperparameter("cutout_prob", 0.0, 1.0, default=0.0)
+LEARNING_RATE = Hyperparameter("learning_rate", 1e-3, 1.0, default=0.025, log=True)
+MOMENTUM = Hyperparameter("momentum", 0.0, 0.99, default=0.9)
+CUTOUT_LENGTH = Hyperparameter("cutout_length", 2, 32, default=16, log=True)
+BATCH_SIZE = Hyperparameter("batch_size", 16, 128, default=96)
+GRAD_CLIP = Hyperparameter("grad_clip", 1, 9, default=5)
+ARCH_LEARNING_RATE = Hyperparameter("arch_learning_rate", 1e-5, 1e-2, default=3e-4, log=True)
+ARCH_WEIGHT_DECAY = Hyperparameter("arch_weight_decay", 1e-4, 1e-1, default=1e-3, log=True)
+
+CS1 = TunerSpace("cs1", (WEIGHT_DECAY, CUTOUT_PROB))
+CS2 = TunerSpace("cs2", (*CS1.hyperparameters, LEARNING_RATE))
+CS3 = TunerSpace(
+    "cs3",
+    (
+        *CS2.hyperparameters,
+        MOMENTUM,
+        CUTOUT_LENGTH,
+        BATCH_SIZE,
+        GRAD_CLIP,
+        ARCH_LEARNING_RATE,
+        ARCH_WEIGHT_DECAY,
+    ),
+)
