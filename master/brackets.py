@@ -1,0 +1,85 @@
+"""Budgets and brackets of Hyperband in integers: pure functions that do not know who executes them.
+
+Notation:
+    R: number of rungs of the ladder; rung 0 has the smallest budget.
+    eta: the factor between budgets, and the share 1/eta of configurations that advances.
+
+Sources: Li et al. (2018), *Hyperband*, Algorithm 1; the sizes of the brackets as in hpbandster 0.7.4
+(``optimizers/bohb.py``), which differ from the paper's in their rounding.
+
+Differs from hpbandster: the number of rungs is found by multiplying integers. hpbandster truncates a ratio
+of logarithms, so that 1 to 243 with eta 3 loses its smallest rung.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """One iteration of successive halving.
+
+    Attributes:
+        sizes: [rungs] how many configurations run on each rung.
+        budgets: [rungs] the budget of each rung, ascending.
+    """
+
+    sizes: tuple[int, ...]
+    budgets: tuple[int, ...]
+
+
+def ladder(min_budget: int, max_budget: int, eta: int) -> tuple[int, ...]:
+    """The budgets of all rungs, ascending; the last one is ``max_budget``.
+
+    There are as many rungs as ``min_budget`` can be multiplied by ``eta`` without exceeding ``max_budget``,
+    and one more. Where ``max_budget / min_budget`` is no power of ``eta``, the largest budget is kept and
+    the others are its fractions, rounded up: 10 to 100 with eta 2 gives 13, 25, 50, 100. So no budget lies
+    below ``min_budget``, and no two are equal.
+
+    Args:
+        min_budget: The smallest budget that is allowed.
+        max_budget: The largest budget.
+        eta: The factor between neighbouring rungs.
+
+    Raises:
+        ValueError: The budgets are not 1 <= min_budget <= max_budget, or eta is below 2.
+    """
+    for name, value, least in (("min_budget", min_budget, 1), ("max_budget", max_budget, 1), ("eta", eta, 2)):
+        if type(value) is not int or value < least:
+            raise ValueError(f"{name}: got {value!r}, expected a whole number of at least {least}")
+    if min_budget > max_budget:
+        raise ValueError(
+            f"min_budget: got {min_budget}, above max_budget {max_budget}; expected at most max_budget; "
+            "lower the one or raise the other"
+        )
+    divisors = [1]
+    while min_budget * divisors[-1] * eta <= max_budget:
+        divisors.append(divisors[-1] * eta)
+    return tuple(-(-max_budget // divisor) for divisor in reversed(divisors))
+
+
+def bracket(iteration: int, budgets: tuple[int, ...], eta: int) -> Bracket:
+    """The bracket of an iteration; brackets of R, R - 1, ..., 1 rungs take turns.
+
+    For budgets 25, 50, 100 and eta 2 the sizes are (4, 2, 1), (2, 1), (3) in turn.
+
+    Args:
+        iteration: 0 for the first.
+        budgets: The whole ladder, ascending.
+        eta: The share 1/eta of configurations advances from rung to rung.
+    """
+    n_rungs = len(budgets) - iteration % len(budgets)
+    first_size = len(budgets) // n_rungs * eta ** (n_rungs - 1)
+    sizes = tuple(max(first_size // eta**rung, 1) for rung in range(n_rungs))
+    return Bracket(sizes, budgets[-n_rungs:])
+
+
+def evaluations_per_budget(n_iterations: int, budgets: tuple[int, ...], eta: int) -> dict[int, int]:
+    """How many evaluations ``n_iterations`` make at each budget; 64 iterations of the above: 88, 86, 106."""
+    counts: Counter[int] = Counter()
+    for iteration in range(n_iterations):
+        shape = bracket(iteration, budgets, eta)
+        counts.update(dict(zip(shape.budgets, shape.sizes, strict=True)))
+    return {budget: counts[budget] for budget in budgets}
