@@ -1,0 +1,65 @@
+"""A trial on its way: queued, running on a worker, lost, finished."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpbandster.core.dispatcher import Job
+
+from results.bohb_lines import evaluation_from_info, evaluation_to_info, result_line
+from results.journal import encode
+from results.records import Evaluation, Status, TrialResult, TrialSpec, to_dict
+
+
+class TrialJob(Job):
+    """hpbandster's job, with what it lacks: the whole trial, the losses of its workers, a checked outcome.
+
+    Attributes:
+        trial: All that a worker needs.
+        model_based: Whether the model proposed the configuration.
+        losses: Why each worker that was lost while it ran the job was lost.
+        report: What the worker reported, unchecked; None while there is no report.
+    """
+
+    def __init__(self, trial: TrialSpec, model_based: bool) -> None:
+        super().__init__(trial.config_id, config=trial.config, budget=trial.budget)
+        self.trial = trial
+        self.wire_trial = to_dict(trial)
+        self.model_based = model_based
+        self.losses: list[str] = []
+        self.report: Any = None
+        self._outcome: TrialResult | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its configuration and its budget."""
+        return f"{'_'.join(map(str, self.trial.config_id))} at {self.trial.budget} epochs"
+
+    @property
+    def outcome(self) -> TrialResult:
+        """The checked outcome, once the job has finished; the first call sets what hpbandster reads."""
+        if self._outcome is None:
+            evaluation = self._check_report()
+            self._outcome = self._with(evaluation)
+            self.result = {"loss": evaluation.loss, "info": evaluation_to_info(evaluation)}
+            self.exception = evaluation.error
+        return self._outcome
+
+    def _check_report(self) -> Evaluation:
+        """The worker's report as an evaluation; what is no evaluation is a bug of the worker, not a hang."""
+        seed = self.trial.seed
+        if self.report is None:
+            return Evaluation(Status.WORKER_LOST, seed=seed, error="; ".join(self.losses))
+        where = f"report of {self.worker_name} on {self.name}"
+        try:
+            evaluation = evaluation_from_info(self.report, where)
+            encode(result_line(self._with(evaluation)), where)
+        except (ValueError, TypeError) as error:
+            return Evaluation(Status.BUG, seed=seed, worker=self.worker_name, error=str(error))
+        return evaluation
+
+    def _with(self, evaluation: Evaluation) -> TrialResult:
+        trial = self.trial
+        return TrialResult(
+            trial.config_id, trial.config, self.model_based, trial.budget, evaluation=evaluation, **self.timestamps
+        )

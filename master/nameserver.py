@@ -1,0 +1,43 @@
+"""A name server of the run's own, on a free port, which its workers find through a file of the run."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import Pyro4.naming
+
+from results.credentials import Credentials, credentials_path, write_credentials
+from results.run_directory import RunDirectory
+
+
+@contextmanager
+def name_server(run: RunDirectory, run_id: str, host: str) -> Iterator[Credentials]:
+    """Serves names while the context lasts, in a daemon thread of this process.
+
+    Differs from hpbandster's: the port is always a free one, so two runs never meet; every message must be
+    signed with a key that is drawn for the run; the credentials are JSON and appear atomically.
+
+    Args:
+        run: The run whose ``credentials/`` tells the workers.
+        run_id: The study's.
+        host: The address to listen at, one that the workers can reach.
+
+    Raises:
+        OSError: The host is no address of this machine.
+    """
+    key = secrets.token_hex(32)
+    daemon = Pyro4.naming.NameServerDaemon(host, port=0)
+    daemon._pyroHmacKey = key
+    thread = threading.Thread(target=daemon.requestLoop, name="name server", daemon=True)
+    thread.start()
+    try:
+        credentials = Credentials(run_id, host, daemon.sock.getsockname()[1], key)
+        write_credentials(run, credentials)
+        yield credentials
+    finally:
+        credentials_path(run).unlink(missing_ok=True)
+        daemon.shutdown()
+        thread.join(timeout=5)

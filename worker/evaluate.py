@@ -1,0 +1,145 @@
+"""From a trial to its outcome: one search, and the table's answer for the cell it finds.  No Pyro here.
+
+``nas.oneshot`` loads PyTorch, so it is imported when the first trial runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.tabular import Table, open_table
+from results.parsing import from_dict
+from results.records import EpochRecord, Evaluation, Status, TrialSpec
+from results.trial_directory import write_trial_spec
+from spaces import SEARCH_SPACES
+from worker.outcome import contained
+
+if TYPE_CHECKING:
+    from nas.oneshot import EpochReport, SearchSpec
+
+logger = logging.getLogger("nasbohb.worker")
+
+
+def evaluate(
+    trial: TrialSpec,
+    directory: Path,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    worker: str | None = None,
+) -> Evaluation:
+    """Runs a trial in its directory: writes ``spec.json``, ``log.txt``, and what the search writes.
+
+    A search that was interrupted in the same directory goes on from its last epoch.
+
+    Args:
+        trial: What to run.
+        directory: The trial's; made where it is missing.
+        on_epoch: Called after each epoch; what it raises beside ``Exception`` ends the trial and passes.
+        worker: The worker's name, for the record.
+
+    Returns:
+        The outcome; any exception becomes a ``bug`` with its traceback.
+    """
+    return contained(search_and_look_up, trial, directory, on_epoch, worker)
+
+
+def search_and_look_up(
+    trial: TrialSpec,
+    directory: Path,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    worker: str | None = None,
+) -> Evaluation:
+    """As ``evaluate``, but raises what is no outcome of the trial: a fault of the study, or of the program.
+
+    Raises:
+        ValueError: The study names something unknown, or its data set or table is missing.
+        CellNotInTableError: The table does not hold the found cell.
+    """
+    write_trial_spec(directory, trial)
+    with _log_to(directory / "log.txt"):
+        evaluation = replace(_run(trial, directory, on_epoch), seed=trial.seed, worker=worker)
+        logger.info("ended as %s with loss %.5f", evaluation.status.value, evaluation.loss)
+    return evaluation
+
+
+def search_spec(trial: TrialSpec) -> SearchSpec:
+    """The search of a trial: the study's settings, and over them the trial's configuration.
+
+    Raises:
+        BadConfigError: A value of the configuration is out of its range.
+        ValueError: A setting of the study is.
+        TypeError: The study, or the configuration, names a field that a search does not have.
+    """
+    from nas.oneshot import SearchSpec
+
+    study = trial.study
+    spec = SearchSpec(
+        optimizer=study.optimizer,
+        search_space=study.search_space,
+        dataset=study.dataset,
+        data_dir=study.data_dir,
+        epochs=trial.budget,
+        seed=trial.seed,
+        **study.search,  # type: ignore[arg-type]  # SearchSpec checks the values
+    )
+    try:
+        return replace(spec, **trial.config)  # type: ignore[arg-type]  # likewise
+    except ValueError as error:
+        raise BadConfigError(str(error)) from error
+
+
+class BadConfigError(ValueError):
+    """A configuration that no search can have."""
+
+
+def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], None] | None) -> Evaluation:
+    from nas.oneshot import run_search
+
+    try:
+        spec = search_spec(trial)
+    except BadConfigError as error:
+        return Evaluation(Status.BAD_CONFIG, error=str(error))
+    table = _open_table(trial.study.table)
+    result = run_search(spec, table, directory, on_epoch and (lambda report: on_epoch(_record(report))))
+    if result.status != "ok":
+        return Evaluation(Status(result.status), t_search_s=result.search_s, error=result.error)
+    assert result.architecture is not None, "a search that ended well has found a cell"
+    space = SEARCH_SPACES[spec.search_space]
+    entry = table.query(space.cell(space.decode(result.architecture)), trial.study.table_budget)
+    return Evaluation(
+        Status.OK,
+        validation_error=entry.mean_validation_error,
+        test_error=entry.mean_test_error,
+        t_search_s=result.search_s,
+        t_train_s=entry.mean_training_time_s,
+        architecture=result.architecture,
+        cell_hash=entry.cell_hash,
+        one_shot_validation_error=result.one_shot_validation_error,
+    )
+
+
+#: A worker asks the same table in every trial.
+_open_table: Callable[[str], Table] = lru_cache(maxsize=4)(open_table)
+
+
+def _record(report: EpochReport) -> EpochRecord:
+    return from_dict(EpochRecord, asdict(report), "the search's report")
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Appends what the project logs meanwhile to a file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    project = logging.getLogger("nasbohb")
+    project.addHandler(handler)
+    try:
+        yield
+    finally:
+        project.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,307 @@
+"""The Pyro service around an objective: hpbandster's worker, without its hangs.
+
+Differs from hpbandster's:
+
+* it registers itself before it announces itself, so that the master finds it at once;
+* a job carries its whole trial, so a worker keeps no state between jobs;
+* the objective runs in the thread that called ``run`` (the main thread of a process), and calls only hand
+  things over; a report is repeated until the master has acknowledged it;
+* it sends a sign of life every second, learns from the answer what it must abandon, registers again if the
+  master has given it up, and ends by itself if the master is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import Pyro4
+from hpbandster.core.worker import Worker
+
+from results.bohb_lines import evaluation_to_info
+from results.credentials import Credentials, credentials_path, read_credentials
+from results.parsing import from_dict
+from results.records import EpochRecord, Evaluation, Status, TrialSpec
+from results.run_directory import RunDirectory
+from worker.evaluate import evaluate
+from worker.outcome import Objective, TrialAbandonedError, contained
+from worker.wire import COMMUNICATION_ERRORS, configure_pyro, connect, name_server_uri, own_address
+
+logger = logging.getLogger("nasbohb.worker")
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """A worker's waits, all in seconds.
+
+    Attributes:
+        start_limit_s: How long to wait for the master to start.
+        message_interval_s: Between two messages while it waits.
+        heartbeat_s: Between two signs of life.
+        master_limit_s: Without an answer of the master after which the worker ends.
+    """
+
+    start_limit_s: float = 3600.0
+    message_interval_s: float = 10.0
+    heartbeat_s: float = 1.0
+    master_limit_s: float = 60.0
+
+
+class MasterNotFoundError(RuntimeError):
+    """No master started in time."""
+
+
+class WorkerStopped(BaseException):
+    """The process was told to end (SIGTERM); like ``KeyboardInterrupt``, no error."""
+
+
+def run_worker(
+    path: Path | str,
+    *,
+    objective: Objective = evaluate,
+    host: str | None = None,
+    settings: WorkerSettings | None = None,
+) -> str:
+    """Works for the run at ``path`` until its study ends; waits for its master first.
+
+    SIGTERM ends it at once: its job runs elsewhere.
+
+    Args:
+        path: The run's directory; it need not exist yet.
+        objective: What to evaluate; by default a search, and the table's answer for the cell it finds.
+        host: The address to listen at; None for the one that reaches the master.
+        settings: None for the defaults.
+
+    Returns:
+        Why it ended, for a message.
+
+    Raises:
+        MasterNotFoundError: No master started within ``start_limit_s``.
+        ValueError: The run's credentials are damaged.
+    """
+    settings = settings or WorkerSettings()
+    run = RunDirectory(Path(path).absolute())
+    try:
+        with _stop_on_sigterm():
+            credentials = _await_credentials(run, settings)
+            configure_pyro()
+            return WorkerService(run, credentials, objective, host or own_address(credentials.host), settings).run()
+    except WorkerStopped:
+        return "it was told to stop (SIGTERM)"
+
+
+class WorkerService(Worker):
+    """One worker; ``run`` serves until it ends."""
+
+    def __init__(
+        self, run: RunDirectory, credentials: Credentials, objective: Objective, host: str, settings: WorkerSettings
+    ) -> None:
+        """Prepares everything; nothing listens before ``run``.  See ``run_worker``."""
+        super().__init__(
+            credentials.run_id, credentials.host, credentials.port, logger, host, id=secrets.token_hex(4)
+        )  # host name and process alone collide in containers
+        self._run = run
+        self._key = credentials.key
+        self._objective = objective
+        self._settings = settings
+        self._name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
+        self._dispatcher: Any = None
+        # Under the condition:
+        self._inbox: tuple[str, Any] | None = None
+        self._ticket: str | None = None
+        self._abandoned: set[str] = set()
+        self._end_reason: str | None = None
+
+    def run(self, background: bool = False) -> str:
+        """Registers, announces, and evaluates what it is given, in this thread, until it is to end.
+
+        Returns:
+            Why it ended.
+        """
+        with Pyro4.Daemon(host=self.host) as daemon:
+            daemon._pyroHmacKey = self._key
+            self._uri = str(daemon.register(self, self.worker_id))
+            threads = [threading.Thread(target=t, daemon=True) for t in (daemon.requestLoop, self._send_heartbeats)]
+            try:
+                self._dispatcher = connect(self._find_dispatcher(), self._key)
+                self._register()
+                for thread in threads:
+                    thread.start()
+                logger.info("worker %s is ready", self.worker_id.partition(".worker.")[2])
+                return self._serve(threads)
+            finally:
+                self.end("the worker has ended")
+                self._sign_off()
+                daemon.shutdown()
+
+    # Called by the master.
+
+    @Pyro4.expose
+    def start_computation(self, callback: Any, id: str, trial: Mapping[str, Any]) -> bool:
+        """Takes a job; ``callback`` is hpbandster's, which hands over the dispatcher that is known already.
+
+        Returns:
+            Whether it takes it: not while it evaluates another, or is about to end.
+        """
+        with self.thread_cond:
+            if self.busy or self._inbox is not None or self._end_reason is not None:
+                return False
+            self._inbox = (id, trial)
+            self.thread_cond.notify_all()
+            return True
+
+    @Pyro4.expose
+    def is_busy(self) -> bool:
+        """Whether it holds a job."""
+        return bool(self._tickets())
+
+    @Pyro4.expose
+    def shutdown(self) -> None:
+        """Tells it to end; a running trial ends after its epoch."""
+        self.end("the study has ended")
+
+    # Its own.
+
+    def end(self, reason: str) -> None:
+        """Makes ``run`` return; the first reason counts."""
+        with self.thread_cond:
+            self._end_reason = self._end_reason or reason
+            self.thread_cond.notify_all()
+
+    def _serve(self, threads: list[threading.Thread]) -> str:
+        while True:
+            with self.thread_cond:
+                self.thread_cond.wait_for(lambda: self._inbox or self._end_reason, timeout=1.0)
+                if self._end_reason is not None:
+                    return self._end_reason
+                if not all(thread.is_alive() for thread in threads):
+                    return "one of its threads has died; its traceback stands above"
+                if self._inbox is None:
+                    continue
+                (ticket, trial), self._inbox = self._inbox, None
+                self._ticket, self.busy = ticket, True
+            try:
+                evaluation = self.compute(ticket, trial)
+            except TrialAbandonedError:
+                logger.info("abandoned a trial that is not this worker's any more")
+                evaluation = None
+            with self.thread_cond:
+                self.busy = False
+            if evaluation is not None:
+                self._deliver(ticket, evaluation_to_info(evaluation))
+            with self.thread_cond:
+                self._ticket = None
+                self._abandoned.discard(ticket)
+
+    def compute(self, ticket: str, wire_trial: Any) -> Evaluation:
+        """The outcome of a trial that came over the wire; raises ``TrialAbandonedError``."""
+        try:
+            trial = from_dict(TrialSpec, wire_trial, "the job")
+        except ValueError as error:
+            return Evaluation(Status.BUG, worker=self.worker_id, error=str(error))
+
+        def check_abandoned(epoch: EpochRecord) -> None:
+            if ticket in self._abandoned or self._end_reason is not None:
+                raise TrialAbandonedError
+
+        directory = self._run.trial_directory(trial.config_id, trial.budget)
+        return contained(self._objective, trial, directory, check_abandoned, self.worker_id)
+
+    def _deliver(self, ticket: str, info: Mapping[str, Any]) -> None:
+        """Reports an outcome until the master has acknowledged it, or the worker is to end."""
+        while True:
+            try:
+                self._dispatcher.register_result(ticket, info)
+                return
+            except COMMUNICATION_ERRORS as error:
+                logger.warning("could not report to the master: %s; trying again", error)
+            with self.thread_cond:
+                if self.thread_cond.wait_for(lambda: self._end_reason, timeout=self._settings.heartbeat_s):
+                    return
+
+    def _send_heartbeats(self) -> None:
+        last_answer_s = time.monotonic()
+        while self._end_reason is None:
+            try:
+                answer = self._dispatcher.heartbeat(self.worker_id, self._tickets())
+                last_answer_s = time.monotonic()
+                with self.thread_cond:
+                    self._abandoned.update(set(answer["abandon"]) & set(self._tickets()))
+                if not answer["known"]:
+                    self._register()
+            except COMMUNICATION_ERRORS as error:
+                self._check_master(error, time.monotonic() - last_answer_s)
+            with self.thread_cond:
+                self.thread_cond.wait_for(lambda: self._end_reason, timeout=self._settings.heartbeat_s)
+
+    def _check_master(self, error: Exception, silence_s: float) -> None:
+        """Ends the worker if the master is gone: it took its credentials away, or has been silent too long."""
+        if not credentials_path(self._run).exists():
+            self.end("the master has ended")
+        elif silence_s > self._settings.master_limit_s:
+            self.end(f"the master has not answered for {silence_s:.0f} s ({error})")
+
+    def _tickets(self) -> list[str]:
+        inbox, ticket = self._inbox, self._ticket
+        return ([] if ticket is None else [ticket]) + ([] if inbox is None else [inbox[0]])
+
+    def _find_dispatcher(self) -> str:
+        """The master's address; it may be about to register."""
+        return str(self._name_server.lookup(f"hpbandster.run_{self.run_id}.dispatcher"))
+
+    def _register(self) -> None:
+        self._name_server.register(self.worker_id, self._uri)
+        self._dispatcher.trigger_discover_worker()
+
+    def _sign_off(self) -> None:
+        """Leaves the name server and the pool, if the master is still there to hear it."""
+        try:
+            self._name_server.remove(self.worker_id)
+            self._dispatcher.sign_off(self.worker_id, self._end_reason)
+        except COMMUNICATION_ERRORS as error:
+            logger.debug("could not sign off: %s", error)
+
+
+def _await_credentials(run: RunDirectory, settings: WorkerSettings) -> Credentials:
+    """The run's credentials, as soon as its master has written them."""
+    start_s = next_message_s = time.monotonic()
+    while True:
+        try:
+            return read_credentials(run)
+        except FileNotFoundError:
+            now = time.monotonic()
+        if now - start_s > settings.start_limit_s:
+            raise MasterNotFoundError(
+                f"{run.path}: got no master's credentials for {settings.start_limit_s:.0f} s, expected "
+                f"{credentials_path(run)}; start the master of this run, on a file system that both see"
+            )
+        if now >= next_message_s:
+            logger.info("waiting for a master in %s", run.path)
+            next_message_s = now + settings.message_interval_s
+        time.sleep(min(0.2, settings.start_limit_s))
+
+
+@contextmanager
+def _stop_on_sigterm() -> Iterator[None]:
+    """Turns SIGTERM into ``WorkerStopped``; without effect in a thread that is not the main one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise WorkerStopped
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
