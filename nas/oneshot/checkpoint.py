@@ -1,0 +1,79 @@
+"""Checkpoints of a search, written atomically, and the other files of its directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+#: Changes when an older checkpoint can no longer be resumed.
+FORMAT = 1
+CHECKPOINT = "checkpoint"
+TRAJECTORY = "trajectory.jsonl"
+ARCHITECTURE = "architecture.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be resumed, and says why."""
+
+
+def write_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
+    """Replaces the directory's checkpoint; a crash leaves either the old or the new one."""
+    scratch = directory / f".{CHECKPOINT}.{os.getpid()}"
+    with scratch.open("wb") as file:
+        torch.save({"format": FORMAT, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(directory / CHECKPOINT)
+
+
+def read_checkpoint(directory: Path) -> dict[str, Any] | None:
+    """The directory's checkpoint on the CPU, or None if there is none; runs no code that it might contain.
+
+    Raises:
+        CheckpointError: It is damaged or of another format.
+    """
+    path = directory / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); remove it to start the search again") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: expected a checkpoint of format {FORMAT}; remove it to start the search again")
+    return state
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON object atomically."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w") as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    """Writes JSON lines atomically: what a resumed search had reported before its checkpoint."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w") as file:
+        file.writelines(json.dumps(value) + "\n" for value in values)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Appends a JSON line and hands it to the disk."""
+    with path.open("a") as file:
+        file.write(json.dumps(value) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

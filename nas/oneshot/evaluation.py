@@ -1,0 +1,60 @@
+"""One-shot errors: of the supernet as it mixes, and of discrete architectures with the shared weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nas.oneshot.augment import Batch, fixed_batches
+from nas.oneshot.data import SearchData
+from nas.oneshot.mixture import Mixture
+from nas.oneshot.supernet import Supernet
+from spaces.search_space import Architecture
+
+#: Images a batch of evaluation; BatchNorm uses the statistics of such a batch.
+EVALUATION_BATCH_SIZE = 500
+
+
+class Evaluator:
+    """Errors on the architecture's half, without augmentation.
+
+    Args:
+        supernet: The one-shot model.
+        data: The data set on the device.
+        batch_size: Images a batch of ``ranking_batches``, those of a training batch.
+    """
+
+    def __init__(self, supernet: Supernet, data: SearchData, batch_size: int) -> None:
+        self.supernet = supernet
+        self.batches = fixed_batches(data.architecture, data, EVALUATION_BATCH_SIZE)
+        self.ranking_batches = fixed_batches(data.architecture, data, batch_size)
+
+    @torch.inference_mode()
+    def error(self, mixtures: Callable[[], Sequence[Mixture]]) -> float:
+        """The fraction of the half that is misclassified; ``mixtures`` is asked anew for each batch."""
+        wrong = sum(int(self._wrong(batch, mixtures())) for batch in self.batches)
+        return wrong / sum(map(len, self.batches))
+
+    @torch.inference_mode()
+    def architecture_errors(
+        self, architectures: Sequence[Architecture], batches: Sequence[Batch]
+    ) -> npt.NDArray[np.float64]:
+        """[n] the error of each architecture on the same batches.
+
+        Architectures that are equal but for their loose ends are computed once.
+        """
+        n_images = sum(map(len, batches))
+        errors: dict[Mixture, float] = {}
+        for architecture in architectures:
+            mixture = Mixture.discrete(architecture)
+            if mixture not in errors:
+                wrong = [self._wrong(batch, [mixture] * len(self.supernet.cells)) for batch in batches]
+                errors[mixture] = int(torch.stack(wrong).sum()) / n_images
+        return np.array([errors[Mixture.discrete(a)] for a in architectures])
+
+    def _wrong(self, batch: Batch, mixtures: Sequence[Mixture]) -> Tensor:
+        return (self.supernet(batch.images, mixtures).argmax(1) != batch.labels).sum()

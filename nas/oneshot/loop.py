@@ -1,0 +1,154 @@
+"""The one loop of training and selection that every optimizer runs in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import fmean
+from typing import Any
+
+import torch
+
+import nas.oneshot as oneshot
+from nas.oneshot.augment import Batch, Batches
+from nas.oneshot.data import SearchData
+from nas.oneshot.evaluation import Evaluator
+from nas.oneshot.method import Method
+from nas.oneshot.randomness import Streams
+from nas.oneshot.report import EpochReport
+from nas.oneshot.spec import SearchSpec
+from nas.oneshot.supernet import Supernet
+from nas.oneshot.weights import WeightTrainer
+from spaces import SEARCH_SPACES
+
+
+class Search:
+    """The parts of a search and one epoch of it.
+
+    Args:
+        spec: A specification without open fields, see ``resolve``.
+        data: Its data set.
+
+    Attributes:
+        search_s: Seconds spent so far in training and in the selection at the end.
+    """
+
+    def __init__(self, spec: SearchSpec, data: SearchData) -> None:
+        assert spec.batch_size is not None
+        self.spec = spec
+        self.space = SEARCH_SPACES[spec.search_space]
+        self.streams = Streams.from_seed(spec.seed)
+        self.device = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
+        )
+        method = oneshot.METHODS[spec.optimizer]
+        self.data = data.to(self.device)
+        self.supernet = Supernet(
+            self.space,
+            n_classes=data.n_classes,
+            image_channels=data.image_channels,
+            n_stacks=spec.n_stacks,
+            cells_per_stack=spec.cells_per_stack,
+            init_channels=spec.init_channels,
+            channel_groups=method.channel_groups,
+            generator=self.streams.init,
+        ).to(self.device)
+        self.supernet.precision = spec.precision
+        if spec.compile:
+            self.supernet.compile()
+        self.weights = WeightTrainer(self.supernet, spec)
+        self.method: Method = method(self.supernet, spec, self.streams.architecture)
+        self.weight_batches, self.architecture_batches = (
+            Batches(
+                half,
+                self.data,
+                batch_size=spec.batch_size,
+                cutout_length=spec.cutout_length,
+                shuffling=self.streams.batches,
+                augmentation=self.streams.augmentation,
+            )
+            for half in (self.data.weights, self.data.architecture)
+        )
+        self.evaluator = Evaluator(self.supernet, self.data, spec.batch_size)
+        self.search_s = 0.0
+
+    def cutout_prob(self, epoch: int) -> float:
+        """Rises linearly from 0 in the first epoch to the specified value in the last."""
+        return self.spec.cutout_prob * epoch / max(self.spec.epochs - 1, 1)
+
+    def run_epoch(self, epoch: int) -> EpochReport:
+        """Trains epoch 0, 1, ... and selects its architecture.
+
+        Raises:
+            DivergedError: A loss or an architecture weight is not finite.
+        """
+        final = epoch == self.spec.epochs - 1
+        with self._stopwatch():
+            train_loss, arch_loss = self._train(epoch)
+        with self._stopwatch(running=final):
+            generator = self.streams.architecture if final else self.streams.report
+            selected = self.method.select(self.evaluator, generator, final=final)
+        return EpochReport(
+            epoch=epoch + 1,
+            train_loss=train_loss,
+            arch_loss=arch_loss,
+            one_shot_validation_error=self.method.one_shot_error(self.evaluator, selected),
+            learning_rate=self.weights.learning_rate,
+            cutout_prob=self.cutout_prob(epoch),
+            architecture=self.space.encode(selected),
+            cell_hash=self.space.cell(selected).hash,
+            search_s=self.search_s,
+        )
+
+    def _train(self, epoch: int) -> tuple[float, float | None]:
+        """The steps of an epoch; returns the mean losses of weights and architecture."""
+        self.weights.start_epoch(epoch)
+        self.method.start_epoch(epoch)
+        warm = epoch >= self.spec.warm_start_epochs
+        train_losses: list[float] = []
+        arch_losses: list[float] = []
+        cutout_prob = self.cutout_prob(epoch)
+        architecture_batches = self._endless(cutout_prob)
+        for batch in self.weight_batches.one_pass(cutout_prob):
+            if warm:
+                loss = self.method.architecture_step(batch, architecture_batches, self.weights)
+                if loss is not None:
+                    arch_losses.append(loss)
+            train_losses.append(self.weights.step(batch, self.method.mixtures()))
+        if warm:
+            arch_losses.extend(self.method.end_epoch(architecture_batches))
+        return fmean(train_losses), fmean(arch_losses) if arch_losses else None
+
+    def _endless(self, cutout_prob: float) -> Iterator[Batch]:
+        """Batches of the architecture's half, pass after pass."""
+        while True:
+            yield from self.architecture_batches.one_pass(cutout_prob)
+
+    @contextmanager
+    def _stopwatch(self, running: bool = True) -> Iterator[None]:
+        """Adds the time within to ``search_s``."""
+        start = time.perf_counter()
+        yield
+        if running:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            self.search_s += time.perf_counter() - start
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a later epoch depends on."""
+        return {
+            "supernet": self.supernet.state_dict(),
+            "weights": self.weights.state_dict(),
+            "method": self.method.state_dict(),
+            "streams": self.streams.state_dict(),
+            "search_s": self.search_s,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of ``state_dict``."""
+        self.supernet.load_state_dict(state["supernet"])
+        self.weights.load_state_dict(state["weights"])
+        self.method.load_state_dict(state["method"])
+        self.streams.load_state_dict(state["streams"])
+        self.search_s = state["search_s"]

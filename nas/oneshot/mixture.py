@@ -1,0 +1,78 @@
+"""What a cell computes in one forward pass: which nodes and operations take part, with which weights.
+
+Notation (as in ``spaces.search_space``):
+    B: number of choice blocks; node 0 is the cell's input, nodes 1..B are the blocks, B + 1 the output.
+    O: number of operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from spaces.search_space import N_OPERATIONS, Architecture, SearchSpace
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The mixing of one cell; weights are positive, and None stands for weights of exactly 1.
+
+    Attributes:
+        parents: [B + 1] for blocks 1..B and the output, the nodes that feed it, ascending.
+        operations: [B] for each block the operations that are computed; empty for a block that nothing
+            reads, which is then not computed at all.
+        alpha: [B] for each block the weights [len(parents)] of its parents, or None: their plain sum.
+        beta: [B] for each block the weights [len(operations)] of its operations, or None.
+        gamma: [len(parents[B])] weights of the output's parents, or None.
+    """
+
+    parents: tuple[tuple[int, ...], ...]
+    operations: tuple[tuple[int, ...], ...]
+    alpha: tuple[Tensor | None, ...]
+    beta: tuple[Tensor | None, ...]
+    gamma: Tensor | None
+
+    @classmethod
+    def relaxed(
+        cls,
+        space: SearchSpace,
+        alpha: Sequence[Tensor | None],
+        beta: Sequence[Tensor],
+        gamma: Tensor,
+        operations: Sequence[Sequence[int]] | None = None,
+    ) -> Mixture:
+        """A cell in which every edge takes part, and every operation or those given.
+
+        Args:
+            space: The search space.
+            alpha: [B] weights [j] of the candidate parents 0..j-1 of block j, or None.
+            beta: [B] weights of the operations that take part.
+            gamma: [B + 1] weights of the output's candidates.
+            operations: [B] the operations that take part; all of them if None.
+        """
+        every = tuple(range(N_OPERATIONS))
+        return cls(
+            parents=tuple(tuple(range(node)) for node in range(1, space.n_blocks + 2)),
+            operations=tuple(tuple(ops) for ops in operations) if operations else (every,) * space.n_blocks,
+            alpha=tuple(alpha),
+            beta=tuple(beta),
+            gamma=gamma,
+        )
+
+    @classmethod
+    def discrete(cls, architecture: Architecture) -> Mixture:
+        """A single architecture: plain sums, one operation a block, loose ends left out."""
+        n_blocks = len(architecture.operations)
+        live = {n_blocks + 1}
+        for node in range(n_blocks + 1, 0, -1):
+            if node in live:
+                live.update(architecture.parents[node - 1])
+        return cls(
+            parents=tuple(p if node in live else () for node, p in enumerate(architecture.parents, start=1)),
+            operations=tuple((op,) if node in live else () for node, op in enumerate(architecture.operations, start=1)),
+            alpha=(None,) * n_blocks,
+            beta=(None,) * n_blocks,
+            gamma=None,
+        )

@@ -1,0 +1,163 @@
+"""Running one search from its specification to its result, resumable at every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+import nas.oneshot as oneshot
+from nas.oneshot import checkpoint
+from nas.oneshot.data import load_data
+from nas.oneshot.loop import Search
+from nas.oneshot.report import EpochReport, SearchResult, SearchStatus, TableFigures
+from nas.oneshot.spec import SearchSpec
+from nas.oneshot.weights import DivergedError
+from spaces import SEARCH_SPACES
+
+if TYPE_CHECKING:
+    from nas.tabular.table import Table
+
+#: How PyTorch's CPU allocator says, in a plain RuntimeError, that there is no memory left.
+_CPU_ALLOCATOR_FAILURE = "DefaultCPUAllocator"
+
+
+def run_search(
+    spec: SearchSpec,
+    table: Table | None = None,
+    directory: Path | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> SearchResult:
+    """Runs one search, or goes on with the one that ``directory`` holds.
+
+    Args:
+        spec: What to search, and how.
+        table: Where the cell of each epoch is looked up; nothing of it reaches the search.
+        directory: Gets ``trajectory.jsonl`` (a line an epoch), ``architecture.json`` (at the end) and
+            ``checkpoint`` (after every epoch).  None keeps nothing.
+        on_epoch: Called with each new epoch's report, once its line and checkpoint are on disk.
+
+    Returns:
+        The result; a search that diverged or ran out of memory is a result too.
+
+    Raises:
+        ValueError: The specification is wrong, its data set is missing (``DatasetError``), or the directory
+            holds another search (``CheckpointError``).
+    """
+    spec = resolve(spec)
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    reports: list[EpochReport] = []
+    status: SearchStatus = "ok"
+    error = None
+    search = None
+    try:
+        search = Search(spec, load_data(spec))
+        reports = resume(search, directory) if directory else []
+        for epoch in range(len(reports), spec.epochs):
+            report = _with_table(search.run_epoch(epoch), spec, table)
+            reports.append(report)
+            if directory:
+                checkpoint.append_line(directory / checkpoint.TRAJECTORY, report.to_dict())
+                _save(search, reports, directory)
+            if on_epoch:
+                on_epoch(report)
+    except DivergedError as failure:
+        status, error = "diverged", f"{failure} in epoch {len(reports) + 1}; {_hyperparameters(spec)}"
+    except (MemoryError, RuntimeError) as failure:
+        if not _is_out_of_memory(failure):
+            raise
+        status, error = "out_of_memory", f"no memory left in epoch {len(reports) + 1}; {_hyperparameters(spec)}"
+    result = _result(status, error, reports, search.search_s if search else 0.0)
+    if directory and status == "ok":
+        checkpoint.write_json(directory / checkpoint.ARCHITECTURE, result.to_dict())
+    return result
+
+
+def resolve(spec: SearchSpec) -> SearchSpec:
+    """The specification with its open fields at the optimizer's defaults.
+
+    Raises:
+        ValueError: An unknown optimizer or search space, or one that cannot be compiled.
+    """
+    if spec.optimizer not in oneshot.METHODS:
+        raise ValueError(f"optimizer: got {spec.optimizer!r}, expected one of {sorted(oneshot.METHODS)}")
+    if spec.search_space not in SEARCH_SPACES:
+        raise ValueError(f"search_space: got {spec.search_space!r}, expected one of {sorted(SEARCH_SPACES)}")
+    method = oneshot.METHODS[spec.optimizer]
+    if spec.compile and method.changing_operations:
+        raise ValueError(
+            f"compile: got True for {spec.optimizer!r}, which computes other operations in every step; leave it off"
+        )
+    return method.resolve(spec)
+
+
+def resume(search: Search, directory: Path) -> list[EpochReport]:
+    """Brings a search to where the directory's checkpoint left it; returns the reports up to there.
+
+    Raises:
+        CheckpointError: The directory holds a search of another specification.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    state = checkpoint.read_checkpoint(directory)
+    reports = []
+    if state is not None:
+        differences = SearchSpec(**state["spec"]).differences(search.spec)
+        if differences:
+            raise checkpoint.CheckpointError(
+                f"{directory}: holds a search of another specification (got {', '.join(differences)}); "
+                "choose another directory, or remove this one"
+            )
+        search.load_state_dict(state)
+        reports = [EpochReport.from_dict(report) for report in state["reports"]]
+    # The line of an epoch is written before its checkpoint: a line without one belongs to an epoch that is run again.
+    checkpoint.write_lines(directory / checkpoint.TRAJECTORY, [report.to_dict() for report in reports])
+    return reports
+
+
+def _save(search: Search, reports: list[EpochReport], directory: Path) -> None:
+    state = {"spec": search.spec.to_dict(), "reports": [report.to_dict() for report in reports], **search.state_dict()}
+    checkpoint.write_checkpoint(directory, state)
+
+
+def _with_table(report: EpochReport, spec: SearchSpec, table: Table | None) -> EpochReport:
+    """The report with what the table says of its cell."""
+    if table is None:
+        return report
+    from nas.tabular.errors import CellNotInTableError
+
+    space = SEARCH_SPACES[spec.search_space]
+    cell = space.cell(space.decode(report.architecture))
+    figures = {}
+    for budget in table.budgets:
+        try:
+            entry = table.query(cell, budget)
+        except CellNotInTableError:
+            return report
+        figures[budget] = TableFigures(entry.mean_validation_error, entry.mean_test_error, entry.mean_training_time_s)
+    return replace(report, table=figures)
+
+
+def _result(status: SearchStatus, error: str | None, reports: list[EpochReport], search_s: float) -> SearchResult:
+    last = reports[-1] if reports else None
+    return SearchResult(
+        status=status,
+        architecture=last.architecture if last else None,
+        cell_hash=last.cell_hash if last else None,
+        one_shot_validation_error=last.one_shot_validation_error if last else None,
+        search_s=search_s,
+        epochs=len(reports),
+        error=error,
+    )
+
+
+def _hyperparameters(spec: SearchSpec) -> str:
+    """The specification in one line."""
+    return ", ".join(f"{name} {value}" for name, value in spec.to_dict().items() if value is not None)
+
+
+def _is_out_of_memory(failure: BaseException) -> bool:
+    return isinstance(failure, MemoryError | torch.OutOfMemoryError) or _CPU_ALLOCATOR_FAILURE in str(failure)

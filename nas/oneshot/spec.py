@@ -1,0 +1,116 @@
+"""What a search is: one frozen record, every field documented; the command line derives from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+#: Fields that change where and how fast a search runs, never what it computes: a search may be
+#: resumed with other values of these.
+PLACEMENT_FIELDS = frozenset({"data_dir", "device", "threads"})
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """One one-shot search.
+
+    A field left None takes the optimizer's own default (``Method.defaults``, the table of the paper's
+    appendix C).  Errors are fractions in [0, 1]; lengths are pixels; ``learning_rate`` etc. have no unit.
+
+    Attributes:
+        optimizer: The one-shot optimizer, a key of ``nas.oneshot.METHODS``.
+        search_space: A key of ``spaces.SEARCH_SPACES``.
+        dataset: The images to search on, a key of ``nas.oneshot.data.DATASETS``.
+        data_dir: The folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10); None
+            where it needs none.
+        split: ``tuning`` leaves the images that the table used for validation untouched and halves the
+            rest (CIFAR-10: 20,000 for the weights, 20,000 for the architecture); ``plain`` halves all
+            training images (25,000 and 25,000), as the paper does outside tuning.
+        epochs: Passes over the images of the weights.
+        seed: Every random draw of the search is derived from it.
+        learning_rate: Of the weights (SGD), in the first epoch.
+        learning_rate_min: Where the cosine schedule of the learning rate ends.
+        momentum: Of the weights' SGD.
+        weight_decay: L2 regularisation of the weights.
+        cutout_prob: Probability that an image loses a square in the last epoch; it rises linearly from
+            0 in the first epoch.
+        cutout_length: Side of that square in pixels of a 32x32 image; smaller images lose the same
+            fraction of their side.
+        batch_size: Images a mini-batch, for the weights and for the architecture.
+        grad_clip: The largest norm of the weights' gradient; longer ones are scaled down to it.
+        arch_learning_rate: Of the architecture's (or the controller's) Adam.
+        arch_weight_decay: L2 regularisation of the architecture weights.
+        warm_start_epochs: Epochs at the start in which only the weights are trained.
+        n_stacks: Stacks of cells; pixels halve and channels double between stacks.
+        cells_per_stack: Cells a stack.
+        init_channels: Channels of the stem and of each choice block in the first stack.
+        controller_steps: Updates of ENAS's controller after each epoch.
+        final_samples: Architectures that Random-WS and ENAS sample and rank at the end.
+        device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
+        threads: CPU threads of the computation; None leaves PyTorch's choice.
+        precision: ``float32``; or ``bf16``, bfloat16 in convolutions and products (autocast).
+        compile: Compile the supernet (``torch.compile``) where the optimizer computes the same
+            operations in every step.
+    """
+
+    optimizer: str = "darts"
+    search_space: str = "1"
+    dataset: str = "digits"
+    data_dir: str | None = None
+    split: Literal["tuning", "plain"] = "tuning"
+    epochs: int = 50
+    seed: int = 0
+    learning_rate: float = 0.025
+    learning_rate_min: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    cutout_prob: float = 0.0
+    cutout_length: int = 16
+    batch_size: int | None = None
+    grad_clip: float | None = None
+    arch_learning_rate: float | None = None
+    arch_weight_decay: float | None = None
+    warm_start_epochs: int = 0
+    n_stacks: int = 3
+    cells_per_stack: int = 3
+    init_channels: int = 16
+    controller_steps: int = 300
+    final_samples: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "n_stacks", "cells_per_stack", "init_channels", "cutout_length", "controller_steps"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("batch_size", "final_samples", "threads"):
+            self._check(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or nothing")
+        for name in ("seed", "weight_decay", "arch_weight_decay", "warm_start_epochs", "learning_rate_min"):
+            self._check(name, getattr(self, name) is None or getattr(self, name) >= 0, "at least 0")
+        for name in ("learning_rate", "grad_clip", "arch_learning_rate"):
+            self._check(name, getattr(self, name) is None or getattr(self, name) > 0, "above 0")
+        self._check("momentum", 0 <= self.momentum < 1, "0 to 1 (exclusive)")
+        self._check("cutout_prob", 0 <= self.cutout_prob <= 1, "0 to 1")
+        self._check("split", self.split in ("tuning", "plain"), "'tuning' or 'plain'")
+        self._check("precision", self.precision in ("float32", "bf16"), "'float32' or 'bf16'")
+
+    def _check(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"{name}: got {getattr(self, name)!r}, expected {expected}")
+
+    @property
+    def n_cells(self) -> int:
+        return self.n_stacks * self.cells_per_stack
+
+    def to_dict(self) -> dict[str, Any]:
+        """The specification as built-in types, field by field."""
+        return asdict(self)
+
+    def differences(self, other: SearchSpec) -> list[str]:
+        """The fields, other than where it runs, in which two searches differ."""
+        return [
+            f"{f.name} {getattr(other, f.name)!r} instead of {getattr(self, f.name)!r}"
+            for f in fields(self)
+            if f.name not in PLACEMENT_FIELDS and getattr(self, f.name) != getattr(other, f.name)
+        ]

@@ -1,0 +1,284 @@
+"""The one-shot model: every architecture of a search space, sharing weights (paper, section 3).
+
+Shapes: N images, C channels of a block, S_h x S_w pixels, B choice blocks, O operations.
+
+    stem      3x3 conv-BN-ReLU to C channels
+    cell      one 1x1 conv-BN-ReLU projection of the cell's input for each block (C channels) and one for
+              the output (B * C); then, with p_j the projections and x_j the blocks' outputs,
+                  I_j = alpha_j[0] * p_j + sum_{0<i<j} alpha_j[i] * x_i
+                  x_j = sum_o beta_j[o] * o(I_j)                                        (equation 1)
+                  O   = gamma[0] * p_out + concat_j(gamma[j] * x_j)
+    between   2x2 max-pooling and twice the channels before each further stack
+    head      ReLU, 1x1 conv, BN, global average pooling, linear
+
+Which weights a cell mixes with is the optimizer's business: it hands ``forward`` one ``Mixture`` a cell.
+
+Positive weights are folded into BatchNorm: ``w * relu(a * z + b) = relu(w * a * z + w * b)`` for w >= 0,
+so that scaling a projection or a convolution costs nothing.  Tensors are channels-last.
+
+Differs from the public code (automl/nasbench-1shot1):
+    * BatchNorm normalises with the statistics of the batch at hand in training and evaluation alike.
+      Running statistics of a model whose paths change with every batch belong to no architecture, and with
+      the public code's ``momentum=0.997`` they were those of the last batch seen.
+    * Down-sampling halves the pixels exactly (32 -> 16 -> 8); the public code padded (32 -> 17 -> 9).
+    * The architecture weights are parameters, so they are in ``state_dict`` and in every checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.oneshot.mixture import Mixture
+from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, OPERATIONS
+from spaces.search_space import N_OPERATIONS, SearchSpace
+
+BATCH_NORM_EPS = 1e-5
+#: Standard deviation of the initial architecture weights.
+ARCHITECTURE_INIT_STD = 1e-3
+
+
+def batch_norm(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    """Normalises [N, C, H, W] per channel with its own mean and variance, then scales and shifts."""
+    return F.batch_norm(x, None, None, scale, shift, training=True, eps=BATCH_NORM_EPS)
+
+
+def conv_weight(in_channels: int, out_channels: int, kernel_size: int, generator: torch.Generator) -> nn.Parameter:
+    """A kernel [out_channels, in_channels, kernel_size, kernel_size] with the initial values of ``nn.Conv2d``."""
+    values = torch.empty(out_channels, in_channels, kernel_size, kernel_size)
+    nn.init.kaiming_uniform_(values, a=5**0.5, generator=generator)
+    return nn.Parameter(values.contiguous(memory_format=torch.channels_last))
+
+
+class ConvBN(nn.Module):
+    """The parameters of a convolution without bias and of the BatchNorm behind it."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight = conv_weight(in_channels, out_channels, kernel_size, generator)
+        self.scale = nn.Parameter(torch.ones(out_channels))
+        self.shift = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """``weight * relu(bn(conv(x)))``; ``weight`` is a scalar >= 0, None for 1."""
+        z = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
+        scale, shift = self.scale, self.shift
+        if weight is not None:
+            scale, shift = scale * weight, shift * weight
+        return F.relu_(batch_norm(z, scale, shift))
+
+
+class MaxPool3x3(nn.Module):
+    """Max-pooling of stride 1 that keeps the number of pixels."""
+
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """``weight * maxpool(x)``."""
+        y = F.max_pool2d(x, kernel_size=3, stride=1, padding=1)
+        return y if weight is None else y * weight
+
+
+def build_operation(name: str, channels: int, generator: torch.Generator) -> nn.Module:
+    """The module of an entry of ``spaces.OPERATIONS``."""
+    if name == MAXPOOL3X3:
+        return MaxPool3x3()
+    return ConvBN(channels, channels, {CONV3X3: 3, CONV1X1: 1}[name], generator)
+
+
+class ChoiceBlock(nn.Module):
+    """The mixed operation of a block.
+
+    With ``channel_groups`` K > 1 (PC-DARTS) the first C / K channels go through it, the others around it,
+    and the channels are shuffled afterwards.
+    """
+
+    def __init__(self, channels: int, channel_groups: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.channel_groups = channel_groups
+        mixed = channels // channel_groups
+        self.operations = nn.ModuleList(build_operation(name, mixed, generator) for name in OPERATIONS)
+
+    def forward(self, x: Tensor, operations: Sequence[int], beta: Tensor | None) -> Tensor:
+        """Maps I_j [N, C, H, W] to x_j of the same shape."""
+        if self.channel_groups == 1:
+            return self.mix(x, operations, beta)
+        first, *others = x.chunk(self.channel_groups, dim=1)
+        # Channel c of group g moves to position c * K + g, so that every later block mixes some channels of each.
+        groups = [self.mix(first.contiguous(memory_format=torch.channels_last), operations, beta), *others]
+        return torch.stack(groups, dim=2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+
+    def mix(self, x: Tensor, operations: Sequence[int], beta: Tensor | None) -> Tensor:
+        """``sum_o beta[o] * o(x)`` over the operations that take part."""
+        terms = [
+            self.operations[op](x, None if beta is None else beta[position]) for position, op in enumerate(operations)
+        ]
+        return sum(terms[1:], start=terms[0])
+
+
+class Cell(nn.Module):
+    """A cell; see the module's docstring."""
+
+    def __init__(
+        self, n_blocks: int, in_channels: int, channels: int, channel_groups: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.n_blocks = n_blocks
+        self.channels = channels
+        self.projections = nn.ModuleList(
+            ConvBN(in_channels, width, 1, generator) for width in [channels] * n_blocks + [channels * n_blocks]
+        )
+        self.blocks = nn.ModuleList(ChoiceBlock(channels, channel_groups, generator) for _ in range(n_blocks))
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """Maps the cell's input [N, C_in, H, W] to its output [N, B * C, H, W]."""
+        projected = self.project(x, mixture)
+        states: dict[int, Tensor] = {}
+        for node in range(1, self.n_blocks + 1):
+            parents, operations = mixture.parents[node - 1], mixture.operations[node - 1]
+            if operations:
+                inputs = weighted_sum(projected.get(node), states, parents, mixture.alpha[node - 1])
+                states[node] = self.blocks[node - 1](inputs, operations, mixture.beta[node - 1])
+        return self.join(projected.get(self.n_blocks + 1), states, mixture)
+
+    def project(self, x: Tensor, mixture: Mixture) -> dict[int, Tensor]:
+        """The projections that take part, by node, already times their edge weights: one convolution for all."""
+        nodes = [node for node, parents in enumerate(mixture.parents, start=1) if 0 in parents]
+        if not nodes:
+            return {}
+        layers = [cast(ConvBN, self.projections[node - 1]) for node in nodes]
+        edge_weights = [(*mixture.alpha, mixture.gamma)[node - 1] for node in nodes]
+        scales, shifts = [], []
+        for layer, weights in zip(layers, edge_weights, strict=True):
+            scales.append(layer.scale if weights is None else layer.scale * weights[0])
+            shifts.append(layer.shift if weights is None else layer.shift * weights[0])
+        z = F.conv2d(x, torch.cat([layer.weight for layer in layers]))
+        y = F.relu_(batch_norm(z, torch.cat(scales), torch.cat(shifts)))
+        return dict(zip(nodes, y.split([len(scale) for scale in scales], dim=1), strict=True))
+
+    def join(self, projected: Tensor | None, states: dict[int, Tensor], mixture: Mixture) -> Tensor:
+        """The cell's output: the projected input plus the concatenation of the weighted blocks."""
+        parents = [node for node in mixture.parents[-1] if node > 0]
+        example = projected if projected is not None else states[parents[0]]
+        zeros = example.new_zeros(1).expand(example.shape[0], self.channels, *example.shape[2:])
+        pieces = []
+        for node in range(1, self.n_blocks + 1):
+            if node not in parents:
+                pieces.append(zeros)
+            elif mixture.gamma is None:
+                pieces.append(states[node])
+            else:
+                pieces.append(states[node] * mixture.gamma[mixture.parents[-1].index(node)])
+        joined = torch.cat(pieces, dim=1).contiguous(memory_format=torch.channels_last)
+        return joined if projected is None else projected + joined
+
+
+def weighted_sum(
+    projected: Tensor | None, states: dict[int, Tensor], parents: Sequence[int], alpha: Tensor | None
+) -> Tensor:
+    """``projected + sum_i alpha[i] * states[i]``: a block's input; the projection carries its weight already."""
+    terms = [] if projected is None else [projected]
+    for position, node in enumerate(parents):
+        if node > 0:
+            terms.append(states[node] if alpha is None else states[node] * alpha[position])
+    return sum(terms[1:], start=terms[0])
+
+
+class Supernet(nn.Module):
+    """The one-shot model with its architecture weights.
+
+    Args:
+        space: The search space.
+        n_classes: Classes of the data set.
+        image_channels: Channels of an image.
+        n_stacks: Stacks of cells.
+        cells_per_stack: Cells a stack.
+        init_channels: C of the first stack; doubled in each further one.
+        channel_groups: K of PC-DARTS; 1 sends every channel through the mixed operations.
+        generator: Draws the initial weights.
+
+    Attributes:
+        alpha: [n blocks with a choice of parents] logits [j] of block j's candidates, in order of the blocks.
+        beta: [B, O] logits of the operations.
+        gamma: [B + 1] logits of the output's candidates.
+        precision: ``float32``, or ``bf16`` for convolutions and products in bfloat16.
+
+    Raises:
+        ValueError: K does not divide the channels.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        n_classes: int,
+        image_channels: int,
+        n_stacks: int = 3,
+        cells_per_stack: int = 3,
+        init_channels: int = 16,
+        channel_groups: int = 1,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if init_channels % channel_groups:
+            raise ValueError(
+                f"init_channels: got {init_channels}, expected a multiple of {channel_groups}, of which one part in "
+                f"{channel_groups} goes through the mixed operations"
+            )
+        self.space = space
+        self.cells_per_stack = cells_per_stack
+        self.precision = "float32"
+        self.stem = ConvBN(image_channels, init_channels, 3, generator)
+        cells = []
+        in_channels = init_channels
+        for stack in range(n_stacks):
+            channels = init_channels * 2**stack
+            for _ in range(cells_per_stack):
+                cells.append(Cell(space.n_blocks, in_channels, channels, channel_groups, generator))
+                in_channels = channels * space.n_blocks
+        self.cells = nn.ModuleList(cells)
+        self.head = conv_weight(in_channels, channels, 1, generator)
+        self.classifier = nn.Linear(channels, n_classes)
+        with torch.no_grad():
+            bound = channels**-0.5
+            self.classifier.weight.uniform_(-bound, bound, generator=generator)
+            self.classifier.bias.uniform_(-bound, bound, generator=generator)
+
+        def logits(*shape: int) -> nn.Parameter:
+            return nn.Parameter(ARCHITECTURE_INIT_STD * torch.randn(*shape, generator=generator))
+
+        blocks = range(1, space.n_blocks + 1)
+        self.alpha = nn.ParameterList(logits(node) for node in blocks if space.has_parent_choice(node))
+        self.beta = logits(space.n_blocks, N_OPERATIONS)
+        self.gamma = logits(space.n_blocks + 1)
+
+    def forward(self, images: Tensor, mixtures: Sequence[Mixture]) -> Tensor:
+        """Maps [N, image_channels, H, W] to logits [N, n_classes], cell i mixing by ``mixtures[i]``."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self._forward(images, mixtures).float()
+
+    def _forward(self, images: Tensor, mixtures: Sequence[Mixture]) -> Tensor:
+        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        for i, (cell, mixture) in enumerate(zip(self.cells, mixtures, strict=True)):
+            if i and i % self.cells_per_stack == 0:
+                x = F.max_pool2d(x, kernel_size=2, stride=2)
+            x = cell(x, mixture)
+        x = batch_norm(F.conv2d(F.relu(x), self.head), None, None)
+        return self.classifier(x.mean((2, 3)))
+
+    def alpha_by_block(self) -> list[Tensor | None]:
+        """[B] the logits of each block's candidates; None for a block without a choice of parents."""
+        choices = iter(self.alpha)
+        return [
+            next(choices) if self.space.has_parent_choice(node) else None for node in range(1, self.space.n_blocks + 1)
+        ]
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """alpha, beta and gamma."""
+        return [*self.alpha, self.beta, self.gamma]
+
+    def weights(self) -> list[nn.Parameter]:
+        """Every parameter that is no architecture weight."""
+        return [p for name, p in self.named_parameters() if name.split(".")[0] not in ("alpha", "beta", "gamma")]

@@ -1,0 +1,86 @@
+"""The weight step, the same for every optimizer: SGD on the one-shot model's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import cos, isfinite, pi
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.oneshot.augment import Batch
+from nas.oneshot.mixture import Mixture
+from nas.oneshot.spec import SearchSpec
+from nas.oneshot.supernet import Supernet
+
+
+class DivergedError(ArithmeticError):
+    """A loss or an architecture weight is no longer finite."""
+
+
+def finite_loss(loss: Tensor, what: str) -> float:
+    """The loss as a number.
+
+    Raises:
+        DivergedError: It is infinite or not a number.
+    """
+    value = float(loss)
+    if not isfinite(value):
+        raise DivergedError(f"the {what} loss is {value}")
+    return value
+
+
+class WeightTrainer:
+    """SGD with momentum, L2 regularisation, a cosine schedule per epoch and a clipped gradient.
+
+    Args:
+        supernet: The one-shot model.
+        spec: A specification without open fields.
+    """
+
+    def __init__(self, supernet: Supernet, spec: SearchSpec) -> None:
+        assert spec.weight_decay is not None, "the specification has open fields"
+        assert spec.grad_clip is not None, "the specification has open fields"
+        self.supernet = supernet
+        self.spec = spec
+        self.grad_clip = spec.grad_clip
+        self.parameters: list[nn.Parameter] = supernet.weights()
+        self.optimizer = torch.optim.SGD(
+            self.parameters, lr=spec.learning_rate, momentum=spec.momentum, weight_decay=spec.weight_decay, foreach=True
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the current epoch."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def start_epoch(self, epoch: int) -> None:
+        """Sets the learning rate of epoch 0, 1, ..."""
+        high, low = self.spec.learning_rate, self.spec.learning_rate_min
+        self.optimizer.param_groups[0]["lr"] = low + (high - low) * (1 + cos(pi * epoch / self.spec.epochs)) / 2
+
+    def step(self, batch: Batch, mixtures: Sequence[Mixture]) -> float:
+        """One update on a batch; returns its loss.
+
+        Weights that take no part in the mixtures are left as they are.
+
+        Raises:
+            DivergedError: The loss is not finite.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(self.supernet(batch.images, mixtures), batch.labels)
+        value = finite_loss(loss.detach(), "training")
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, self.grad_clip, foreach=True)
+        self.optimizer.step()
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        """The momentum buffers."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of ``state_dict``."""
+        self.optimizer.load_state_dict(state)
