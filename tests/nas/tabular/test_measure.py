@@ -1,0 +1,115 @@
+"""Measuring a table: reproducible, resumable, tied to its settings."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas.tabular.measure import Measurement, digits_data, measure, measure_cell, read_journal
+from nas.tabular.network import NetworkSize
+from nas.tabular.training import LabelledImages, TrainingSpec, train_cell
+from spaces import SEARCH_SPACES, Cell
+
+SPEC = TrainingSpec(
+    budgets=(1, 2),
+    n_repeats=2,
+    network=NetworkSize(
+        image_channels=1, n_classes=2, stem_channels=4, n_stacks=1, cells_per_stack=1, batch_norm_momentum=0.2
+    ),
+    batch_size=16,
+)
+
+
+def two_classes(seed: int = 0) -> LabelledImages:
+    """Noise whose first row is bright in class 1: separable, in 64 images of 4x4 pixels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(2, size=64)
+    images = rng.normal(size=(64, 1, 4, 4)).astype(np.float32)
+    images[:, 0, 0] += 3 * labels[:, None]
+    return LabelledImages.from_arrays(images, labels, *np.split(np.arange(64), [32, 48]))
+
+
+def cells(n: int) -> list[Cell]:
+    space = SEARCH_SPACES["1"]
+    return [space.cell(space.decode(index * 997)) for index in range(n)]
+
+
+def errors(measurement: Measurement) -> list[tuple[float, ...]]:
+    return [r.validation_error + r.test_error for r in measurement.results.values()]
+
+
+def test_training_learns_and_is_reproducible() -> None:
+    first, second = (train_cell(cells(1)[0], two_classes(), SPEC, budget=8) for _ in range(2))
+    assert first.test_error == second.test_error
+    assert max(first.test_error) < 0.2
+    assert all(seconds > 0 for seconds in first.training_time_s)
+
+
+def test_a_repeat_does_not_depend_on_the_number_of_repeats() -> None:
+    data = two_classes()
+    one = train_cell(cells(1)[0], data, TrainingSpec(**{**vars(SPEC), "n_repeats": 1}), budget=2)
+    two = train_cell(cells(1)[0], data, SPEC, budget=2)
+    assert one.validation_error[0] == pytest.approx(two.validation_error[0], abs=1 / 16 + 1e-9)
+
+
+def test_another_seed_gives_other_results() -> None:
+    data = digits_data()
+    spec = TrainingSpec(n_repeats=1, network=NetworkSize(1, 10, 4, 2, 1, 1))
+    other = TrainingSpec(**{**vars(spec), "seed": 1})
+    cell = cells(1)[0]
+    assert train_cell(cell, data, spec, 1).validation_error != train_cell(cell, data, other, 1).validation_error
+
+
+def test_the_schedule_reaches_every_budget_of_its_own() -> None:
+    measurement = measure_cell(cells(1)[0], two_classes(), SPEC)
+    assert list(measurement.results) == [1, 2]
+    alone = train_cell(cells(1)[0], two_classes(), SPEC, budget=2)
+    assert measurement.results[2].validation_error == alone.validation_error
+
+
+def test_a_line_of_the_journal_reads_back() -> None:
+    measurement = measure_cell(cells(2)[1], two_classes(), SPEC)
+    again = Measurement.from_line(measurement.to_line())
+    assert again.cell == measurement.cell
+    assert again.results == measurement.results
+    assert again.trainable_parameters == measurement.trainable_parameters
+
+
+def test_normalised_by_the_training_part() -> None:
+    data = two_classes()
+    train = data.images[data.train]
+    torch.testing.assert_close(train.mean(), torch.tensor(0.0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(train.std(correction=0), torch.tensor(1.0), atol=1e-6, rtol=0)
+
+
+def test_an_interrupted_measurement_goes_on_and_gives_the_same(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
+    load = partial(two_classes, 3)
+    measure(cells(4), load, SPEC, whole, n_processes=2)
+    measure(cells(2), load, SPEC, parts, n_processes=1)
+    content = parts.read_bytes()
+    parts.write_bytes(content[: len(content) - 40])  # killed in the middle of the second line
+    fresh: list[Measurement] = []
+    measure(cells(4), load, SPEC, parts, n_processes=1, on_measured=fresh.append)
+    assert len(fresh) == 3
+    expected = {m.cell.hash: errors(m) for m in read_journal(whole)}
+    assert {m.cell.hash: errors(m) for m in read_journal(parts)} == expected
+    assert len(expected) == 4
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    measure(cells(1), two_classes, SPEC, journal, n_processes=1)
+    with pytest.raises(ValueError, match="other training settings"):
+        measure(cells(1), two_classes, TrainingSpec(), journal, n_processes=1)
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text('{"hash": 1}\n')
+    with pytest.raises(ValueError, match="line 1"):
+        list(read_journal(journal))
