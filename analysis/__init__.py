@@ -1,0 +1,1 @@
+"""What a run's results mean: trajectories of the incumbent, plots, reports."""

@@ -1,0 +1,154 @@
+"""Pictures of what the other modules computed; nothing is computed here.
+
+Colours are distinct for the colour-blind (Okabe and Ito 2008; viridis), and budgets differ by marker too.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from analysis.trajectory import TimeAxis, TimedResult, Trajectory
+from results.records import Status, TrialResult
+
+_MARKERS = "osD^vPX*"
+_INCUMBENT, _DEFAULT, _BEST, _FAILED = "#D55E00", "#000000", "#009E73", "#CC79A7"
+_AXIS_TITLES = {
+    TimeAxis.SERIAL: "Simulated time, one worker",
+    TimeAxis.PARALLEL: "Simulated time, {n_workers} workers",
+    TimeAxis.WALL_CLOCK: "Wall-clock time",
+}
+#: Above this ratio of the last time to the first incumbent's, time is drawn on a logarithmic axis.
+_LOG_TIME_FROM = 30.0
+#: Above this ratio of the largest error to the smallest, errors are drawn on a logarithmic axis.
+_LOG_ERRORS_FROM = 4.0
+
+
+def trajectory_figure(
+    trajectories: Sequence[Trajectory],
+    *,
+    title: str,
+    n_workers: int,
+    default: TrialResult | None = None,
+    best_test_error: float | None = None,
+) -> Figure:
+    """The incumbent over time: validation error above, test error below, a column for each time axis.
+
+    Args:
+        trajectories: One for each column.
+        title: Above all of it.
+        n_workers: For the heading of the parallel time axis.
+        default: The default configuration's best evaluation, drawn as a level.
+        best_test_error: The lowest in the search space by the table, drawn as a level below.
+    """
+    width = 9.0 if len(trajectories) == 1 else 5.6 * len(trajectories)
+    figure = Figure(figsize=(width, 7.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(2, len(trajectories), sharex="col", sharey="row", squeeze=False)
+    for column, trajectory in enumerate(trajectories):
+        top, bottom = grid[0][column], grid[1][column]
+        unit, unit_s = _time_unit(trajectory.end_s)
+        _draw_errors(top, trajectory, "validation_error", unit_s, default)
+        _draw_errors(bottom, trajectory, "test_error", unit_s, default)
+        if best_test_error is not None:
+            bottom.axhline(
+                best_test_error, color=_BEST, linestyle=":", linewidth=1.8, label="lowest in the search space"
+            )
+        top.set_title(_AXIS_TITLES[trajectory.axis].format(n_workers=n_workers), fontsize=11)
+        _scale_time(bottom, trajectory)
+        bottom.set_xlabel(f"Time [{unit}]")
+    grid[0][0].set_ylabel("Validation error (chooses the incumbent)")
+    grid[1][0].set_ylabel("Test error (only reported)")
+    figure.suptitle(title, fontsize=11)
+    _add_legend(figure, [grid[0][0], grid[1][0]])
+    return figure
+
+
+def render(figure: Figure, file_format: str) -> bytes:
+    """The figure as a file's content, e.g. ``"png"`` or ``"pdf"``; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    undated = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[file_format]
+    figure.savefig(stream, format=file_format, dpi=150, metadata=undated)
+    return stream.getvalue()
+
+
+def _draw_errors(axes: Axes, trajectory: Trajectory, error: str, unit_s: float, default: TrialResult | None) -> None:
+    """The evaluations as dots, the incumbent as steps and the default configuration as a level."""
+    if not trajectory.evaluations:
+        axes.text(0.5, 0.5, "no evaluation has ended yet", ha="center", va="center", transform=axes.transAxes)
+    _draw_evaluations(axes, trajectory.evaluations, error, unit_s)
+    steps = [(timed.end_s / unit_s, _error_of(timed.result, error)) for timed in trajectory.incumbents]
+    if steps:
+        steps.append((trajectory.end_s / unit_s, steps[-1][1]))
+        times, errors = zip(*steps, strict=True)
+        axes.step(times, errors, where="post", color=_INCUMBENT, linewidth=2.2, label="incumbent", zorder=3)
+    if default is not None:
+        level = _error_of(default, error)
+        axes.axhline(level, color=_DEFAULT, linestyle="--", linewidth=1.3, label="default configuration", zorder=2)
+    shown = [value for value in (_error_of(timed.result, error) for timed in trajectory.evaluations) if value >= 0]
+    if shown and max(shown) > _LOG_ERRORS_FROM * min(shown) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(True, which="major", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _draw_evaluations(axes: Axes, evaluations: Sequence[TimedResult], error: str, unit_s: float) -> None:
+    """A dot for each evaluation, by budget; a cross at the upper edge for each that failed."""
+    budgets = sorted({timed.result.budget for timed in evaluations})
+    shades = colormaps["viridis"].reversed().resampled(max(2, len(budgets)) + 1)
+    for position, budget in enumerate(budgets):
+        of_budget = [timed for timed in evaluations if timed.result.budget == budget]
+        axes.plot(
+            [timed.end_s / unit_s for timed in of_budget],
+            [_error_of(timed.result, error) for timed in of_budget],
+            linestyle="none",
+            marker=_MARKERS[position % len(_MARKERS)],
+            markersize=5,
+            color=shades(position + 1),
+            alpha=0.65,
+            markeredgewidth=0,
+            label=f"evaluation, {budget} epochs",
+        )
+    failed = [timed.end_s / unit_s for timed in evaluations if timed.result.evaluation.status is not Status.OK]
+    if failed:
+        upper_edge = axes.get_xaxis_transform()
+        axes.plot(
+            failed, [0.98] * len(failed), "x", color=_FAILED, transform=upper_edge, label="failed evaluation", zorder=3
+        )
+
+
+def _error_of(result: TrialResult, error: str) -> float:
+    value = getattr(result.evaluation, error)
+    return float("nan") if value is None else float(value)
+
+
+def _time_unit(duration_s: float) -> tuple[str, float]:
+    """The name and the seconds of the unit that suits a duration."""
+    units = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0))
+    return next(((name, unit_s) for name, unit_s in units if duration_s >= 3 * unit_s), ("seconds", 1.0))
+
+
+def _scale_time(axes: Axes, trajectory: Trajectory) -> None:
+    """A logarithmic axis where the first incumbent came early in the whole duration."""
+    if trajectory.incumbents and trajectory.end_s > _LOG_TIME_FROM * trajectory.incumbents[0].end_s > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    entries = {
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)

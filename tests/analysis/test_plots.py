@@ -1,0 +1,100 @@
+"""What is drawn is what was computed: the data of the artists, not pixels."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from analysis.plots import render, trajectory_figure
+from analysis.trajectory import TimeAxis, Trajectory, incumbent_trajectory
+from results.reading import read_results
+from results.records import Status, TrialResult
+from results.run_directory import RunDirectory
+
+
+@pytest.fixture
+def results(make_run: Callable[..., RunDirectory]) -> list[TrialResult]:
+    return read_results(make_run(0))
+
+
+@pytest.fixture
+def trajectory(results: list[TrialResult]) -> Trajectory:
+    return incumbent_trajectory(results, TimeAxis.SERIAL)
+
+
+def lines_of(axes: Axes) -> dict[str, Line2D]:
+    return {str(line.get_label()): line for line in axes.get_lines()}
+
+
+def test_the_incumbent_is_drawn_as_steps_up_to_the_end(trajectory: Trajectory) -> None:
+    figure = trajectory_figure([trajectory], title="study", n_workers=1)
+    for axes, error in zip(figure.axes, ("validation_error", "test_error"), strict=True):
+        line = lines_of(axes)["incumbent"]
+        assert line.get_drawstyle() == "steps-post"
+        times, errors = line.get_xdata(), line.get_ydata()
+        assert "minutes" in figure.axes[-1].get_xlabel()
+        expected_times = [timed.end_s / 60 for timed in trajectory.incumbents] + [trajectory.end_s / 60]
+        assert np.asarray(times, dtype=float) == pytest.approx(expected_times)
+        held = [getattr(timed.result.evaluation, error) for timed in trajectory.incumbents]
+        assert np.asarray(errors, dtype=float) == pytest.approx([*held, held[-1]])
+
+
+def test_every_evaluation_is_a_dot_of_its_budget_and_failures_are_crosses(
+    trajectory: Trajectory, results: list[TrialResult]
+) -> None:
+    figure = trajectory_figure([trajectory], title="study", n_workers=1)
+    lines = lines_of(figure.axes[0])
+    markers = set()
+    for budget in (4, 8, 16):
+        line = lines[f"evaluation, {budget} epochs"]
+        drawn = np.asarray(line.get_ydata(), dtype=float)
+        expected = [
+            r.evaluation.validation_error for r in results if r.budget == budget and r.evaluation.status is Status.OK
+        ]
+        assert sorted(drawn[~np.isnan(drawn)]) == sorted(expected)
+        markers.add(line.get_marker())
+    assert len(markers) == 3
+    n_failed = sum(r.evaluation.status is not Status.OK for r in results)
+    assert n_failed > 0
+    assert len(np.asarray(lines["failed evaluation"].get_xdata())) == n_failed
+
+
+def test_levels_are_drawn_where_they_are_known(trajectory: Trajectory, results: list[TrialResult]) -> None:
+    default = next(r for r in results if r.config_id == (0, 0, 0))
+    figure = trajectory_figure([trajectory], title="study", n_workers=1, default=default, best_test_error=0.021)
+    top, bottom = (lines_of(axes) for axes in figure.axes)
+    assert list(top["default configuration"].get_ydata()) == [default.evaluation.validation_error] * 2
+    assert list(bottom["default configuration"].get_ydata()) == [default.evaluation.test_error] * 2
+    assert list(bottom["lowest in the search space"].get_ydata()) == [0.021] * 2
+    assert "lowest in the search space" not in top
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"incumbent", "default configuration", "lowest in the search space", "failed evaluation"} <= set(shown)
+    assert len(shown) == len(set(shown))
+
+
+def test_each_time_axis_has_a_column_with_its_heading(results: list[TrialResult]) -> None:
+    trajectories = [incumbent_trajectory(results, axis, n_workers=2) for axis in TimeAxis]
+    figure = trajectory_figure(trajectories, title="study", n_workers=2)
+    titles = [axes.get_title() for axes in figure.axes[:3]]
+    assert titles == ["Simulated time, one worker", "Simulated time, 2 workers", "Wall-clock time"]
+
+
+def test_a_run_without_evaluations_says_so() -> None:
+    empty = trajectory_figure([incumbent_trajectory([], TimeAxis.SERIAL)], title="study", n_workers=1)
+    assert [axes.texts[0].get_text() for axes in empty.axes] == ["no evaluation has ended yet"] * 2
+    assert render(empty, "png").startswith(b"\x89PNG")
+
+
+def test_an_error_of_zero_is_shown_on_a_linear_axis(results: list[TrialResult]) -> None:
+    perfect = [replace(r, evaluation=replace(r.evaluation, validation_error=0.0)) for r in results[:1]] + results[1:]
+    axes = trajectory_figure([incumbent_trajectory(perfect, TimeAxis.SERIAL)], title="study", n_workers=1).axes
+    assert [panel.get_yscale() for panel in axes] == ["linear", "log"]
+
+
+@pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_files_are_of_their_kind(trajectory: Trajectory, kind: str, magic: bytes) -> None:
+    figure = trajectory_figure([trajectory], title="study", n_workers=1)
+    assert render(figure, kind).startswith(magic)
