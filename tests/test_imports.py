@@ -1,0 +1,204 @@
+"""The architecture is its imports: the sources are parsed and held against the tables below.
+
+Each part may import itself and what stands beside it. A heavy or remote library is imported by its owners
+alone, and nothing that loads one is imported at the top of a module that does not.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EVERYTHING = frozenset({"spaces", "results", "nas", "worker", "master", "analysis"})
+
+#: Part -> the parts it may import besides itself. The longest matching part of a module counts, and the
+#: module ``nas`` itself belongs to no other part.
+MAY_IMPORT: dict[str, frozenset[str]] = {
+    "spaces": frozenset(),
+    "results": frozenset(),
+    "nas": frozenset({"spaces"}),
+    "nas.tabular": frozenset({"spaces"}),
+    "nas.oneshot": frozenset({"spaces", "nas.tabular"}),
+    "nas.blackbox": frozenset({"spaces", "nas.tabular", "master"}),
+    "worker": frozenset({"nas", "spaces", "results"}),
+    "master": frozenset({"spaces", "results"}),
+    "analysis": frozenset({"results", "spaces", "nas.tabular"}),
+    "run_bohb": EVERYTHING,
+}
+
+#: What trains, and so loads torch when it is imported: the searches and the measuring of tables. Others import
+#: it inside the function that needs it.
+LOADS_TORCH = frozenset({"nas.oneshot", "nas.tabular.network", "nas.tabular.training", "nas.tabular.measure"})
+
+#: Library -> the modules and packages that may import it, anywhere in them.
+OWNERS: dict[str, frozenset[str]] = {
+    "torch": LOADS_TORCH,
+    "torchvision": frozenset(),
+    "tensorflow": frozenset(),
+    "Pyro4": frozenset({"worker", "master"}),
+    "hpbandster": frozenset({"worker", "master"}),
+    "matplotlib": frozenset({"analysis.plots"}),
+    # Nothing is written as a pickle; these two read foreign files: CIFAR-10's standard layout, and a damaged
+    # checkpoint, for which torch raises pickle's error.
+    "pickle": frozenset({"nas.oneshot.cifar10", "nas.oneshot.checkpoint"}),
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """An import in a source file.
+
+    Attributes:
+        importer: The module that imports, e.g. ``nas.oneshot.darts``.
+        line: Where.
+        target: The dotted name that is imported, with the imported name where it may be a module.
+        is_lazy: Whether it happens when a function is called, or for type checkers alone, and not when the
+            importer is loaded.
+    """
+
+    importer: str
+    line: int
+    target: str
+    is_lazy: bool
+
+    def __str__(self) -> str:
+        return f"{self.importer}, line {self.line}: imports {self.target}"
+
+
+def imports_of(source: str, importer: str) -> Iterator[Import]:
+    """Every import in a module's source."""
+    yield from _imports_in(ast.parse(source), importer, is_lazy=False)
+
+
+def _imports_in(node: ast.AST, importer: str, is_lazy: bool) -> Iterator[Import]:
+    if isinstance(node, ast.Import):
+        yield from (Import(importer, node.lineno, alias.name, is_lazy) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        if node.level:
+            yield Import(importer, node.lineno, "." * node.level + (node.module or ""), is_lazy)
+        else:
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (Import(importer, node.lineno, name, is_lazy) for name in names)
+    elif isinstance(node, ast.Call) and _dynamic_target(node) is not None:
+        yield Import(importer, node.lineno, _dynamic_target(node) or "", is_lazy)
+    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        for child in node.body:
+            yield from _imports_in(child, importer, is_lazy=True)
+        for child in node.orelse:
+            yield from _imports_in(child, importer, is_lazy)
+        return
+    is_lazy = is_lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    for child in ast.iter_child_nodes(node):
+        yield from _imports_in(child, importer, is_lazy)
+
+
+def _dynamic_target(call: ast.Call) -> str | None:
+    """The name that ``importlib.import_module("...")`` or ``__import__("...")`` loads."""
+    if ast.unparse(call.func) not in ("importlib.import_module", "import_module", "__import__") or not call.args:
+        return None
+    argument = call.args[0]
+    if isinstance(argument, ast.Constant):
+        return str(argument.value)
+    return f"a computed name, {ast.unparse(argument)}"
+
+
+def is_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def part_of(module: str) -> str | None:
+    """The most specific part of the project that a module belongs to; None outside of the project."""
+    parts = [part for part in MAY_IMPORT if is_in(module, part)]
+    return max(parts, key=len) if parts else None
+
+
+def violations(found: Import) -> Iterator[str]:
+    """What the tables have against an import."""
+    if found.target.startswith(".") or found.target.startswith("a computed name"):
+        yield f"{found}: expected an absolute import of a name that can be read"
+        return
+    importer_part, target_part = part_of(found.importer), part_of(found.target)
+    assert importer_part is not None
+    if target_part is not None and target_part != importer_part:
+        allowed = MAY_IMPORT[importer_part]
+        if not any(is_in(found.target, part) for part in allowed):
+            yield f"{found}: expected only {sorted(allowed)} in {importer_part}"
+    for library, owners in OWNERS.items():
+        if is_in(found.target, library) and not any(is_in(found.importer, owner) for owner in owners):
+            yield f"{found}: expected it only in {sorted(owners)}"
+    loads_torch = any(is_in(found.target, module) for module in LOADS_TORCH)
+    is_owner = any(is_in(found.importer, module) for module in LOADS_TORCH)
+    if loads_torch and not is_owner and not found.is_lazy:
+        yield f"{found}: expected it inside the function that needs it, as it loads torch"
+    if importer_part == "run_bohb" and target_part is not None and target_part != "run_bohb" and not found.is_lazy:
+        yield f"{found}: expected it inside the command that needs it, so that --help is quick"
+
+
+def project_files() -> list[Path]:
+    packages = [package for package in sorted(EVERYTHING) for _ in (ROOT / package).glob("__init__.py")]
+    files = [path for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
+    return files + [path for path in [ROOT / "run_bohb.py"] if path.exists()]
+
+
+def module_name(path: Path) -> str:
+    parts = PurePosixPath(path.relative_to(ROOT).as_posix()).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_every_part_is_looked_at() -> None:
+    parts = {part_of(module_name(path)) for path in project_files()}
+    assert {"spaces", "results", "nas.tabular", "nas.oneshot", "worker", "master", "analysis"} <= parts
+
+
+@pytest.mark.parametrize("path", project_files(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_keep_to_the_tables(path: Path) -> None:
+    found = imports_of(path.read_text(), module_name(path))
+    assert [message for each in found for message in violations(each)] == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "source", "n_violations"),
+    [
+        ("spaces.cell", "import numpy as np\nfrom spaces.cell import Cell", 0),
+        ("spaces.cell", "from results.records import Status", 1),
+        ("results.reading", "import spaces", 1),
+        ("nas.oneshot.darts", "import torch\nfrom torch import nn\nfrom nas.tabular.table import Table", 0),
+        ("nas.oneshot.darts", "from results.records import EpochRecord", 1),
+        ("nas.oneshot.darts", "from nas.blackbox.re import Evolution", 1),
+        ("nas.tabular.table", "def f():\n    import torch", 1),
+        ("nas.tabular.table", "def f():\n    from nas.tabular.measure import measure", 0),
+        ("nas.tabular.table", "from nas.tabular.measure import measure", 1),
+        ("nas.tabular.table", "from nas.tabular import measure", 1),
+        ("nas.tabular.table", "from nas.oneshot.search import run_search", 2),
+        ("nas.tabular.measure", "import torch\nfrom nas.tabular.network import Network", 0),
+        ("nas.blackbox.bohb", "from master.brackets import ladder", 0),
+        ("nas.blackbox.bohb", "from worker.evaluate import evaluate", 1),
+        ("worker.evaluate", "def f():\n    from nas.oneshot.search import run_search", 0),
+        ("worker.evaluate", "from nas.oneshot.search import run_search", 1),
+        ("worker.evaluate", "from master.study import run_master", 1),
+        ("master.study", "import Pyro4\nimport hpbandster.core.master", 0),
+        ("master.study", "from nas.tabular.table import Table", 1),
+        ("analysis.report", "from nas.tabular.table import Table\nfrom results.reading import read_results", 0),
+        ("analysis.report", "from matplotlib.figure import Figure", 1),
+        ("analysis.report", "from master.kde import Kde", 1),
+        ("analysis.plots", "from matplotlib.figure import Figure", 0),
+        ("results.journal", "import importlib\nimportlib.import_module('torch')", 1),
+        ("results.journal", "import importlib\nname = 'a'\nimportlib.import_module(name)", 1),
+        ("results.journal", "import pickle", 1),
+        ("results.journal", "from . import records", 1),
+        ("results.reading", "if TYPE_CHECKING:\n    from analysis.report import Report", 1),
+        ("run_bohb", "import tyro\ndef study():\n    from master.study import run_master", 0),
+        ("run_bohb", "from master.study import run_master", 1),
+    ],
+)
+def test_the_rules_themselves(importer: str, source: str, n_violations: int) -> None:
+    found = [message for each in imports_of(source, importer) for message in violations(each)]
+    assert len(found) == n_violations, found
+
+
+def test_third_party_owners_are_no_part_of_the_standard_library_by_mistake() -> None:
+    assert {name for name in OWNERS if name in sys.stdlib_module_names} == {"pickle"}
