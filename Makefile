@@ -1,0 +1,36 @@
+# `make study` and `make test` are all that a fresh machine needs (Python 3.10 to 3.13, a C compiler, make).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUDY ?= runs/quickstart
+
+.PHONY: study test test-slow lint types unit install clean
+
+study: $(VENV)/.installed ## create the environment and run the quickstart study
+	$(BIN)/python run_bohb.py study --run-dir $(STUDY)
+
+test: lint types unit ## create the environment; lint, types and tests
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed ## the tests that take more than a few seconds each
+	$(BIN)/python -m pytest -m slow
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip<26.2" "setuptools>=77" wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
