@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import Any
 
 from results import journal
 from results.atomic_file import write_atomically
@@ -45,13 +43,6 @@ def read_trajectory(directory: Path) -> list[EpochRecord]:
     """
     path = directory / TRAJECTORY
     return [
-        from_dict(EpochRecord, _with_nan(line), f"{path}, line {number}")
+        from_dict(EpochRecord, line, f"{path}, line {number}")
         for number, line in enumerate(journal.read(path), start=1)
     ]
-
-
-def _with_nan(line: Any) -> Any:
-    """A search that diverges writes null for the loss that is no number any more, as strict JSON has no NaN."""
-    if isinstance(line, dict) and "train_loss" in line and line["train_loss"] is None:
-        return {**line, "train_loss": math.nan}
-    return line

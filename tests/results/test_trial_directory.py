@@ -59,9 +59,13 @@ def test_epochs_are_read_while_the_next_one_is_being_written(tmp_path: Path) -> 
     )
 
 
-def test_a_loss_that_diverged_is_read_as_nan(tmp_path: Path) -> None:
-    (tmp_path / "trajectory.jsonl").write_text(json.dumps({**EPOCH, "train_loss": None}) + "\n")
-    assert math.isnan(read_trajectory(tmp_path)[0].train_loss)
+def test_what_a_search_writes_is_what_is_read(tmp_path: Path) -> None:
+    from nas.oneshot.report import EpochReport, TableFigures
+
+    fields = {name: value for name, value in EPOCH.items() if name != "table"}
+    report = EpochReport(**fields, table={4: TableFigures(0.1, 0.11, 30.0)})  # type: ignore[arg-type]  # a mixed dict
+    (tmp_path / "trajectory.jsonl").write_text(json.dumps(report.to_dict()) + "\n")
+    assert read_trajectory(tmp_path) == [EpochRecord(**fields, table={4: TableAnswer(0.1, 0.11, 30.0)})]  # type: ignore[arg-type]
 
 
 def test_an_epoch_of_another_shape_is_named(tmp_path: Path) -> None:
