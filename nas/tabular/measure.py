@@ -1,4 +1,4 @@
-"""Measures a table: trains every given cell at every budget, over several processes, resumably.
+"""Measuring a table: trains every given cell at every budget, over several processes, resumably.
 
 Every measured cell is one line of a journal (JSON lines, appended and flushed), so a measurement that
 was interrupted in any way goes on where it was, and a torn last line is measured again.
@@ -18,9 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from nas.tabular.digits import load_digits_split
+from nas.tabular.contents import TableData
+from nas.tabular.datasets import load_labelled_images
 from nas.tabular.network import CellNetwork
 from nas.tabular.training import BudgetResult, LabelledImages, TrainingSpec, train_cell
 from spaces import Cell
@@ -76,14 +78,6 @@ def measure_cell(cell: Cell, data: LabelledImages, spec: TrainingSpec) -> Measur
     return Measurement(pruned, parameters, results, time.process_time() - started)
 
 
-def digits_data(device: str = "cpu") -> LabelledImages:
-    """The digits with the split of the embedded table."""
-    digits = load_digits_split()
-    return LabelledImages.from_arrays(
-        digits.images, digits.labels, digits.train, digits.validation, digits.test, device
-    )
-
-
 def read_journal(path: Path) -> Iterator[Measurement]:
     """Yields what a journal holds; a torn last line is passed over.
 
@@ -104,7 +98,7 @@ def read_journal(path: Path) -> Iterator[Measurement]:
 
 def measure(
     cells: Sequence[Cell],
-    load_data: Callable[[], LabelledImages],
+    dataset: str,
     spec: TrainingSpec,
     journal: Path,
     *,
@@ -115,17 +109,17 @@ def measure(
 
     Args:
         cells: Distinct cells, in the order in which they are started.
-        load_data: Called once in every process; must be picklable, so a module-level function or partial.
+        dataset: See ``nas.tabular.datasets.load_labelled_images``.
         spec: Training; a journal must have been written with the same.
         journal: JSON lines; created where missing.
         n_processes: Processes of one thread each.
         on_measured: Called in this process after each cell is safely in the journal.
 
     Raises:
-        ValueError: The journal was written with other settings.
+        ValueError: The journal was written with other settings, or the data set is wrong.
         concurrent.futures.process.BrokenProcessPool: A process was killed; call again to go on.
     """
-    _claim(journal, spec)
+    claim_journal(journal, dataset, spec)
     done = {measurement.cell.hash for measurement in read_journal(journal)}
     todo = [cell for cell in cells if cell.hash not in done]
     with (
@@ -134,7 +128,7 @@ def measure(
             n_processes,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_process,
-            initargs=(load_data, spec),
+            initargs=(dataset, spec),
         ) as pool,
     ):
         for measurement in _as_finished(pool, todo, 2 * n_processes):
@@ -144,10 +138,10 @@ def measure(
             on_measured(measurement)
 
 
-def _claim(journal: Path, spec: TrainingSpec) -> None:
-    """Ties the journal to the training's settings and cuts a torn last line."""
+def claim_journal(journal: Path, dataset: str, spec: TrainingSpec) -> None:
+    """Ties a journal to its settings and cuts a torn last line; raises ``ValueError`` for other settings."""
     settings = journal.with_suffix(".settings.json")
-    text = json.dumps(asdict(spec), indent=2)
+    text = json.dumps({"dataset": dataset, "training": asdict(spec)}, indent=2) + "\n"
     if settings.exists():
         if settings.read_text() != text:
             raise ValueError(
@@ -176,9 +170,9 @@ def _as_finished(pool: ProcessPoolExecutor, cells: Iterable[Cell], ahead: int) -
 _process: dict[str, Any] = {}
 
 
-def _start_process(load_data: Callable[[], LabelledImages], spec: TrainingSpec) -> None:
+def _start_process(dataset: str, spec: TrainingSpec) -> None:
     torch.set_num_threads(1)
-    data = load_data()
+    data = load_labelled_images(dataset)
     # The first training of a process pays for torch's own set-up, which is no cell's training time.
     train_cell(Cell(((0, 1), (0, 0)), (INPUT, OUTPUT)), data, spec, budget=1)
     _process.update(data=data, spec=spec)
@@ -188,17 +182,70 @@ def _measure_here(cell: Cell) -> Measurement:
     return measure_cell(cell, _process["data"], _process["spec"])
 
 
-def provenance(spec: TrainingSpec, measurements: Sequence[Measurement], command: str) -> dict[str, Any]:
-    """What a reader needs to judge and to repeat a measurement: command, versions, processor, seconds."""
+def table_data(measurements: Sequence[Measurement], budgets: tuple[int, ...]) -> TableData:
+    """The measurements as a table's arrays; accuracies are one minus errors."""
+
+    def gathered(name: str) -> list[list[tuple[float, ...]]]:
+        return [[getattr(m.results[budget], name) for m in measurements] for budget in budgets]
+
+    return TableData.of_cells(
+        [m.cell for m in measurements],
+        budgets,
+        [m.trainable_parameters for m in measurements],
+        {
+            "validation_accuracy": 1.0 - np.array(gathered("validation_error")),
+            "test_accuracy": 1.0 - np.array(gathered("test_error")),
+            "train_accuracy": 1.0 - np.array(gathered("train_error")),
+            "training_time_s": np.array(gathered("training_time_s")),
+        },
+    )
+
+
+def provenance(dataset: str, spec: TrainingSpec, measurements: Sequence[Measurement], command: str) -> dict[str, Any]:
+    """What a reader needs to judge and to repeat a measurement: command, settings, versions, processor, seconds."""
     return {
         "command": command,
+        "dataset": dataset,
         "training": asdict(spec),
-        "cells": len(measurements),
+        "measured_cells": len(measurements),
         "processor_seconds": round(sum(m.seconds for m in measurements), 1),
         "processor": _processor(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("numpy", "scikit-learn", "torch")},
+        "spread": {str(budget): asdict(spread(measurements, budget)) for budget in spec.budgets},
     }
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Whether cells differ by more than repeats do, in test error.
+
+    Attributes:
+        mean: Over all cells and repeats.
+        between_cells: Standard deviation of the cells' means over the repeats.
+        between_repeats: Root mean square over the cells of the repeats' standard deviation.
+        best: Lowest mean over the repeats.
+        worst: Highest mean over the repeats.
+    """
+
+    mean: float
+    between_cells: float
+    between_repeats: float
+    best: float
+    worst: float
+
+
+def spread(measurements: Sequence[Measurement], budget: int) -> Spread:
+    """The spreads at one budget; 0 where there are too few values for one."""
+    errors = np.array([m.results[budget].test_error for m in measurements])  # [N, R]
+    means = errors.mean(axis=1)
+    return Spread(
+        mean=float(means.mean()),
+        between_cells=float(means.std(ddof=1)) if len(means) > 1 else 0.0,
+        between_repeats=float(np.sqrt(errors.var(axis=1, ddof=1).mean())) if errors.shape[1] > 1 else 0.0,
+        best=float(means.min()),
+        worst=float(means.max()),
+    )
 
 
 def _processor() -> str:

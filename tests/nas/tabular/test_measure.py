@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
-from nas.tabular.measure import Measurement, digits_data, measure, measure_cell, read_journal
+from nas.tabular.datasets import load_labelled_images
+from nas.tabular.errors import TableError
+from nas.tabular.measure import Measurement, measure, measure_cell, read_journal, spread, table_data
 from nas.tabular.network import NetworkSize
-from nas.tabular.training import LabelledImages, TrainingSpec, train_cell
+from nas.tabular.table import Table
+from nas.tabular.training import BudgetResult, LabelledImages, TrainingSpec, train_cell
 from spaces import SEARCH_SPACES, Cell
 
 SPEC = TrainingSpec(
@@ -24,13 +28,25 @@ SPEC = TrainingSpec(
 )
 
 
-def two_classes(seed: int = 0) -> LabelledImages:
+def arrays(seed: int = 0) -> dict[str, npt.NDArray[Any]]:
     """Noise whose first row is bright in class 1: separable, in 256 images of 4x4 pixels."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(2, size=256)
     images = rng.normal(size=(256, 1, 4, 4)).astype(np.float32)
     images[:, 0, 0] += 3 * labels[:, None]
-    return LabelledImages.from_arrays(images, labels, *np.split(np.arange(256), [128, 192]))
+    train, validation, test = np.split(np.arange(256), [128, 192])
+    return {"images": images, "labels": labels, "train": train, "validation": validation, "test": test}
+
+
+def two_classes() -> LabelledImages:
+    return LabelledImages.from_arrays(**arrays())
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    path = tmp_path / "images.npz"
+    np.savez(path, **arrays(seed=3))
+    return str(path)
 
 
 def cells(n: int) -> list[Cell]:
@@ -57,7 +73,7 @@ def test_a_repeat_does_not_depend_on_the_number_of_repeats() -> None:
 
 
 def test_another_seed_gives_other_results() -> None:
-    data = digits_data()
+    data = load_labelled_images("digits")
     spec = TrainingSpec(n_repeats=1, network=NetworkSize(1, 10, 4, 2, 1, 1))
     other = TrainingSpec(**{**vars(spec), "seed": 1})
     cell = cells(1)[0]
@@ -86,26 +102,27 @@ def test_normalised_by_the_training_part() -> None:
     torch.testing.assert_close(train.std(correction=0), torch.tensor(1.0), atol=1e-6, rtol=0)
 
 
-def test_an_interrupted_measurement_goes_on_and_gives_the_same(tmp_path: Path) -> None:
+def test_an_interrupted_measurement_goes_on_and_gives_the_same(tmp_path: Path, dataset: str) -> None:
     whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
-    load = partial(two_classes, 3)
-    measure(cells(4), load, SPEC, whole, n_processes=2)
-    measure(cells(2), load, SPEC, parts, n_processes=1)
+    measure(cells(4), dataset, SPEC, whole, n_processes=2)
+    measure(cells(2), dataset, SPEC, parts, n_processes=1)
     content = parts.read_bytes()
     parts.write_bytes(content[: len(content) - 40])  # killed in the middle of the second line
     fresh: list[Measurement] = []
-    measure(cells(4), load, SPEC, parts, n_processes=1, on_measured=fresh.append)
+    measure(cells(4), dataset, SPEC, parts, n_processes=1, on_measured=fresh.append)
     assert len(fresh) == 3
     expected = {m.cell.hash: errors(m) for m in read_journal(whole)}
     assert {m.cell.hash: errors(m) for m in read_journal(parts)} == expected
     assert len(expected) == 4
 
 
-def test_other_settings_are_refused(tmp_path: Path) -> None:
+def test_other_settings_are_refused(tmp_path: Path, dataset: str) -> None:
     journal = tmp_path / "journal.jsonl"
-    measure(cells(1), two_classes, SPEC, journal, n_processes=1)
+    measure([], dataset, SPEC, journal, n_processes=1)
     with pytest.raises(ValueError, match="other training settings"):
-        measure(cells(1), two_classes, TrainingSpec(), journal, n_processes=1)
+        measure([], dataset, TrainingSpec(), journal, n_processes=1)
+    with pytest.raises(ValueError, match="other training settings"):
+        measure([], "digits", SPEC, journal, n_processes=1)
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
@@ -113,3 +130,52 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     journal.write_text('{"hash": 1}\n')
     with pytest.raises(ValueError, match="line 1"):
         list(read_journal(journal))
+
+
+def measurement_of(cell: Cell, test_errors: tuple[float, ...]) -> Measurement:
+    return Measurement(cell, 10, {1: BudgetResult(test_errors, test_errors, test_errors, (1.0, 2.0))}, 3.0)
+
+
+def test_spreads_worked_by_hand() -> None:
+    first, second = cells(2)
+    both = [measurement_of(first, (0.1, 0.3)), measurement_of(second, (0.4, 0.4))]
+    found = spread(both, 1)
+    # Means 0.2 and 0.4: deviation 0.2 / sqrt 2.  Repeats: variances 0.02 and 0, their mean 0.01.
+    assert found.mean == pytest.approx(0.3)
+    assert found.between_cells == pytest.approx(0.2 / 2**0.5)
+    assert found.between_repeats == pytest.approx(0.1)
+    assert (found.best, found.worst) == pytest.approx((0.2, 0.4))
+
+
+def test_a_table_answers_with_what_was_measured() -> None:
+    first, second = cells(2)
+    measurements = [measurement_of(first, (0.1, 0.3)), measurement_of(second, (0.4, 0.5))]
+    table = Table("own", table_data(measurements, (1,)))
+    entry = table.query(second, 1)
+    assert entry.test_error == pytest.approx((0.4, 0.5))
+    assert entry.training_time_s == (1.0, 2.0)
+    assert entry.trainable_parameters == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": None}, "labels"),
+        ({"images": np.zeros((256, 4, 4))}, r"\[N, C, H, W\]"),
+        ({"test": np.arange(64)}, "overlap"),
+        ({"test": np.array([256])}, "overlap or leave"),
+    ],
+)
+def test_a_wrong_data_set_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    content = {name: value for name, value in (arrays() | change).items() if value is not None}
+    np.savez(tmp_path / "wrong.npz", **content)
+    with pytest.raises(TableError, match=message):
+        load_labelled_images(str(tmp_path / "wrong.npz"))
+
+
+def test_a_missing_data_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"absent\.npz"):
+        load_labelled_images(str(tmp_path / "absent.npz"))
+    (tmp_path / "text.npz").write_text("no numpy")
+    with pytest.raises(TableError, match=r"no \.npz file"):
+        load_labelled_images(str(tmp_path / "text.npz"))
