@@ -76,7 +76,7 @@ def analyze(path: Path | str, table: Table | None = None) -> Report:
     best_test_error = None if table is None else _best_test_error(spec, table)
     summary = summarise(results, spec, list(read_configs(run)))
     trajectories = compute_trajectories(results, spec, best_test_error)
-    text = summary_text(spec, summary, best_test_error)
+    text = f"{summary_text(spec, summary, best_test_error)}\n\nRun:    {run.path}\nReport: {run.report}"
     contents: dict[str, str | bytes] = {
         "summary.txt": text + "\n",
         "summary.json": _summary_json(run, summary, best_test_error),

@@ -43,6 +43,7 @@ def test_a_report_is_written_beside_the_results(make_run: Callable[..., RunDirec
     assert sorted(path.name for path in run.report.iterdir()) == sorted(NAMES)
     assert {path: path.read_bytes() for path in before} == before
     assert (run.report / "summary.txt").read_text() == report.text + "\n"
+    assert report.text.splitlines()[-2:] == [f"Run:    {run.path}", f"Report: {run.report}"]
 
 
 def test_the_summary_agrees_with_a_plain_scan_of_the_results(make_run: Callable[..., RunDirectory]) -> None:
