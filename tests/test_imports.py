@@ -32,7 +32,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 #: What trains, and so loads torch when it is imported: the searches and the measuring of tables. Others import
 #: it inside the function that needs it.
-LOADS_TORCH = frozenset({"nas.oneshot", "nas.tabular.network", "nas.tabular.training", "nas.tabular.measure"})
+LOADS_TORCH = frozenset(
+    {"nas.oneshot", *(f"nas.tabular.{name}" for name in ("datasets", "measure", "network", "training"))}
+)
 
 #: Library -> the modules and packages that may import it, anywhere in them.
 OWNERS: dict[str, frozenset[str]] = {

@@ -26,7 +26,7 @@ def spec() -> StudySpec:
         min_budget=2,
         max_budget=8,
         n_workers=2,
-        search={"n_cells": 3, "compile": False, "threads": 1, "dropout": 0.5},
+        search={"n_stacks": 3, "compile": False, "threads": 1, "dropout": 0.5},
     )
 
 
