@@ -71,9 +71,9 @@ def trajectory_figure(
 
 
 def render(figure: Figure, file_format: str) -> bytes:
-    """The figure as a file's content, e.g. ``"png"`` or ``"pdf"``; the same figure gives the same bytes."""
+    """The figure as the content of a ``"png"`` or ``"pdf"`` file; it holds no date: equal results, equal bytes."""
     stream = io.BytesIO()
-    undated = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[file_format]
+    undated = {"png": {}, "pdf": {"CreationDate": None}}[file_format]
     figure.savefig(stream, format=file_format, dpi=150, metadata=undated)
     return stream.getvalue()
 

@@ -94,7 +94,8 @@ def test_an_error_of_zero_is_shown_on_a_linear_axis(results: list[TrialResult]) 
     assert [panel.get_yscale() for panel in axes] == ["linear", "log"]
 
 
-@pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
-def test_files_are_of_their_kind(trajectory: Trajectory, kind: str, magic: bytes) -> None:
-    figure = trajectory_figure([trajectory], title="study", n_workers=1)
-    assert render(figure, kind).startswith(magic)
+@pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_equal_results_give_equal_files(trajectory: Trajectory, kind: str, magic: bytes) -> None:
+    files = [render(trajectory_figure([trajectory], title="study", n_workers=1), kind) for _ in range(2)]
+    assert files[0].startswith(magic)
+    assert files[0] == files[1]
