@@ -81,38 +81,6 @@ def on_a_path(edges: npt.NDArray[np.int64], n_vertices: int) -> npt.NDArray[np.b
     return from_input & to_output
 
 
-def prune_graphs(
-    edges: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], *, renumber: bool = True
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Prunes many packed graphs of the same number of vertices at once.
-
-    Args:
-        edges: [N] packed edges of graphs of V vertices, see ``spaces.cell.pack_edges``; each graph must
-            connect its input to its output.
-        labels: [N, V - 2] operations.
-        renumber: Close the gaps that pruned vertices leave; without it the others keep their numbers.
-
-    Returns:
-        vertices: [N] the number of vertices that remain.
-        edges: [N] packed edges of the pruned graphs.
-        operations: [N] the remaining operations as digits in base 3, the first vertex's lowest; in
-            base 4 with 0 for a pruned vertex where vertices keep their numbers.
-    """
-    n = labels.shape[1] + 2
-    kept = on_a_path(edges, n)
-    position = np.cumsum(kept, axis=0) - 1 if renumber else np.broadcast_to(np.arange(n)[:, None], kept.shape)
-    pruned_edges = np.zeros(len(edges), dtype=np.int64)
-    for (x, y), present in _edge_masks(edges, n).items():
-        bit = position[x] + position[y] * (position[y] - 1) // 2
-        pruned_edges |= np.where(present & kept[x] & kept[y], np.int64(1) << bit, 0)
-    base, first = (N_OPERATIONS, 0) if renumber else (N_OPERATIONS + 1, 1)
-    operations = np.zeros(len(edges), dtype=np.int64)
-    for v in range(1, n - 1):
-        place = base ** np.maximum(position[v] - 1, 0)
-        operations += np.where(kept[v], (labels[:, v - 1] + first) * place, 0)
-    return kept.sum(axis=0), pruned_edges, operations
-
-
 def _edge_masks(edges: npt.NDArray[np.int64], n_vertices: int) -> dict[tuple[int, int], npt.NDArray[np.bool_]]:
     return {(x, y): (edges >> (x + y * (y - 1) // 2) & 1).astype(bool) for y in range(n_vertices) for x in range(y)}
 
@@ -120,31 +88,49 @@ def _edge_masks(edges: npt.NDArray[np.int64], n_vertices: int) -> dict[tuple[int
 @lru_cache(maxsize=8)
 def enumerate_space(space: SearchSpace) -> Enumeration:
     """Enumerates, prunes and hashes a whole space (about two seconds for the largest of the paper's)."""
-    vertices, edges, operations = prune_graphs(*space.all_graphs())
-    keys, key_of_index = np.unique(pack_key(vertices, edges, operations), return_inverse=True)
+    keys, key_of_index = np.unique(_pruned_keys(space), return_inverse=True)
     hash_bytes, hash_of_key = np.unique(hash_cells(keys), return_inverse=True)
     return Enumeration(
         keys=keys,
         hash_bytes=hash_bytes,
         key_of_index=key_of_index.reshape(-1).astype(np.int32),
-        hash_of_key=hash_of_key.astype(np.int32),
+        hash_of_key=hash_of_key.reshape(-1).astype(np.int32),
     )
+
+
+def _pruned_keys(space: SearchSpace, *, renumber: bool = True) -> npt.NDArray[np.int64]:
+    """[size] the key of every architecture's pruned cell.
+
+    Pruning depends on the parents alone, so it is done once for each choice of parents.
+
+    Args:
+        space: The space.
+        renumber: Close the gaps that pruned vertices leave, which makes it the key of ``spaces.Cell``;
+            without it the others keep their numbers, and operations are digits in base 4, 0 where pruned.
+    """
+    edges, labels = space.all_edges(), space.all_operations()
+    n_vertices = space.n_blocks + 2
+    kept = on_a_path(edges, n_vertices)
+    position = np.cumsum(kept, axis=0) - 1 if renumber else np.broadcast_to(np.arange(n_vertices)[:, None], kept.shape)
+    pruned_edges = np.zeros(len(edges), dtype=np.int64)
+    for (x, y), present in _edge_masks(edges, n_vertices).items():
+        bit = position[x] + position[y] * (position[y] - 1) // 2
+        pruned_edges |= np.where(present & kept[x] & kept[y], np.int64(1) << bit, 0)
+    base, first_digit = (N_OPERATIONS, 0) if renumber else (N_OPERATIONS + 1, 1)
+    places = np.where(kept, base ** np.maximum(position - 1, 0), 0)[1:-1]
+    operations = places.T @ (labels + first_digit).T
+    return pack_key(kept.sum(axis=0)[:, None], pruned_edges[:, None], operations).reshape(-1)
 
 
 def count(space: SearchSpace) -> Counts:
     """Counts a space by exhaustive enumeration, once under each definition."""
-    patterns = space.decode_choices(np.arange(0, space.size, N_OPERATIONS**space.n_blocks))
-    used = np.zeros((len(patterns), space.n_blocks + 2), dtype=bool)
-    for node, sets in enumerate(space.parent_sets, start=1):
-        members = np.zeros((len(sets), space.n_blocks + 2), dtype=bool)
-        for i, parents in enumerate(sets):
-            members[i, list(parents)] = True
-        used |= members[patterns[:, node - 1]]
-    blocks_used = used[:, 1 : space.n_blocks + 1].sum(axis=1)
-    _, in_place_edges, in_place_operations = prune_graphs(*space.all_graphs(), renumber=False)
+    edges = space.all_edges()
+    blocks = range(1, space.n_blocks + 1)
+    masks = _edge_masks(edges, space.n_blocks + 2)
+    used = [np.any([present for (x, _), present in masks.items() if x == block], axis=0) for block in blocks]
     return Counts(
         all_choices=space.size,
-        with_loose_ends=int((N_OPERATIONS**blocks_used).sum()),
-        without_loose_ends=len(np.unique(in_place_edges << 12 | in_place_operations)),
+        with_loose_ends=int((N_OPERATIONS ** np.sum(used, axis=0)).sum()),
+        without_loose_ends=len(np.unique(_pruned_keys(space, renumber=False))),
         without_isomorphs=len(enumerate_space(space).hash_bytes),
     )

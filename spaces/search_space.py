@@ -200,20 +200,22 @@ class SearchSpace:
                 parents.append(tuple(range(node)))
         return Architecture(tuple(parents), tuple(int(op) for op in beta.argmax(axis=1)))
 
-    def all_graphs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Every architecture of the space as a packed graph, before pruning.
+    def all_edges(self) -> npt.NDArray[np.int64]:
+        """[size / O^B] every choice of parents as packed edges (``spaces.cell.pack_edges``), before pruning.
 
-        Returns:
-            edges: [size] as ``spaces.cell.pack_edges``.
-            labels: [size, B] the operations' indices.
+        Architecture i has the parents i // O^B and the operations i % O^B.
         """
-        choices = self.decode_choices(np.arange(self.size))
-        edges = np.zeros(self.size, dtype=np.int64)
+        choices = self.decode_choices(np.arange(0, self.size, N_OPERATIONS**self.n_blocks))
+        edges = np.zeros(len(choices), dtype=np.int64)
         for node, sets in enumerate(self.parent_sets, start=1):
             offset = node * (node - 1) // 2
             bits = np.array([sum(1 << (p + offset) for p in parents) for parents in sets], dtype=np.int64)
             edges |= bits[choices[:, node - 1]]
-        return edges, choices[:, self.n_blocks + 1 :]
+        return edges
+
+    def all_operations(self) -> npt.NDArray[np.int64]:
+        """[O^B, B] every choice of operations, numbered as in ``all_edges``."""
+        return self.decode_choices(np.arange(N_OPERATIONS**self.n_blocks))[:, self.n_blocks + 1 :]
 
 
 def _weights(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
