@@ -66,6 +66,11 @@ class TableData:
                     f"{name}: got {array.dtype} {array.shape}, expected {expected[name][0]} {expected[name][1]}"
                 )
 
+    @property
+    def n_repeats(self) -> int:
+        """R"""
+        return int(self.measurements[MEASUREMENTS[0]].shape[2])
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Every array by name; the names are those of the store's files."""
         return {

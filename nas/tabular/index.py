@@ -6,14 +6,14 @@ is: every architecture by its number, and every pruned cell of the spaces by its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from spaces import SearchSpace
-from spaces.enumeration import enumerate_space
+from spaces.enumeration import Enumeration, enumerate_space
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,21 @@ class SpaceIndex:
         return None
 
 
-def index_spaces(spaces: Iterable[SearchSpace], cell_hashes: npt.NDArray[np.bytes_]) -> SpaceIndex:
+def index_spaces(
+    spaces: Iterable[SearchSpace],
+    cell_hashes: npt.NDArray[np.bytes_],
+    enumerate_: Callable[[SearchSpace], Enumeration] = enumerate_space,
+) -> SpaceIndex:
     """Finds every architecture of the spaces in a table.
 
     Args:
         spaces: Any search spaces; the largest of the paper's takes about two seconds.
         cell_hashes: [N] S16, ascending, the table's.
+        enumerate_: Where to get their enumerations, for a caller that has them.
     """
     rows_of_space, keys, rows_of_key = {}, [], []
     for space in spaces:
-        enumeration = enumerate_space(space)
+        enumeration = enumerate_(space)
         rows_of_hash = _find_all(enumeration.hash_bytes, cell_hashes)
         rows_of_space[space.n_parents] = rows_of_hash[enumeration.hash_of_index]
         keys.append(enumeration.keys)

@@ -56,13 +56,20 @@ def write_store(
         TableNotFoundError: Its parent directory is not.
         NoSpaceError: The disk is full.
     """
-    path = Path(path)
     space_index = index_spaces(index, data.cell_hashes)
-    arrays = data.arrays() | _index_arrays(space_index)
+    write_indexed_store(Path(path), data, name=name, provenance=provenance, index=space_index)
+
+
+def write_indexed_store(
+    path: Path, data: TableData, *, name: str, provenance: Mapping[str, Any], index: SpaceIndex
+) -> int:
+    """As ``write_store``, with an index that is there already; returns the bytes written."""
+    arrays = data.arrays() | _index_arrays(index)
     check_target(path, sum(array.nbytes for array in arrays.values()))
     with _replacing(path) as directory:
         for array_name, array in arrays.items():
             _write_array(directory / f"{array_name}.npy", array)
+        sizes = {array_name: (directory / f"{array_name}.npy").stat().st_size for array_name in arrays}
         description = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -70,11 +77,12 @@ def write_store(
             "cells": len(data.cell_hashes),
             "budgets": list(data.budgets),
             "measurements": list(data.measurements),
-            "indexed_spaces": [list(n_parents) for n_parents in space_index.rows_of_space],
-            "bytes": {array_name: (directory / f"{array_name}.npy").stat().st_size for array_name in arrays},
+            "indexed_spaces": [list(n_parents) for n_parents in index.rows_of_space],
+            "bytes": sizes,
             "provenance": dict(provenance),
         }
         (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    return sum(sizes.values())
 
 
 def open_store(path: Path | str) -> Table:

@@ -130,7 +130,7 @@ class Table:
     @property
     def n_repeats(self) -> int:
         """R, the number of trainings behind each budget of each cell."""
-        return int(self._data.measurements["validation_accuracy"].shape[2])
+        return self._data.n_repeats
 
     @property
     def data(self) -> TableData:

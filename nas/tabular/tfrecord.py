@@ -1,0 +1,216 @@
+"""The framing of TFRecord files, with both checksums of every record verified.
+
+A record is a little-endian 64 bit length, the masked CRC-32C of these eight bytes, the payload, and
+the masked CRC-32C of the payload.
+
+Source: TensorFlow, ``tensorflow/core/lib/io/record_writer.h``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import BinaryIO
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from nas.tabular.errors import DamagedFileError, TableNotFoundError, WrongFileError
+
+_HEADER = Struct("<QI")  # length, its checksum
+_LENGTH_BYTES = 8
+HEADER_BYTES = _HEADER.size
+FOOTER_BYTES = 4
+_READ_AHEAD = 1 << 16  # more than any record of NAS-Bench-101, so that the last one of a part is read with it
+#: The high bytes of the length of a record below 64 KiB; text, as our payloads are, has no such run.
+_ZEROS = bytes(6)
+
+_MASK_DELTA = 0xA282EAD8
+
+
+def masked_crc32c(data: bytes) -> int:
+    """The checksum as TFRecord stores it: rotated and shifted, so that data may contain checksums."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Records:
+    """Consecutive records of a file.
+
+    Attributes:
+        source: The file's name.
+        buffer: Bytes of the file.
+        buffer_offset: Where in the file they begin.
+        starts: [m] int64 where in the buffer each payload begins.
+        lengths: [m] int64 of the payloads, in bytes.
+        end: The file offset after the last record.
+    """
+
+    source: str
+    buffer: bytes
+    buffer_offset: int
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    end: int
+
+    @property
+    def first(self) -> int:
+        """The file offset of the first record; ``end`` if there is none."""
+        return self.offset(0) if len(self.starts) else self.end
+
+    def offset(self, i: int) -> int:
+        """The file offset of record i, its header included."""
+        return self.buffer_offset + int(self.starts[i]) - HEADER_BYTES
+
+    def place(self, i: int) -> str:
+        """Record i as messages call it."""
+        return _place(self.source, self.offset(i))
+
+    def payload(self, i: int) -> bytes:
+        """The payload of record i."""
+        return self.buffer[self.starts[i] : self.starts[i] + self.lengths[i]]
+
+
+def _place(source: str, offset: int) -> str:
+    return f"{source}, row at byte offset {offset}"
+
+
+def file_size(path: Path) -> int:
+    """The size of a file that should be a TFRecord, in bytes.
+
+    Raises:
+        TableNotFoundError: There is no such file.
+        WrongFileError: It is a directory, or empty.
+    """
+    if path.is_dir():
+        raise WrongFileError(f"TFRecord: got {path}, a directory, expected a file")
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        raise TableNotFoundError(
+            f"TFRecord: got {path}, which does not exist, expected a file such as nasbench_only108.tfrecord; "
+            "fetch it with `table download`"
+        ) from None
+    if size == 0:
+        raise WrongFileError(f"TFRecord: got {path} of 0 bytes, expected records; download it again")
+    return size
+
+
+def read_part(path: Path, start: int, stop: int, *, at_record: bool) -> Records | None:
+    """Reads the records that begin in [start, stop) of a file and verifies their checksums.
+
+    Args:
+        path: The file.
+        start: A file offset.
+        stop: A file offset.
+        at_record: Whether ``start`` is known to be the beginning of a record; otherwise the first
+            place that looks like one is searched, which the caller has to confirm.
+
+    Returns:
+        The records; None if ``at_record`` is false and nothing looked like the beginning of one.
+
+    Raises:
+        DamagedFileError: A checksum is wrong or the file ends inside a record.
+        WrongFileError: Already the beginning of the file is no record.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(start)
+        buffer = file.read(min(stop, size) - start + _READ_AHEAD)
+        position = 0 if at_record else _find_record(buffer)
+        if position is None or start + position >= stop:
+            return None
+        starts, lengths = [], []
+        known: dict[int, int] = {}  # lengths whose checksum was computed
+        while start + position < min(stop, size):
+            if position + HEADER_BYTES > len(buffer):
+                buffer = _read_on(file, buffer, start, size, position, HEADER_BYTES)
+            length, checksum = _HEADER.unpack_from(buffer, position)
+            if known.get(length) != checksum:
+                _check_length(path, start + position, buffer[position : position + _LENGTH_BYTES], checksum)
+                known[length] = checksum
+            end = position + HEADER_BYTES + length + FOOTER_BYTES
+            if end > len(buffer):
+                buffer = _read_on(file, buffer, start, size, position, end - position)
+            starts.append(position + HEADER_BYTES)
+            lengths.append(length)
+            position = end
+    first_bytes, sizes = np.array(starts, dtype=np.int64), np.array(lengths, dtype=np.int64)
+    records = Records(path.name, buffer, start, first_bytes, sizes, start + position)
+    _check_payloads(records)
+    return records
+
+
+def read_records(path: Path, *, part_bytes: int = 1 << 24) -> Iterator[tuple[int, bytes]]:
+    """Every record of any TFRecord file in turn, as its file offset and its payload.
+
+    Raises:
+        TableError: As ``read_part``, and as ``file_size``.
+    """
+    size, position = file_size(path), 0
+    while position < size:
+        records = read_part(path, position, position + part_bytes, at_record=True)
+        assert records is not None  # only a search can come back with nothing
+        for i in range(len(records.starts)):
+            yield records.offset(i), records.payload(i)
+        position = records.end
+
+
+def _find_record(buffer: bytes) -> int | None:
+    """The first position with a length whose checksum is right."""
+    zeros = buffer.find(_ZEROS)
+    while zeros >= 0:
+        position = zeros - (_LENGTH_BYTES - len(_ZEROS))
+        if position >= 0 and position + HEADER_BYTES <= len(buffer):
+            _, checksum = _HEADER.unpack_from(buffer, position)
+            if checksum == masked_crc32c(buffer[position : position + _LENGTH_BYTES]):
+                return position
+        zeros = buffer.find(_ZEROS, zeros + 1)
+    return None
+
+
+def _read_on(file: BinaryIO, buffer: bytes, buffer_offset: int, size: int, position: int, needed: int) -> bytes:
+    """The buffer with at least ``needed`` bytes from ``position``, unless the file ends before."""
+    left = size - buffer_offset - position
+    if needed > left:
+        raise DamagedFileError(
+            f"{_place(Path(file.name).name, buffer_offset + position)}: got {left} bytes up to the end of the file, "
+            f"expected {needed}; the file is cut short, download it again (a download goes on where it stopped)"
+        )
+    return buffer + file.read(position + needed - len(buffer) + _READ_AHEAD)
+
+
+def _check_length(path: Path, offset: int, length: bytes, checksum: int) -> None:
+    expected = masked_crc32c(length)
+    if checksum == expected:
+        return
+    if offset == 0:
+        raise WrongFileError(
+            f"{path}: its first bytes are no record of a TFRecord file (a length and its checksum), "
+            "expected a file such as nasbench_only108.tfrecord; give another file, or download this one again"
+        )
+    raise DamagedFileError(
+        f"{_place(path.name, offset)}: got checksum {checksum:08x} of its length, expected {expected:08x}; "
+        "the file is damaged, download it again"
+    )
+
+
+def _check_payloads(records: Records) -> None:
+    buffer, starts, value = records.buffer, records.starts, google_crc32c.value
+    ends = starts + records.lengths
+    spans = zip(starts.tolist(), ends.tolist(), strict=True)
+    crc = np.array([value(buffer[start:end]) for start, end in spans], dtype=np.uint32)
+    expected = (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(_MASK_DELTA)
+    windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(buffer, dtype=np.uint8), FOOTER_BYTES)
+    stored = windows[ends].view("<u4").reshape(-1)
+    wrong = np.flatnonzero(stored != expected)
+    if len(wrong):
+        raise DamagedFileError(
+            f"{records.place(wrong[0])}: got checksum {stored[wrong[0]]:08x} of its contents, "
+            f"expected {expected[wrong[0]]:08x}; the file is damaged, download it again"
+        )
