@@ -1,0 +1,95 @@
+"""Worker processes on this machine, for a study in one command."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+logger = logging.getLogger("nasbohb.worker")
+
+#: How many workers may die, for each that was asked for, before the study is given up.
+_DEATHS_PER_WORKER = 3
+_LAST_LINES = 15
+
+
+class LocalWorkersFailedError(RuntimeError):
+    """The workers keep dying."""
+
+
+class LocalWorkers:
+    """A number of worker processes; a dead one is replaced.  A context manager: they end with it.
+
+    Args:
+        command: Starts one worker.
+        n_workers: How many.
+        logs: A folder for what they print, a file each; created where missing.
+        farewell_s: Seconds that they get to end by themselves before they are stopped.
+    """
+
+    def __init__(self, command: Sequence[str], n_workers: int, logs: Path, farewell_s: float = 10.0) -> None:
+        self._command = list(command)
+        self._logs = logs
+        self._farewell_s = farewell_s
+        self._deaths_left = _DEATHS_PER_WORKER * n_workers
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * n_workers
+
+    def __enter__(self) -> LocalWorkers:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for slot in range(len(self._processes)):
+            self._start(slot)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        alive = [process for process in self._processes if process is not None and process.poll() is None]
+        if kind is not None:
+            for process in alive:
+                process.terminate()
+        for process in alive:
+            _end(process, self._farewell_s)
+
+    def log(self, slot: int) -> Path:
+        """Where the worker in this slot prints to, all its successors too."""
+        return self._logs / f"worker-{slot}.log"
+
+    def watch(self) -> None:
+        """Replaces the workers that have died.
+
+        Raises:
+            LocalWorkersFailedError: Too many have; the message ends with the last words of one.
+        """
+        for slot, process in enumerate(self._processes):
+            status = None if process is None else process.poll()
+            if status is None or status == 0:
+                continue
+            if self._deaths_left == 0:
+                raise LocalWorkersFailedError(
+                    f"workers: one ended with status {status}, and {_DEATHS_PER_WORKER} for each of "
+                    f"{len(self._processes)} had died before; the end of {self.log(slot)}:\n{self._last_words(slot)}"
+                )
+            self._deaths_left -= 1
+            logger.warning("a worker ended with status %d (see %s); starting another", status, self.log(slot))
+            self._start(slot)
+
+    def _start(self, slot: int) -> None:
+        with self.log(slot).open("ab") as log:
+            # A session of its own: Ctrl-C reaches the master alone, which then tells the workers.
+            self._processes[slot] = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _last_words(self, slot: int) -> str:
+        lines = self.log(slot).read_text(errors="replace").splitlines()
+        return "\n".join(lines[-_LAST_LINES:])
+
+
+def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
+    for stop in (process.terminate, process.kill):
+        try:
+            process.wait(patience_s)
+            return
+        except subprocess.TimeoutExpired:
+            stop()
+    process.wait()
