@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import combinations
+from functools import cached_property, lru_cache
+from itertools import combinations, product
 from math import prod
 from typing import Any
 
@@ -106,10 +106,7 @@ class SearchSpace:
         """
         index = np.asarray(index, dtype=np.int64)
         if index.size and (index.min() < 0 or index.max() >= self.size):
-            raise ValueError(
-                f"architecture index: got {index.min()} to {index.max()}, "
-                f"expected 0 to {self.size - 1} in space {self.name}"
-            )
+            raise self._outside(index.min(), index.max())
         return np.asarray(index[..., None] // self._places % np.array(self.radices))
 
     def encode_choices(self, choices: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -119,11 +116,27 @@ class SearchSpace:
             raise ValueError(f"choices: got {choices.tolist()}, expected each below {self.radices}")
         return np.asarray(choices @ self._places)
 
+    @cached_property
+    def _choices_of_parents(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """[size / O^B] the parents of nodes 1..B+1, in the order of the indices."""
+        return tuple(product(*self.parent_sets))
+
+    @cached_property
+    def _choices_of_operations(self) -> tuple[tuple[int, ...], ...]:
+        """[O^B] likewise the operations."""
+        return tuple(product(range(N_OPERATIONS), repeat=self.n_blocks))
+
     def decode(self, index: int) -> Architecture:
         """The architecture of an index; ``ValueError`` outside 0..size-1."""
-        choices = [int(c) for c in self.decode_choices(index)]
-        parents = tuple(sets[c] for sets, c in zip(self.parent_sets, choices, strict=False))
-        return Architecture(parents, tuple(choices[self.n_blocks + 1 :]))
+        if not 0 <= index < self.size:
+            raise self._outside(index, index)
+        of_parents, of_operations = divmod(index, len(self._choices_of_operations))
+        return Architecture(self._choices_of_parents[of_parents], self._choices_of_operations[of_operations])
+
+    def _outside(self, lowest: int, highest: int) -> ValueError:
+        return ValueError(
+            f"architecture index: got {lowest} to {highest}, expected 0 to {self.size - 1} in space {self.name}"
+        )
 
     def encode(self, architecture: Architecture) -> int:
         """The index of an architecture.
@@ -158,13 +171,8 @@ class SearchSpace:
 
     def cell(self, architecture: Architecture) -> Cell:
         """The architecture as a cell of B + 2 vertices, loose ends included."""
-        n = self.n_blocks + 2
-        adjacency = [[0] * n for _ in range(n)]
-        for node, parents in enumerate(architecture.parents, start=1):
-            for parent in parents:
-                adjacency[parent][node] = 1
-        names = (INPUT, *(OPERATIONS[op] for op in architecture.operations), OUTPUT)
-        return Cell(tuple(map(tuple, adjacency)), names)
+        names = (INPUT, *[OPERATIONS[op] for op in architecture.operations], OUTPUT)
+        return Cell(_adjacency(architecture.parents), names)
 
     def has_parent_choice(self, node: int) -> bool:
         """Whether node 1..B+1 has more candidates than parents, and so an architecture weight."""
@@ -216,6 +224,17 @@ class SearchSpace:
     def all_operations(self) -> npt.NDArray[np.int64]:
         """[O^B, B] every choice of operations, numbered as in ``all_edges``."""
         return self.decode_choices(np.arange(N_OPERATIONS**self.n_blocks))[:, self.n_blocks + 1 :]
+
+
+@lru_cache(maxsize=1 << 14)
+def _adjacency(parents: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    """[B + 2, B + 2] rows of 0 and 1 from the parents of nodes 1..B+1."""
+    n = len(parents) + 1
+    rows = [[0] * n for _ in range(n)]
+    for node, its_parents in enumerate(parents, start=1):
+        for parent in its_parents:
+            rows[parent][node] = 1
+    return tuple(map(tuple, rows))
 
 
 def _weights(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
