@@ -140,6 +140,8 @@ def _parse_json(payload: bytes) -> tuple[bytes, int, str, str, str]:
         cell_hash = b""
     if len(cell_hash) != 16:
         raise ValueError(f"got hash {fields[0]!r}, expected 32 hexadecimal digits")
+    if fields[1] < 1:
+        raise ValueError(f"got {fields[1]} epochs, expected at least 1")
     return (cell_hash, *fields[1:])
 
 
