@@ -6,13 +6,14 @@ import json
 import os
 import random
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.tabular_file import frame, metrics, payload, payloads, write_file
+from benchmarks.tabular_file import frame, masked_checksum, metrics, payload, payloads, write_file
 from nas.tabular import fast_rows, importing, open_table
 from nas.tabular.assembling import _group_by_hash
 from nas.tabular.errors import (
@@ -27,6 +28,7 @@ from nas.tabular.errors import (
 from nas.tabular.importing import import_tfrecord
 from nas.tabular.rows import parse_row
 from nas.tabular.table import Table
+from nas.tabular.tfrecord import read_part
 from spaces import SEARCH_SPACES, Cell
 from spaces.enumeration import enumerate_space
 from spaces.hashing import hash_cells
@@ -115,14 +117,22 @@ def test_repeats_keep_their_order_of_appearance(tmp_path: Path) -> None:
         assert table.query(cell).trainable_parameters == 100 + seconds[cell.hash][0]  # that of the first row
 
 
-def test_a_row_inside_a_row_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part that begins inside such a row finds a false beginning, and is read again from the true one."""
-    outer, inner = payloads(KEYS[:1], repeats=1), payloads(KEYS[1:2], repeats=1)
-    outer_row, inner_row = next(outer), next(inner)
-    disguised = b"outer" + bytes(150) + frame(inner_row) + frame(inner_row) + bytes(150)
-    monkeypatch.setattr(fast_rows, "parse_row", lambda row: parse_row(outer_row if row == disguised else row))
-    monkeypatch.setattr(importing, "_PART_BYTES", 100)
-    write_file(tmp_path / "source", [disguised, disguised])
+def test_a_false_row_across_two_true_ones_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that begins inside the first finds the false one with both checksums right, and has to be read again."""
+    true_row, false_row = (next(payloads(KEYS[i : i + 1], repeats=1)) for i in range(2))
+    begin, rest, start, end = b"a" * 300, b" " * 60, b"b" * 100, b" " * 200
+    length = struct.pack("<Q", len(rest) + 4 + 12 + len(start))
+    first = begin + length + masked_checksum(length) + rest
+    header_of_second = frame(start + bytes(4) + end)[:12]
+    false = rest + masked_checksum(first) + header_of_second + start
+    second = start + masked_checksum(false) + end
+    known = {first: true_row, second: true_row, false: false_row}
+    monkeypatch.setattr(fast_rows, "parse_row", lambda row: parse_row(known[row]))
+    monkeypatch.setattr(importing, "_PART_BYTES", 250)  # the second part begins before the false row and ends in it
+    write_file(tmp_path / "source", [first, second])
+    part = read_part(tmp_path / "source", 250, 500, at_record=False)
+    assert part is not None
+    assert part.payload(0) == false
     report = import_tfrecord(tmp_path / "source", tmp_path / "t.table", n_processes=1)
     assert (report.rows, report.cells) == (2, 1)
     assert open_table(tmp_path / "t.table").cells() == [Cell.from_key(int(KEYS[0]))]
