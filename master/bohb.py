@@ -146,7 +146,7 @@ class BohbMaster(Master):
         self._started_s = self._last_worker_s = time.monotonic()
         self.dispatcher.run()
         while self._n_done < self._n_total:
-            self._take_results(timeout_s=1.0)
+            self._take_results(timeout_s=min(1.0, self._waiting.message_interval_s))
             self.dispatcher.check()
             self._watch_workers()
             while self.num_running_jobs < self._capacity():

@@ -50,12 +50,12 @@ class TrialJob(Job):
         seed = self.trial.seed
         if self.report is None:
             return Evaluation(Status.WORKER_LOST, seed=seed, error="; ".join(self.losses))
-        where = f"report of {self.worker_name} on {self.name}"
         try:
-            evaluation = evaluation_from_info(self.report, where)
-            encode(result_line(self._with(evaluation)), where)
+            evaluation = evaluation_from_info(self.report, "its report")
+            encode(result_line(self._with(evaluation)), "its report")
         except (ValueError, TypeError) as error:
-            return Evaluation(Status.BUG, seed=seed, worker=self.worker_name, error=str(error))
+            message = f"{self.worker_name} on {self.name}: {error}"
+            return Evaluation(Status.BUG, seed=seed, worker=self.worker_name, error=message)
         return evaluation
 
     def _with(self, evaluation: Evaluation) -> TrialResult:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.tabular import Table, open_table
+from nas.tabular.on_demand import measuring
 from results.parsing import from_dict
 from results.records import EpochRecord, Evaluation, Status, TrialSpec
 from results.trial_directory import write_trial_spec
@@ -110,7 +111,7 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
         return Evaluation(Status(result.status), t_search_s=result.search_s, error=result.error)
     assert result.architecture is not None, "a search that ended well has found a cell"
     space = SEARCH_SPACES[spec.search_space]
-    entry = table.query(space.cell(space.decode(result.architecture)), trial.study.table_budget)
+    entry = measuring(table).query(space.cell(space.decode(result.architecture)), trial.study.table_budget)
     return Evaluation(
         Status.OK,
         validation_error=entry.mean_validation_error,

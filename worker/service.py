@@ -231,6 +231,7 @@ class WorkerService(Worker):
     def _send_heartbeats(self) -> None:
         last_answer_s = time.monotonic()
         while self._end_reason is None:
+            pause_s = self._settings.heartbeat_s
             try:
                 answer = self._dispatcher.heartbeat(self.worker_id, self._tickets())
                 last_answer_s = time.monotonic()
@@ -238,10 +239,11 @@ class WorkerService(Worker):
                     self._abandoned.update(set(answer["abandon"]) & set(self._tickets()))
                 if not answer["known"]:
                     self._register()
+                    pause_s /= 10  # the master is about to admit it
             except COMMUNICATION_ERRORS as error:
                 self._check_master(error, time.monotonic() - last_answer_s)
             with self.thread_cond:
-                self.thread_cond.wait_for(lambda: self._end_reason, timeout=self._settings.heartbeat_s)
+                self.thread_cond.wait_for(lambda: self._end_reason, timeout=pause_s)
 
     def _check_master(self, error: Exception, silence_s: float) -> None:
         """Ends the worker if the master is gone: it took its credentials away, or has been silent too long."""

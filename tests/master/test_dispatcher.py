@@ -1,0 +1,264 @@
+"""The dispatcher over real Pyro, with workers that do as they are told."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from master.dispatcher import Dispatcher, DispatcherError, DispatcherSettings
+from master.jobs import TrialJob
+from results.bohb_lines import evaluation_to_info
+from results.credentials import Credentials
+from results.records import Evaluation, Status, StudySpec, TrialSpec
+
+from .conftest import FakeWorker
+
+OK = evaluation_to_info(Evaluation(Status.OK, validation_error=0.25))
+QUICK = DispatcherSettings(ping_interval_s=0.1, suspicion_s=0.3, silence_limit_s=0.6, max_losses=2, farewell_s=1.0)
+
+
+class Office:
+    """A dispatcher and what it reports."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+        self.finished: queue.SimpleQueue[TrialJob] = queue.SimpleQueue()
+        self.worker_counts: list[int] = []
+        self.dispatcher = Dispatcher(credentials, "127.0.0.1", self.finished.put, self.worker_counts.append, QUICK)
+        self.dispatcher.run()
+        self.workers: list[FakeWorker] = []
+
+    def worker(self, name: str = "a", **arguments: Any) -> FakeWorker:
+        """A worker in the pool."""
+        worker = FakeWorker(self.credentials, name=f"hpbandster.run_test.worker.{name}", **arguments)
+        self.workers.append(worker)
+        wait_for(lambda: worker.name in self.dispatcher.worker_pool)
+        return worker
+
+    def close(self) -> None:
+        self.dispatcher.shutdown()
+        for worker in self.workers:
+            worker.die()
+
+    def submit(self, index: int = 0) -> TrialJob:
+        study = StudySpec("test", "darts", "1", "cs1", "digits", None, "digits", 12)
+        job = TrialJob(TrialSpec(study, (0, 0, index), 25, {"cutout_prob": 0.5}, seed=7), model_based=False)
+        self.dispatcher.submit_job(job)
+        return job
+
+    def next_finished(self) -> TrialJob:
+        return self.finished.get(timeout=10)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "waited 10 s"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def office(credentials: Credentials) -> Iterator[Office]:
+    office = Office(credentials)
+    yield office
+    office.close()
+
+
+def test_a_job_goes_to_a_worker_and_its_report_comes_back(office: Office) -> None:
+    worker = office.worker()
+    job = office.submit()
+    ticket, trial = worker.wait_for_job()
+    assert trial == job.wire_trial
+    assert worker.dispatcher.register_result(ticket, OK) is True
+    done = office.next_finished()
+    assert done is job
+    assert done.outcome.evaluation == Evaluation(Status.OK, validation_error=0.25)
+    assert job.timestamps["submitted"] <= job.timestamps["started"] <= job.timestamps["finished"]
+
+
+def test_a_worker_gets_its_next_job_after_its_report(office: Office) -> None:
+    worker = office.worker()
+    jobs = [office.submit(index) for index in range(3)]
+    for n in range(1, 4):
+        ticket, _ = worker.wait_for_job(n)
+        worker.dispatcher.register_result(ticket, OK)
+    assert [office.next_finished() for _ in jobs] == jobs
+
+
+def test_the_job_of_a_dead_worker_runs_elsewhere(office: Office) -> None:
+    first = office.worker("first")
+    job = office.submit()
+    first.wait_for_job()
+    second = office.worker("second")
+    first.die()
+    ticket, trial = second.wait_for_job()
+    assert trial == job.wire_trial
+    second.dispatcher.register_result(ticket, OK)
+    assert office.next_finished() is job
+    assert list(office.dispatcher.worker_pool) == [second.name]
+    assert job.losses == ["first: its process has ended"]
+
+
+def test_a_lost_job_goes_before_the_waiting_ones(office: Office) -> None:
+    first = office.worker("first")
+    lost = office.submit(0)
+    first.wait_for_job()
+    office.submit(1)
+    first.die()
+    wait_for(lambda: not office.dispatcher.worker_pool)
+    assert office.worker("second").wait_for_job()[1] == lost.wire_trial
+
+
+def test_a_worker_that_dies_idle_takes_no_job_with_it(office: Office) -> None:
+    # In hpbandster, this is a deadlock: the thread that hands out jobs dies and keeps the lock.
+    first = office.worker("first")
+    first.die()
+    job = office.submit()
+    second = office.worker("second")
+    ticket, _ = second.wait_for_job()
+    second.dispatcher.register_result(ticket, OK)
+    assert office.next_finished() is job
+    office.dispatcher.check()
+
+
+def test_a_job_that_loses_too_many_workers_is_given_up(office: Office) -> None:
+    job = office.submit()
+    for name in ("first", "second"):
+        worker = office.worker(name)
+        worker.wait_for_job()
+        worker.die()
+    assert office.next_finished() is job
+    evaluation = job.outcome.evaluation
+    assert evaluation.status is Status.WORKER_LOST
+    assert evaluation.error == "first: its process has ended; second: its process has ended"
+
+
+def test_a_worker_that_signs_off_hands_its_job_back_without_a_loss(office: Office) -> None:
+    job = office.submit()
+    for name in ("first", "second", "third"):
+        worker = office.worker(name)
+        ticket, _ = worker.wait_for_job()
+        if name != "third":
+            worker.dispatcher.sign_off(worker.name, "preempted")
+    worker.dispatcher.register_result(ticket, OK)
+    assert office.next_finished() is job
+    assert job.losses == []
+
+
+def test_the_late_report_of_a_lost_worker_changes_nothing(office: Office) -> None:
+    first = office.worker("first")
+    job = office.submit()
+    old_ticket, _ = first.wait_for_job()
+    first.dispatcher.sign_off(first.name, "preempted")
+    second = office.worker("second")
+    ticket, _ = second.wait_for_job()
+    late = evaluation_to_info(Evaluation(Status.OK, validation_error=0.9))
+    assert first.dispatcher.register_result(old_ticket, late) is False
+    assert second.dispatcher.register_result(ticket, OK) is True
+    assert second.dispatcher.register_result(ticket, late) is False
+    assert office.next_finished() is job
+    assert job.outcome.evaluation.validation_error == 0.25
+    assert office.finished.empty()
+
+
+def test_a_silent_worker_is_given_up_and_told_to_abandon_its_job(office: Office) -> None:
+    silent = office.worker("silent")
+    job = office.submit()
+    old_ticket, _ = silent.wait_for_job()
+    release = threading.Event()
+    # Its daemon still takes connections, but answers nobody, as that of a stopped process.
+    silent.is_busy = lambda: release.wait(10)  # type: ignore[method-assign]
+    silent.is_busy._pyroExposed = True  # type: ignore[attr-defined]
+    second = office.worker("second")
+    ticket, trial = second.wait_for_job()
+    assert trial == job.wire_trial
+    assert silent.name not in office.dispatcher.worker_pool
+    assert "silent for" in job.losses[0]
+    answer = second.dispatcher.heartbeat(silent.name, [old_ticket])
+    assert answer == {"known": False, "abandon": [old_ticket]}
+    assert second.dispatcher.heartbeat(second.name, [ticket]) == {"known": True, "abandon": []}
+    release.set()
+
+
+def test_signs_of_life_keep_a_worker_that_answers_slowly(office: Office) -> None:
+    worker = office.worker()
+    release = threading.Event()
+    worker.is_busy = lambda: release.wait(10)  # type: ignore[method-assign]
+    worker.is_busy._pyroExposed = True  # type: ignore[attr-defined]
+    end = time.monotonic() + 3 * QUICK.silence_limit_s
+    while time.monotonic() < end:
+        assert worker.dispatcher.heartbeat(worker.name, [])["known"]
+        time.sleep(0.05)
+    release.set()
+
+
+def test_a_job_that_is_refused_goes_to_another_worker(office: Office) -> None:
+    refusing = office.worker("refusing", accepts=False)
+    job = office.submit()
+    wait_for(lambda: not office.dispatcher.idle_workers)
+    other = office.worker("other")
+    assert other.wait_for_job()[1] == job.wire_trial
+    assert job.losses == []
+    assert refusing.name in office.dispatcher.worker_pool
+
+
+def test_a_report_that_makes_no_sense_is_a_bug_and_no_hang(office: Office) -> None:
+    worker = office.worker()
+    reports: list[Any] = [
+        None,
+        {},
+        {"loss": 0.1},
+        "0.25",
+        {"status": "ok"},
+        {"status": "ok", "validation_error": float("nan")},
+        {"status": "ok", "validation_error": 0.1, "t_search_s": float("inf")},
+        {"status": "splendid", "validation_error": 0.1},
+        {"status": "ok", "validation_error": 0.1, 3: 4, "surplus": 5},
+    ]
+    for n, report in enumerate(reports, start=1):
+        office.submit(n)
+        ticket, _ = worker.wait_for_job(n)
+        worker.dispatcher.register_result(ticket, report)
+        evaluation = office.next_finished().outcome.evaluation
+        assert evaluation.status is Status.BUG, report
+        assert evaluation.error
+        assert evaluation.error.startswith(f"{worker.name} on 0_0_{n} at 25 epochs: ")
+        assert (evaluation.seed, evaluation.worker) == (7, worker.name)
+
+
+def test_the_master_hears_of_workers_that_come_and_go(office: Office) -> None:
+    worker = office.worker("first")
+    wait_for(lambda: office.worker_counts == [1])
+    worker.die()
+    wait_for(lambda: office.worker_counts == [1, 0])
+
+
+def test_at_the_end_the_workers_are_told(credentials: Credentials) -> None:
+    office = Office(credentials)
+    worker = office.worker()
+    office.close()
+    assert worker.was_told_to_end
+    assert not any(thread.is_alive() for thread in office.dispatcher._threads)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_is_an_error_of_the_run(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(office.dispatcher, "_look_after_silent_workers", fail)
+    wait_for(lambda: any(not thread.is_alive() for thread in office.dispatcher._threads))
+    with pytest.raises(DispatcherError, match="discover_workers has died"):
+        office.dispatcher.check()
+
+
+def test_a_message_without_the_runs_key_is_refused(office: Office) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(Exception, match=r"hmac|connection"):
+        FakeWorker(replace(credentials := office.credentials, key="0" * len(credentials.key)))

@@ -1,0 +1,61 @@
+"""A worker process of the tests: python worker_process.py RUN OBJECTIVE [SENTINEL].
+
+The objectives: ``smooth`` answers at once; ``first_hangs`` never answers in the process that is the first to
+create the sentinel file, with its process id, and else at once; ``suicide`` ends its process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from results.records import EpochRecord, Evaluation, Status, TrialSpec
+from worker.service import run_worker
+
+
+def smooth(
+    trial: TrialSpec,
+    directory: Path,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    worker: str | None = None,
+) -> Evaluation:
+    return Evaluation(Status.OK, validation_error=0.5, seed=trial.seed, worker=worker)
+
+
+def first_hangs(
+    trial: TrialSpec,
+    directory: Path,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    worker: str | None = None,
+) -> Evaluation:
+    try:
+        with Path(sys.argv[3]).open("x") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        return smooth(trial, directory, on_epoch, worker)
+    epoch = EpochRecord(1, 1.0, None, None, 0.1, 0.0, 0, "0" * 32, {}, 0.0)
+    while True:
+        time.sleep(0.05)
+        if on_epoch is not None:
+            on_epoch(epoch)
+
+
+def suicide(
+    trial: TrialSpec,
+    directory: Path,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    worker: str | None = None,
+) -> Evaluation:
+    time.sleep(0.2)  # the master counts a loss only after the hand-over
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+OBJECTIVES = {"smooth": smooth, "first_hangs": first_hangs, "suicide": suicide}
+
+if __name__ == "__main__":
+    print(run_worker(sys.argv[1], objective=OBJECTIVES[sys.argv[2]]), flush=True)

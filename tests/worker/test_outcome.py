@@ -1,0 +1,67 @@
+"""Whatever an objective does, there is one validated outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from results.records import Evaluation, Status, StudySpec, TrialSpec
+from worker.outcome import TrialAbandonedError, contained
+
+TRIAL = TrialSpec(StudySpec("test", "darts", "1", "cs1", "digits", None, "digits", 12), (0, 1, 2), 25, {}, seed=11)
+
+
+def outcome_of(answer: Any) -> Evaluation:
+    def objective(*arguments: Any) -> Any:
+        return answer() if callable(answer) else answer
+
+    return contained(objective, TRIAL, Path("nowhere"), worker="w")
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_proper_answer_passes(status: Status) -> None:
+    error = 0.5 if status is Status.OK else None
+    answer = Evaluation(status, error, t_search_s=3.0, seed=11, worker="w", error=None if error else "x")
+    assert outcome_of(answer) == answer
+
+
+def test_numpy_floats_become_built_in() -> None:
+    outcome = outcome_of(Evaluation(Status.OK, validation_error=np.float64(0.5), t_search_s=np.float64(2)))
+    assert (type(outcome.validation_error), type(outcome.t_search_s)) == (float, float)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda: 1 / 0, "ZeroDivisionError"),
+        (None, "got None from it, expected an Evaluation"),
+        (0.5, "got 0.5 from it"),
+        (Evaluation(Status.OK), "validation error None"),
+        (Evaluation(Status.OK, validation_error=float("nan")), "nan"),
+        (Evaluation(Status.OK, validation_error=1.5), "1.5"),
+        (Evaluation(Status.OK, validation_error=0.5, t_search_s=float("inf")), "inf"),
+        (Evaluation(Status.OK, validation_error=np.float32(0.5)), "float32"),  # type: ignore[arg-type]  # the fault
+        (Evaluation(Status.OK, validation_error=0.5, architecture=np.int64(3)), "int64"),  # type: ignore[arg-type]
+        (Evaluation(Status.OK, validation_error=0.5, architecture=3.0), "expected int"),  # type: ignore[arg-type]
+    ],
+)
+def test_anything_else_is_a_bug_with_its_traceback(answer: Any, message: str) -> None:
+    outcome = outcome_of(answer)
+    assert outcome.status is Status.BUG
+    assert outcome.validation_error is None
+    assert (outcome.seed, outcome.worker) == (11, "w")
+    assert outcome.error is not None
+    assert outcome.error.startswith("Traceback (most recent call last):")
+    assert message in outcome.error
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, TrialAbandonedError])
+def test_what_ends_the_worker_or_the_trial_passes(stop: type[BaseException]) -> None:
+    def answer() -> None:
+        raise stop
+
+    with pytest.raises(stop):
+        outcome_of(answer)
