@@ -27,6 +27,9 @@ class Server(ThreadingHTTPServer):
     statuses: list[int]
     ranges: list[str | None]
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up early is part of the test."""
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
