@@ -24,7 +24,8 @@ import torch
 from nas.tabular.contents import TableData
 from nas.tabular.datasets import load_labelled_images
 from nas.tabular.network import CellNetwork
-from nas.tabular.training import BudgetResult, LabelledImages, TrainingSpec, train_cell
+from nas.tabular.training import BudgetResult, LabelledImages, train_cell
+from nas.tabular.training_spec import TrainingSpec
 from spaces import Cell
 from spaces.cell import INPUT, OUTPUT
 

@@ -13,37 +13,11 @@ Shapes below are [N, R * C, H, W], a replica's channels contiguous.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from nas.tabular.training_spec import NetworkSize
 from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, Cell
-
-
-@dataclass(frozen=True)
-class NetworkSize:
-    """The skeleton around the cells; the defaults are NAS-Bench-101's own.
-
-    Attributes:
-        image_channels: Channels of the images.
-        n_classes: Width of the last layer.
-        stem_channels: Output channels of the 3x3 stem; they double before every further stack.
-        stem_stride: Stride of the stem; 2 halves the image before the first cell.
-        n_stacks: Number of stacks, with 2x2 max-pooling between them.
-        cells_per_stack: Number of cells in each.
-        batch_norm_momentum: In PyTorch's convention (TensorFlow's decay of 0.997 is 0.003).
-        batch_norm_eps: Added to the variance.
-    """
-
-    image_channels: int = 3
-    n_classes: int = 10
-    stem_channels: int = 128
-    stem_stride: int = 1
-    n_stacks: int = 3
-    cells_per_stack: int = 3
-    batch_norm_momentum: float = 0.003
-    batch_norm_eps: float = 1e-5
 
 
 def vertex_channels(cell: Cell, input_channels: int, output_channels: int) -> tuple[int, ...]:

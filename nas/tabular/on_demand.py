@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas.tabular.errors import CellNotInTableError, UnknownBudgetError
 from nas.tabular.table import Entry, Table
+from nas.tabular.training_spec import TrainingSpec
 from spaces import Cell
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class MeasuringTable:
         from nas.tabular.datasets import load_labelled_images
         from nas.tabular.measure import measure_cell
 
-        spec = training_spec(self.table.provenance["training"])
+        spec = TrainingSpec.from_dict(self.table.provenance["training"])
         measurement = measure_cell(cell, load_labelled_images(self.table.provenance["dataset"]), spec)
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         # One write of one line in append mode: lines of several processes do not mix.
@@ -100,15 +100,6 @@ class MeasuringTable:
         finally:
             os.close(descriptor)
         self._kept[cell.hash] = measurement
-
-
-def training_spec(provenance: Mapping[str, Any]) -> Any:
-    """The ``TrainingSpec`` that a table's provenance holds."""
-    from nas.tabular.network import NetworkSize
-    from nas.tabular.training import TrainingSpec
-
-    fields = dict(provenance)
-    return TrainingSpec(**{**fields, "network": NetworkSize(**fields["network"]), "budgets": tuple(fields["budgets"])})
 
 
 def _entry(measurement: Measurement, budget: int) -> Entry:

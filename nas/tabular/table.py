@@ -239,6 +239,10 @@ class Table:
             self._best_test_error[key] = float((1.0 - accuracy).mean(axis=1).min())
         return self._best_test_error[key]
 
+    def coverage(self, space: SearchSpace) -> tuple[int, int]:
+        """How many architectures of a space the table holds, and how many there are."""
+        return int((self._rows(space) >= 0).sum()), space.size
+
     def _position(self, budget: int | None) -> int:
         if budget is None:
             return len(self.budgets) - 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,37 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.tabular.network import CellNetwork, NetworkSize
+from nas.tabular.network import CellNetwork
+from nas.tabular.training_spec import TrainingSpec
 from spaces import Cell
-
-
-@dataclass(frozen=True)
-class TrainingSpec:
-    """How a table's networks are trained; the defaults are those of the embedded digits table.
-
-    Attributes:
-        budgets: Epochs of each training.
-        n_repeats: R, trainings of each cell at each budget.
-        network: The skeleton around the cells.
-        batch_size: Images a step.
-        learning_rate: At the start of each training; cosine to zero at its end.
-        momentum: Nesterov momentum of SGD.
-        weight_decay: L2 penalty on all weights.
-        seed: Of the whole table; repeats and budgets derive theirs from it.
-    """
-
-    budgets: tuple[int, ...] = (1, 4, 12)
-    n_repeats: int = 3
-    network: NetworkSize = field(
-        default_factory=lambda: NetworkSize(
-            image_channels=1, stem_channels=16, stem_stride=2, n_stacks=2, cells_per_stack=1, batch_norm_momentum=0.2
-        )
-    )
-    batch_size: int = 80
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 from nas.tabular.datasets import load_labelled_images
 from nas.tabular.errors import TableError
 from nas.tabular.measure import Measurement, measure, measure_cell, read_journal, spread, table_data
-from nas.tabular.network import NetworkSize
 from nas.tabular.table import Table
-from nas.tabular.training import BudgetResult, LabelledImages, TrainingSpec, train_cell
+from nas.tabular.training import BudgetResult, LabelledImages, train_cell
+from nas.tabular.training_spec import NetworkSize, TrainingSpec
 from spaces import SEARCH_SPACES, Cell
 
 SPEC = TrainingSpec(

@@ -9,10 +9,9 @@ import pytest
 from nas.tabular.datasets import load_labelled_images
 from nas.tabular.errors import UnknownBudgetError
 from nas.tabular.measure import measure_cell, provenance, read_journal, table_data
-from nas.tabular.network import NetworkSize
 from nas.tabular.on_demand import MeasuringTable, cache_folder, measuring
 from nas.tabular.table import Table
-from nas.tabular.training import TrainingSpec
+from nas.tabular.training_spec import NetworkSize, TrainingSpec
 from spaces import SEARCH_SPACES, Cell
 
 SPEC = TrainingSpec(budgets=(1, 2), n_repeats=2, network=NetworkSize(1, 10, 4, 2, 1, 1))

@@ -1,0 +1,249 @@
+"""The commands of ``run_bohb.py table``: typed options, and what to do with them."""
+
+# No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tqdm import tqdm
+
+from nas.tabular import TABLES, Table, TableError, open_table
+from nas.tabular.errors import TableNotFoundError
+from nas.tabular.table import Entry
+from nas.tabular.training_spec import TrainingSpec
+from spaces import SEARCH_SPACES, Cell, SearchSpace
+
+
+@dataclass(frozen=True)
+class Import:
+    """Import a TFRecord of NAS-Bench-101 into a compact table, every checksum verified.
+
+    Attributes:
+        source: nasbench_full.tfrecord or nasbench_only108.tfrecord.
+        target: The directory to create.
+        processes: By default one for each processor.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional]
+    target: Annotated[Path, tyro.conf.Positional] = Path("data") / "nasbench101.table"
+    processes: int | None = None
+
+    def run(self) -> int:
+        """Imports, with a progress bar."""
+        from nas.tabular.importing import import_tfrecord
+
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        with _bytes_bar("importing") as progress:
+            report = import_tfrecord(self.source, self.target, n_processes=self.processes, progress=progress)
+        print(
+            f"{self.target}: {report.cells:,} cells, budgets {list(report.budgets)}, {report.repeats} repeats, "
+            f"from {report.rows:,} rows in {report.seconds:.1f} s ({report.store_bytes / 1e6:,.0f} MB)"
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Download:
+    """Download a file of NAS-Bench-101 from its home, verified; a broken download goes on where it was.
+
+    Attributes:
+        file: only108 (499 MB: 108 epochs, all that the paper needs) or full (1.95 GB: 4, 12, 36 and 108).
+        directory: Where to; created where missing.
+    """
+
+    file: Annotated[Literal["only108", "full"], tyro.conf.Positional] = "only108"
+    directory: Path = Path("data")
+
+    def run(self) -> int:
+        """Downloads, with a progress bar."""
+        from nas.tabular.download import NASBENCH101_FILES, download
+
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with _bytes_bar("downloading") as progress:
+            path = download(NASBENCH101_FILES[self.file], self.directory, progress=progress)
+        print(f"{path}: complete and verified; import it with `run_bohb.py table import {path}`")
+        return 0
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say what a table holds and where its numbers come from.
+
+    Attributes:
+        table: digits, nasbench101, or the path of a table's directory; by default every named table.
+    """
+
+    table: Annotated[str | None, tyro.conf.Positional] = None
+
+    def run(self) -> int:
+        """Prints a paragraph for each table."""
+        for name in [self.table] if self.table else TABLES:
+            try:
+                table = open_table(name)
+            except TableNotFoundError as error:
+                if self.table:
+                    raise
+                print(f"{name}: not here ({error})\n")
+                continue
+            print("\n".join(_describe(name, table)) + "\n")
+        return 0
+
+
+@dataclass(frozen=True)
+class Query:
+    """Look up one cell: by its hash, by its number in a search space, or by its graph.
+
+    Attributes:
+        table: digits, nasbench101, or the path of a table's directory.
+        hash: 32 hexadecimal digits.
+        space: The search space of ``index``.
+        index: The architecture's number in the space, as results files give it.
+        adjacency: Rows of 0 and 1, for example 011 001 000.
+        operations: The interior vertices' operations, for example conv3x3-bn-relu.
+        budget: Epochs; by default every budget of the table.
+        measure: Train the cell now if a table that was measured here does not hold it.
+    """
+
+    table: Annotated[str, tyro.conf.Positional] = "digits"
+    hash: str | None = None
+    space: str = "1"
+    index: int | None = None
+    adjacency: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
+    budget: int | None = None
+    measure: bool = False
+
+    def run(self) -> int:
+        """Prints all repeats and their means."""
+        from nas.tabular.on_demand import measuring
+
+        if sum((self.hash is not None, self.index is not None, bool(self.adjacency))) != 1:
+            raise TableError("query: expected exactly one of --hash, --index and --adjacency")
+        table = open_table(self.table)
+        budgets = table.budgets if self.budget is None else (self.budget,)
+        if self.hash is not None:
+            entries = [table.query_hash(self.hash, budget) for budget in budgets]
+        else:
+            cell = self._cell()
+            source = measuring(table) if self.measure else table
+            entries = [source.query(cell, budget) for budget in budgets]
+        print("\n".join(_entry_lines(entries)))
+        return 0
+
+    def _cell(self) -> Cell:
+        if self.index is not None:
+            space = _find_space(self.space)
+            return space.cell(space.decode(self.index))
+        rows = [[int(value) if value in "01" else -1 for value in row] for row in self.adjacency]
+        return Cell.from_matrix(rows, ["input", *self.operations, "output"])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure a table: train every distinct cell of a search space, on the digits or on images of your own.
+
+    It can be stopped at any time and goes on from its journal when the same command is given again.
+
+    Attributes:
+        target: The table's directory to create, for example data/own.table.
+        dataset: digits, or a .npz file with images [N, C, H, W], labels, and indices train, validation, test.
+        space: The search space whose cells are trained.
+        training: How.
+        processes: By default one for each processor.
+        journal: Where each measured cell is kept at once; by default beside the target.
+        limit: Only the first cells in the order of their hashes (to try it).
+    """
+
+    target: Annotated[Path, tyro.conf.Positional]
+    dataset: str = "digits"
+    space: str = "1"
+    training: Annotated[TrainingSpec, tyro.conf.arg(name="")] = field(default_factory=TrainingSpec)
+    processes: int | None = None
+    journal: Path | None = None
+    limit: int | None = None
+
+    def run(self) -> int:
+        """Measures what is missing, then writes the table."""
+        from nas.tabular.datasets import load_labelled_images
+        from nas.tabular.measure import Measurement, measure, provenance, read_journal, table_data
+        from nas.tabular.store import check_target, write_store
+        from spaces.enumeration import enumerate_space
+
+        spec = replace(self.training, budgets=tuple(sorted(set(self.training.budgets))))
+        space = _find_space(self.space)
+        cells = enumerate_space(space).distinct_cells()[: self.limit]
+        load_labelled_images(self.dataset)  # a wrong data set is told here, not by each process
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        check_target(self.target, 0)
+        journal = self.journal or self.target.with_suffix(".jsonl")
+        done = sum(1 for _ in read_journal(journal))
+        with tqdm(total=len(cells), initial=done, unit="cell", desc="measuring", disable=None) as bar:
+
+            def show(measurement: Measurement) -> None:
+                bar.update()
+
+            processes = self.processes or os.cpu_count() or 1
+            measure(cells, self.dataset, spec, journal, n_processes=processes, on_measured=show)
+        wanted = {cell.hash for cell in cells}
+        measured = [m for m in read_journal(journal) if m.cell.hash in wanted]
+        origin = provenance(self.dataset, spec, measured, " ".join(["run_bohb.py", *sys.argv[1:]]))
+        write_store(
+            self.target, table_data(measured, spec.budgets), name=self.target.stem, provenance=origin, index=[space]
+        )
+        print("\n".join(_describe(str(self.target), open_table(self.target))))
+        return 0
+
+
+def _find_space(name: str) -> SearchSpace:
+    if name not in SEARCH_SPACES:
+        raise TableError(f"search space: got {name!r}, expected one of {list(SEARCH_SPACES)}")
+    return SEARCH_SPACES[name]
+
+
+def _describe(name: str, table: Table) -> Iterator[str]:
+    """A table in a few lines: size, coverage of the search spaces, best cells, provenance."""
+    yield f"{name}: {len(table):,} cells, budgets {list(table.budgets)} epochs, {table.n_repeats} repeats"
+    for space in SEARCH_SPACES.values():
+        held, size = table.coverage(space)
+        if held:
+            best = table.best_test_error(space)
+            share = "every architecture" if held == size else f"{held:,} of {size:,} architectures"
+            yield f"  search space {space.name}: {share}; lowest mean test error {best:.4f}"
+    for budget, spread in table.provenance.get("spread", {}).items():
+        yield (
+            f"  test error at {budget:>3} epochs: mean {spread['mean']:.4f}, "
+            f"between cells ±{spread['between_cells']:.4f}, between repeats ±{spread['between_repeats']:.4f}"
+        )
+    for key, value in table.provenance.items():
+        if key != "spread":
+            yield f"  {key}: {value}"
+
+
+def _entry_lines(entries: list[Entry]) -> Iterator[str]:
+    yield f"cell {entries[0].cell_hash}, {entries[0].trainable_parameters:,} parameters"
+    for entry in entries:
+        yield f"at {entry.budget} epochs"
+        for name, mean, repeats in (
+            ("validation error", entry.mean_validation_error, entry.validation_error),
+            ("test error", entry.mean_test_error, entry.test_error),
+            ("training time", entry.mean_training_time_s, entry.training_time_s),
+        ):
+            unit = " s" if name == "training time" else ""
+            yield f"  {name:<17} {mean:.4f}{unit}  (repeats {', '.join(f'{value:.4f}' for value in repeats)})"
+
+
+@contextmanager
+def _bytes_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal; nothing elsewhere."""
+    with tqdm(desc=what, unit="B", unit_scale=True, disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

@@ -1,0 +1,454 @@
+"""nasbohb: tune one-shot neural architecture search with BOHB, on NAS-Bench-101's search spaces.
+
+The command line: it parses, wires the packages together, and exits.  Exit status: 0 where all went well, 2 for
+input that cannot be used (one line says why), 1 where a study or a search failed, 130 on Ctrl-C.
+
+The project's parts are imported inside the commands, so that each starts with what it needs and no more.
+"""
+
+# No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    from master.bohb import Progress
+    from results.records import StudySpec
+
+PROGRAM = "run_bohb.py"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Run a whole tuning study on this machine: name server, BOHB master and worker processes in one command.
+
+    The defaults are a study of a few minutes on a laptop, with nothing to download: DARTS on search space 1, on
+    real images of digits, every found cell looked up in the embedded table.
+
+    Attributes:
+        run_dir: The run's directory, which must not exist yet; by default a new one below ``runs/``.
+        optimizer: The one-shot optimizer to tune: {optimizers}.
+        space: The search space: {spaces}.
+        config_space: The hyperparameters to tune: {config_spaces}.
+        dataset: The images to search on: {datasets}.
+        data_dir: The folder that holds cifar-10-batches-py; digits need none.
+        table: {tables}, or the path of a table's directory.
+        table_budget: The table's budget (epochs) whose validation error is minimised; by default its largest.
+        min_budget: The smallest number of search epochs.
+        max_budget: The largest number of search epochs.
+        eta: The factor between budgets; the best 1/eta of the configurations go on.
+        iterations: Iterations of successive halving.
+        workers: How many workers.
+        seed: The study's seed.
+        search: Settings of all searches, as name=value (names: ``run_bohb.py search --help``); what the
+            configuration space tunes is set by it.
+        host: The address to listen at, one of this machine that the workers can reach.
+    """
+
+    run_dir: Path | None = None
+    optimizer: str = "darts"
+    space: str = "1"
+    config_space: str = "cs2"
+    dataset: str = "digits"
+    data_dir: Path | None = None
+    table: str = "digits"
+    table_budget: int | None = None
+    min_budget: int = 3
+    max_budget: int = 12
+    eta: int = 2
+    iterations: int = 6
+    workers: int = 2
+    seed: int = 0
+    search: tuple[str, ...] = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
+    host: str = "127.0.0.1"
+
+    def run(self) -> int:
+        """Runs the study with its own workers."""
+        return _run_study(self, local_workers=True)
+
+
+@dataclass(frozen=True)
+class Master(Study):
+    """Run the BOHB master of a study alone; start its workers elsewhere with ``run_bohb.py worker``.
+
+    The defaults are the paper's study: budgets 25, 50 and 100, 64 iterations, 16 workers, CIFAR-10, NAS-Bench-101.
+    """
+
+    run_dir: Path | None = None
+    dataset: str = "cifar10"
+    data_dir: Path | None = Path("data")
+    table: str = "nasbench101"
+    min_budget: int = 25
+    max_budget: int = 100
+    iterations: int = 64
+    workers: int = 16
+    search: tuple[str, ...] = ()
+
+    def run(self) -> int:
+        """Runs the master; workers come by themselves."""
+        return _run_study(self, local_workers=False)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Run one worker of a study: it waits for the master, evaluates what it is sent, and ends with the study.
+
+    Attributes:
+        run_dir: The run's directory, on a file system that master and workers share.
+        host: The address to listen at; by default the one that reaches the master.
+        wait_s: Seconds to wait for the master to start.
+    """
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    host: str | None = None
+    wait_s: float = 3600.0
+
+    def run(self) -> int:
+        """Works until the study ends."""
+        from worker.service import MasterNotFoundError, WorkerSettings, run_worker
+
+        try:
+            reason = run_worker(self.run_dir, host=self.host, settings=WorkerSettings(start_limit_s=self.wait_s))
+        except MasterNotFoundError as error:
+            return _fail(error, status=1)
+        print(f"worker ended: {reason}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Analyze:
+    """Analyse a run, also while it goes on: incumbents, the default configuration beside them, times, plots.
+
+    Attributes:
+        run_dir: The run's directory; the files go to its folder ``report``.
+        table: The table to measure the test regret from; by default the study's.
+    """
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    table: str | None = None
+
+    def run(self) -> int:
+        """Writes the report and prints its text."""
+        print(_analyse(self.run_dir, self.table))
+        return 0
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """Count the search spaces by exhaustive enumeration, beside the numbers of the paper's Table 1."""
+
+    def run(self) -> int:
+        """Prints a line for each space."""
+        from spaces import SEARCH_SPACES
+        from spaces.enumeration import count
+
+        print(f"{'space':>5} {'all choices':>12} {'with loose ends':>22} {'without':>22} {'without isomorphs':>22}")
+        for space in SEARCH_SPACES.values():
+            counts = count(space)
+            computed = (counts.with_loose_ends, counts.without_loose_ends, counts.without_isomorphs)
+            paper = space.paper_counts or ("-",) * 3
+            cells = [
+                f"{ours:,} (paper {theirs:,})" if theirs != "-" else f"{ours:,}"
+                for ours, theirs in zip(computed, paper, strict=True)
+            ]
+            print(f"{space.name:>5} {counts.all_choices:>12,} " + " ".join(f"{cell:>22}" for cell in cells))
+        print(
+            "\nall choices: product of all choices of parents and operations; with loose ends: sum over connectivity\n"
+            "patterns of 3^(blocks with an outgoing edge); without: distinct pruned cells whose vertices keep their\n"
+            "numbers; without isomorphs: distinct NAS-Bench-101 hashes.  The paper's table mixes the first two."
+        )
+        return 0
+
+
+def _study_command(command: type[Study]) -> type[Study]:
+    """The command, its help naming what there is to choose from."""
+    from nas.oneshot import METHODS
+    from nas.oneshot.data import DATASETS
+    from nas.tabular import TABLES
+    from spaces import CONFIG_SPACES, SEARCH_SPACES
+
+    names: dict[str, Iterable[str]] = {
+        "optimizers": METHODS,
+        "spaces": SEARCH_SPACES,
+        "config_spaces": CONFIG_SPACES,
+        "datasets": DATASETS,
+        "tables": TABLES,
+    }
+    assert Study.__doc__ is not None
+    Study.__doc__ = Study.__doc__.format(**{what: " or ".join(keys) for what, keys in names.items()})
+    return command
+
+
+def _search_command() -> type:
+    """The ``search`` command; its options are the fields of ``SearchSpec``, whose package loads PyTorch."""
+    from nas.oneshot import SearchSpec
+
+    @dataclass(frozen=True)
+    class Search:
+        """Run one architecture search by itself and look up the cell of every epoch in the table.
+
+        Attributes:
+            spec: What to search, and how.
+            directory: Gets the trajectory, the result and a checkpoint; a search that was stopped goes on there.
+            table: digits, nasbench101, the path of a table's directory, or none.
+        """
+
+        spec: Annotated[SearchSpec, tyro.conf.arg(name="")] = field(default_factory=SearchSpec)
+        directory: Path | None = None
+        table: str = "digits"
+
+        def run(self) -> int:
+            """Searches, with a line for each epoch."""
+            return _run_search(self.spec, self.directory, None if self.table == "none" else self.table)
+
+    return Search
+
+
+def _table_commands() -> dict[str, Any]:
+    """The commands below ``table``."""
+    from nas.tabular import commands
+
+    return {
+        "import": commands.Import,
+        "download": commands.Download,
+        "info": commands.Info,
+        "query": commands.Query,
+        "measure": commands.Measure,
+    }
+
+
+#: Command -> one line for the overview, and how to load its options (None: a group of its own).
+COMMANDS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "study": ("a whole tuning study on this machine, in one command", lambda: _study_command(Study)),
+    "master": ("the BOHB master of a study on a cluster", lambda: _study_command(Master)),
+    "worker": ("one worker of such a study", lambda: Worker),
+    "analyze": ("incumbents, comparison with the default configuration, plots of a run", lambda: Analyze),
+    "search": ("one architecture search by itself", _search_command),
+    "table": ("import, download, info, query, measure: tables of stand-alone results", _table_commands),
+    "spaces": ("the sizes of the search spaces, computed and in the paper", lambda: Spaces),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; see the module for the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"{PROGRAM}: got command {name!r}, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("nasbohb").setLevel(logging.INFO)
+    try:
+        command = COMMANDS[name][1]()
+        prog = f"{PROGRAM} {name}"
+        if isinstance(command, dict):
+            options = tyro.extras.subcommand_cli_from_dict(command, prog=prog, description=COMMANDS[name][0], args=rest)
+        else:
+            options = tyro.cli(command, prog=prog, args=rest)
+        status: int = options.run()
+        return status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
+        return 1
+    except (ValueError, OSError) as error:
+        if os.environ.get("NASBOHB_TRACEBACK"):
+            raise
+        return _fail(error, status=2)
+
+
+def _overview() -> str:
+    lines = [f"usage: {PROGRAM} COMMAND [options]      ({PROGRAM} COMMAND --help explains each)", ""]
+    assert __doc__ is not None
+    lines += [__doc__.partition("\n")[0], ""]
+    lines += [f"  {name:<10}{line}" for name, (line, _) in COMMANDS.items()]
+    lines += ["", f"Start with `{PROGRAM} study`: a real study in minutes, with nothing to download."]
+    return "\n".join(lines)
+
+
+def _fail(error: Exception, status: int) -> int:
+    print(f"{PROGRAM}: {error}", file=sys.stderr)
+    return status
+
+
+def _run_study(options: Study, local_workers: bool) -> int:
+    """Checks everything that can be checked, then runs the master to the end and prints the report."""
+    from master.bohb import StudyFailedError
+    from master.progress import ProgressDisplay
+    from master.study import create_run, run_master
+    from worker.local import LocalWorkers, LocalWorkersFailedError
+
+    path = options.run_dir or Path("runs") / datetime.now().strftime("study-%Y%m%d-%H%M%S")
+    spec = _study_spec(options, path.name)
+    _check_study(spec)
+    run = create_run(path, spec)
+    print(f"Run directory: {path}", flush=True)
+    command = [sys.executable, __file__, "worker", str(run.path), "--wait-s", "120"]
+    workers = LocalWorkers(command, spec.n_workers, run.path / "workers") if local_workers else nullcontext()
+    with ProgressDisplay(spec) as display, workers as processes:
+
+        def on_progress(progress: "Progress") -> None:
+            display.show(progress)
+            if processes is not None:
+                processes.watch()
+
+        try:
+            run_master(run, host=options.host, on_progress=on_progress)
+        except (StudyFailedError, LocalWorkersFailedError) as error:
+            return _fail(error, status=1)
+    print(_analyse(path, None))
+    return 0
+
+
+def _study_spec(options: Study, run_id: str) -> "StudySpec":
+    from nas.tabular import open_table
+    from results.records import StudySpec
+
+    table = open_table(options.table)
+    return StudySpec(
+        run_id=run_id,
+        optimizer=options.optimizer,
+        search_space=options.space,
+        config_space=options.config_space,
+        dataset=options.dataset,
+        data_dir=None if options.data_dir is None else str(options.data_dir.absolute()),
+        table=options.table if not Path(options.table).exists() else str(Path(options.table).absolute()),
+        table_budget=options.table_budget or table.budgets[-1],
+        min_budget=options.min_budget,
+        max_budget=options.max_budget,
+        eta=options.eta,
+        n_iterations=options.iterations,
+        n_workers=options.workers,
+        seed=options.seed,
+        search=_settings(options.search),
+    )
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` texts as typed values, by the fields of ``SearchSpec``."""
+    from nas.oneshot import SearchSpec
+
+    types = {f.name: str(f.type) for f in fields(SearchSpec)}
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or name not in types:
+            raise ValueError(f"search: got {pair!r}, expected name=value with a name of {sorted(types)}")
+        settings[name] = _typed(name, text, types[name])
+    return settings
+
+
+def _typed(name: str, text: str, kind: str) -> Any:
+    try:
+        if "bool" in kind:
+            return {"true": True, "false": False}[text.lower()]
+        if "int" in kind:
+            return int(text)
+        if "float" in kind:
+            return float(text)
+    except (KeyError, ValueError):
+        raise ValueError(f"search: got {name}={text}, expected a value of type {kind}") from None
+    return text
+
+
+def _check_study(spec: "StudySpec") -> None:
+    """Raises ``ValueError`` where a worker would fail in every trial; nothing is written before."""
+    from nas.oneshot import SearchSpec
+    from nas.oneshot.data import load_data
+    from nas.oneshot.search import resolve
+    from nas.tabular import open_table
+    from spaces import SEARCH_SPACES, find_config_space
+
+    fixed: dict[str, Any] = {
+        "optimizer": spec.optimizer,
+        "search_space": spec.search_space,
+        "dataset": spec.dataset,
+        "data_dir": spec.data_dir,
+        "epochs": spec.min_budget,
+        "seed": spec.seed,
+    }
+    clashes = sorted(set(spec.search) & set(fixed))
+    if clashes:
+        raise ValueError(f"search: got {clashes}, which the study itself sets; use its own options")
+    find_config_space(spec.config_space)
+    load_data(resolve(SearchSpec(**fixed, **dict[str, Any](spec.search))))
+    open_table(spec.table).best_test_error(SEARCH_SPACES[spec.search_space], spec.table_budget)
+
+
+def _run_search(spec: Any, directory: Path | None, table_name: str | None) -> int:
+    from nas.oneshot import EpochReport, run_search
+    from nas.tabular import open_table
+    from nas.tabular.on_demand import measuring
+    from spaces import SEARCH_SPACES
+
+    table = None if table_name is None else open_table(table_name)
+
+    def show(report: EpochReport) -> None:
+        one_shot = report.one_shot_validation_error
+        answer = report.table.get(max(report.table)) if report.table else None
+        found = (
+            "" if answer is None else f"  table: validation {answer.validation_error:.4f}, test {answer.test_error:.4f}"
+        )
+        error = "" if one_shot is None else f"  one-shot error {one_shot:.4f}"
+        print(
+            f"epoch {report.epoch:>3}/{spec.epochs}  loss {report.train_loss:.4f}{error}  {report.cell_hash[:8]}{found}"
+            f"  {report.search_s:.1f} s",
+            flush=True,
+        )
+
+    result = run_search(spec, table, directory, show)
+    if result.status != "ok" or result.architecture is None:
+        print(f"the search ended as {result.status}: {result.error}", file=sys.stderr)
+        return 1
+    space = SEARCH_SPACES[spec.search_space]
+    cell = space.cell(space.decode(result.architecture))
+    print(f"\nfound cell {result.cell_hash} (architecture {result.architecture} of space {space.name})")
+    print(
+        "  operations: "
+        + ", ".join(cell.operations)
+        + "\n  adjacency:  "
+        + " ".join("".join(map(str, row)) for row in cell.adjacency)
+    )
+    if table is not None:
+        for budget in table.budgets:
+            entry = measuring(table).query(cell, budget)
+            print(
+                f"  table {table.name} at {budget} epochs: validation error {entry.mean_validation_error:.4f}, "
+                f"test error {entry.mean_test_error:.4f}, training time {entry.mean_training_time_s:.2f} s"
+            )
+    if directory is not None:
+        print(f"files: {directory}")
+    return 0
+
+
+def _analyse(run_dir: Path, table_name: str | None) -> str:
+    from analysis.report import analyze
+    from nas.tabular import TableError, open_table
+    from results.run_directory import RunDirectory
+
+    name = table_name or RunDirectory.open(run_dir).spec().table
+    try:
+        table = open_table(name)
+    except TableError as error:
+        if table_name is not None:
+            raise
+        print(f"no test regret: {error}", file=sys.stderr)
+        return analyze(run_dir).text
+    return analyze(run_dir, table).text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
