@@ -66,7 +66,8 @@ class ConvBN(nn.Module):
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """``weight * relu(bn(conv(x)))``; ``weight`` is a scalar >= 0, None for 1."""
         z = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
-        scale, shift = self.scale, self.shift
+        scale: Tensor = self.scale
+        shift: Tensor = self.shift
         if weight is not None:
             scale, shift = scale * weight, shift * weight
         return F.relu_(batch_norm(z, scale, shift))

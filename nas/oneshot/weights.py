@@ -77,6 +77,21 @@ class WeightTrainer:
         self.optimizer.step()
         return value
 
+    @torch.no_grad()
+    def unrolled(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """What the weights would be after a step with these gradients (unclipped)."""
+        group = self.optimizer.param_groups[0]
+        updated = []
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            velocity = gradient.add(parameter, alpha=group["weight_decay"])
+            buffer = (
+                self.optimizer.state[parameter].get("momentum_buffer") if parameter in self.optimizer.state else None
+            )
+            if buffer is not None:
+                velocity.add_(buffer, alpha=group["momentum"])
+            updated.append(parameter.sub(velocity, alpha=group["lr"]))
+        return updated
+
     def state_dict(self) -> dict[str, Any]:
         """The momentum buffers."""
         return self.optimizer.state_dict()

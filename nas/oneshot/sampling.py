@@ -1,0 +1,51 @@
+"""Methods that train one sampled architecture at a time, and choose by the shared weights at the end."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+
+from nas.oneshot.evaluation import Evaluator
+from nas.oneshot.method import Method
+from nas.oneshot.mixture import Mixture
+from spaces.search_space import Architecture
+
+
+class SamplingMethod(Method):
+    """Random-WS and ENAS (Algorithms 4 and 5): a plain sum of the sampled parents, the sampled operation alone.
+
+    At the end, ``final_samples`` architectures are ranked on the same ``RANKING_BATCHES`` mini-batches of the
+    architecture's half, and the best ``FINALISTS`` on the whole of it.  After each epoch before, as many architectures
+    as the epoch has steps are ranked on one mini-batch: one forward pass a step, about a third of a weight step.
+    """
+
+    RANKING_BATCHES: ClassVar[int] = 10
+    FINALISTS: ClassVar[int] = 5
+
+    changing_operations = True
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
+        """Draws n architectures."""
+
+    def mixtures(self) -> list[Mixture]:
+        """One new architecture, the same in every cell."""
+        (architecture,) = self.sample(1, self.generator)
+        return [Mixture.discrete(architecture)] * len(self.supernet.cells)
+
+    def select(self, evaluator: Evaluator, generator: torch.Generator, *, final: bool) -> Architecture:
+        if not final:
+            candidates = self.sample(len(evaluator.ranking_batches), generator)
+            errors = evaluator.architecture_errors(candidates, evaluator.ranking_batches[:1])
+            return candidates[errors.argmin()]
+        assert self.spec.final_samples is not None, "the specification has open fields"
+        candidates = self.sample(self.spec.final_samples, generator)
+        errors = evaluator.architecture_errors(candidates, evaluator.ranking_batches[: self.RANKING_BATCHES])
+        finalists = [candidates[i] for i in errors.argsort(kind="stable")[: self.FINALISTS]]
+        return finalists[evaluator.architecture_errors(finalists, evaluator.batches).argmin()]
+
+    def one_shot_error(self, evaluator: Evaluator, selected: Architecture) -> float:
+        """The error of the selected architecture with the shared weights."""
+        return float(evaluator.architecture_errors([selected], evaluator.batches)[0])
