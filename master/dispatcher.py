@@ -30,7 +30,7 @@ from hpbandster.core.dispatcher import Dispatcher as HpbandsterDispatcher
 
 from master.jobs import TrialJob
 from master.remote_worker import Pulse, RemoteWorker
-from master.wire import COMMUNICATION_ERRORS, connect, name_server_uri
+from master.wire import COMMUNICATION_ERRORS, connect, end_daemon, name_server_uri
 from results.credentials import Credentials
 
 logger = logging.getLogger("nasbohb.master")
@@ -138,7 +138,7 @@ class Dispatcher(HpbandsterDispatcher):
                 )
 
     def shutdown(self, shutdown_workers: bool = True) -> None:
-        """Ends all threads, if they were started; before, tells the workers to end and waits for them a little."""
+        """Tells the workers to end, waits for them a little, and ends all threads; without effect if none runs."""
         if not self._threads:
             return
         if shutdown_workers:
@@ -147,9 +147,10 @@ class Dispatcher(HpbandsterDispatcher):
             self.shutdown_all_threads = True
             self.runner_cond.notify_all()
         self._wake.set()
-        self.pyro_daemon.shutdown()
+        end_daemon(self.pyro_daemon)
         for thread in self._threads:
             thread.join(timeout=self._settings.farewell_s)
+        self._threads = []
 
     def shutdown_all_workers(self, rediscover: bool = False) -> None:
         """Tells the workers to end and waits for their farewells, but no longer than ``farewell_s``."""

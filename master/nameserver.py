@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import Pyro4.naming
 
+from master.wire import end_daemon
 from results.credentials import Credentials, credentials_path, write_credentials
 from results.run_directory import RunDirectory
 
@@ -39,5 +40,5 @@ def name_server(run: RunDirectory, run_id: str, host: str) -> Iterator[Credentia
         yield credentials
     finally:
         credentials_path(run).unlink(missing_ok=True)
-        daemon.shutdown()
+        end_daemon(daemon)
         thread.join(timeout=5)

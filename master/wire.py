@@ -37,6 +37,14 @@ def name_server_uri(host: str, port: int) -> str:
     return f"PYRO:{Pyro4.constants.NAMESERVER_NAME}@{host}:{port}"
 
 
+def end_daemon(daemon: Pyro4.Daemon) -> None:
+    """Ends a daemon and its connections, which Pyro leaves open: their other sides would wait for answers."""
+    connections = [connection for connection in daemon.sockets if connection is not daemon.sock]
+    daemon.shutdown()
+    for connection in connections:
+        connection.close()
+
+
 def is_timeout(error: BaseException) -> bool:
     """Whether a communication error means silence, rather than a refused or broken connection."""
     return any(isinstance(e, Pyro4.errors.TimeoutError | TimeoutError) for e in (error, error.__cause__))

@@ -1,0 +1,163 @@
+"""From a trial to its outcome: real searches of a tiny network on the digits, with a table that is made up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from nas.oneshot import SearchResult
+from nas.oneshot.search import resolve
+from nas.tabular import CellNotInTableError, Entry
+from results.records import EpochRecord, Status, StudySpec, TrialSpec
+from results.trial_directory import read_trajectory, read_trial_spec
+from spaces import CONFIG_SPACES, SEARCH_SPACES, Cell
+from worker import evaluate as module
+from worker.evaluate import evaluate, search_spec
+from worker.outcome import TrialAbandonedError
+
+TINY = {"n_stacks": 1, "cells_per_stack": 1, "init_channels": 2, "threads": 1, "device": "cpu"}
+STUDY = StudySpec(
+    "test", "darts", "1", "cs2", "digits", None, "made up", 12, min_budget=1, max_budget=2, search=TINY
+)  # fmt: skip
+TRIAL = TrialSpec(STUDY, (0, 0, 0), 2, {"weight_decay": 3e-4, "cutout_prob": 0.0, "learning_rate": 0.05}, seed=5)
+
+
+class MadeUpTable:
+    """Every cell's errors follow from its hash; the test error and the time say at which budget it was asked."""
+
+    budgets = (4, 12)
+    provenance: ClassVar[dict[str, str]] = {}
+
+    def query(self, cell: Cell, budget: int | None = None) -> Entry:
+        error = int(cell.hash[:4], 16) / 2**16
+        return Entry(cell.hash, budget or 12, (error, error), (budget or 12,) * 2, (10.0, 30.0), 100)
+
+
+@pytest.fixture(autouse=True)
+def table(monkeypatch: pytest.MonkeyPatch) -> MadeUpTable:
+    table = MadeUpTable()
+    monkeypatch.setattr(module, "_open_table", lambda name: table)
+    return table
+
+
+@pytest.fixture(autouse=True)
+def project_log() -> Iterator[None]:
+    logger = logging.getLogger("nasbohb")
+    level = logger.level
+    logger.setLevel("INFO")
+    yield
+    logger.setLevel(level)
+
+
+def test_a_trial_is_searched_and_its_cell_looked_up(tmp_path: Path) -> None:
+    epochs: list[EpochRecord] = []
+    outcome = evaluate(TRIAL, tmp_path / "trial", epochs.append, worker="w")
+    assert (outcome.status, outcome.error, outcome.seed, outcome.worker) == (Status.OK, None, 5, "w")
+    assert outcome.architecture is not None
+    space = SEARCH_SPACES["1"]
+    cell_hash = space.cell(space.decode(outcome.architecture)).hash
+    assert outcome.cell_hash == cell_hash
+    assert outcome.validation_error == outcome.loss == int(cell_hash[:4], 16) / 2**16
+    assert outcome.test_error == 12  # asked at the study's table_budget
+    assert outcome.t_train_s == 20
+    assert outcome.t_search_s > 0
+    assert outcome.t_sim_s == outcome.t_search_s + 20
+    assert [e.epoch for e in epochs] == [1, 2]
+    assert (epochs[-1].architecture, epochs[-1].cell_hash) == (outcome.architecture, cell_hash)
+    assert set(epochs[-1].table) == {4, 12}
+    assert outcome.one_shot_validation_error == epochs[-1].one_shot_validation_error
+
+
+def test_a_trial_leaves_its_files(tmp_path: Path) -> None:
+    epochs: list[EpochRecord] = []
+    evaluate(TRIAL, tmp_path / "trial", epochs.append)
+    assert read_trial_spec(tmp_path / "trial") == TRIAL
+    assert read_trajectory(tmp_path / "trial") == epochs
+    assert "ended as ok with loss" in (tmp_path / "trial" / "log.txt").read_text()
+    assert logging.getLogger("nasbohb").handlers == []
+
+
+def test_an_abandoned_trial_goes_on_where_it_was(tmp_path: Path) -> None:
+    def abandon(epoch: EpochRecord) -> None:
+        raise TrialAbandonedError
+
+    with pytest.raises(TrialAbandonedError):
+        evaluate(TRIAL, tmp_path / "trial", abandon)
+    epochs: list[EpochRecord] = []
+    resumed = evaluate(TRIAL, tmp_path / "trial", epochs.append)
+    assert [e.epoch for e in epochs] == [2]
+    whole = evaluate(TRIAL, tmp_path / "other")
+    assert (resumed.architecture, resumed.validation_error) == (whole.architecture, whole.validation_error)
+
+
+def test_every_hyperparameter_reaches_the_search() -> None:
+    config = {h.name: h.upper for h in CONFIG_SPACES["cs3"].hyperparameters}
+    spec = search_spec(replace(TRIAL, config=config, budget=7))
+    assert {name: getattr(spec, name) for name in config} == config
+    assert (spec.epochs, spec.seed, spec.optimizer, spec.search_space, spec.dataset) == (7, 5, "darts", "1", "digits")
+    assert {name: getattr(spec, name) for name in TINY} == TINY
+
+
+def test_the_configuration_goes_over_the_studys_settings() -> None:
+    study = replace(STUDY, search={**TINY, "learning_rate": 0.5, "momentum": 0.3})
+    spec = search_spec(replace(TRIAL, study=study))
+    assert (spec.learning_rate, spec.momentum) == (0.05, 0.3)
+
+
+@pytest.mark.parametrize("name", CONFIG_SPACES)
+def test_the_default_configuration_is_the_default_search(name: str) -> None:
+    trial = replace(TRIAL, config={})
+    configured = replace(trial, config=CONFIG_SPACES[name].default)
+    assert resolve(search_spec(configured)) == resolve(search_spec(trial))
+
+
+def test_an_impossible_value_is_a_bad_configuration(tmp_path: Path) -> None:
+    outcome = evaluate(replace(TRIAL, config={"momentum": 1.5}), tmp_path, worker="w")
+    assert (outcome.status, outcome.loss, outcome.seed, outcome.worker) == (Status.BAD_CONFIG, 1.0, 5, "w")
+    assert "momentum: got 1.5" in str(outcome.error)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"optimizer": "dartz"}, "optimizer: got 'dartz'"),
+        ({"search_space": "9"}, "search_space: got '9'"),
+        ({"search": {"n_stacks": 0}}, "n_stacks: got 0"),
+        ({"search": {"n_stakcs": 3}}, "n_stakcs"),
+        ({"dataset": "cifar10", "data_dir": "nowhere"}, "nowhere"),
+    ],
+)
+def test_a_fault_of_the_study_is_a_bug_and_not_the_configurations(
+    tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
+    outcome = evaluate(replace(TRIAL, study=replace(STUDY, **fields)), tmp_path)
+    assert outcome.status is Status.BUG
+    assert "Traceback" in str(outcome.error)
+    assert message in str(outcome.error)
+
+
+def test_a_cell_outside_the_table_is_a_bug(tmp_path: Path, table: MadeUpTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(cell: Cell, budget: int | None = None) -> Entry:
+        raise CellNotInTableError(f"cell {cell.hash} is not in the table")
+
+    monkeypatch.setattr(table, "query", refuse)
+    outcome = evaluate(TRIAL, tmp_path)
+    assert outcome.status is Status.BUG
+    assert "is not in the table" in str(outcome.error)
+
+
+@pytest.mark.parametrize("status", ["diverged", "out_of_memory"])
+def test_a_search_that_fails_keeps_its_kind_and_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Any
+) -> None:
+    failed = SearchResult(status, 3, "0" * 32, 0.5, search_s=4.5, epochs=1, error="in epoch 2")
+    monkeypatch.setattr("nas.oneshot.run_search", lambda *arguments: failed)
+    outcome = evaluate(TRIAL, tmp_path, worker="w")
+    assert (outcome.status.value, outcome.t_search_s, outcome.error) == (status, 4.5, "in epoch 2")
+    assert (outcome.validation_error, outcome.architecture, outcome.loss) == (None, None, 1.0)
+    assert outcome.status.informs_model
