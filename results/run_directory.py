@@ -146,13 +146,13 @@ class RunDirectory:
         """Where the files of a configuration at a budget (in epochs) belong; it need not exist."""
         return self.trials / "_".join(str(part) for part in config_id) / str(budget)
 
-    def append_config(self, config_id: ConfigId, config: Mapping[str, Value], model_based: bool) -> None:
-        """Records a configuration; to be called before any result of it is appended."""
-        journal.append(self.configs_json, config_line(config_id, config, model_based))
+    def append_configs(self, *configs: tuple[ConfigId, Mapping[str, Value], bool]) -> None:
+        """Records configurations (id, values, whether the model proposed it), before any result of them."""
+        journal.append(self.configs_json, *(config_line(*config) for config in configs))
 
-    def append_result(self, result: TrialResult) -> None:
-        """Records a result; it is on disk when this returns."""
-        journal.append(self.results_json, result_line(result))
+    def append_results(self, *results: TrialResult) -> None:
+        """Records results; they are on disk when this returns."""
+        journal.append(self.results_json, *(result_line(result) for result in results))
 
     def _fill(self, description: RunDescription, configspace: Mapping[str, Any]) -> None:
         self.path.mkdir()

@@ -21,8 +21,8 @@ def test_our_lines_are_those_that_hpbandster_itself_writes(
     run: RunDirectory, tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     result: TrialResult = request.getfixturevalue(kind)
-    run.append_config(result.config_id, result.config, result.model_based)
-    run.append_result(result)
+    run.append_configs((result.config_id, result.config, result.model_based))
+    run.append_results(result)
 
     job = Job(result.config_id, config=dict(result.config), budget=float(result.budget))
     job.timestamps = {"submitted": result.submitted, "started": result.started, "finished": result.finished}
@@ -37,7 +37,7 @@ def test_our_lines_are_those_that_hpbandster_itself_writes(
 
 
 def test_a_success_has_its_validation_error_as_loss(run: RunDirectory, succeeded: TrialResult) -> None:
-    run.append_result(succeeded)
+    run.append_results(succeeded)
     config_id, budget, times, result, exception = json.loads(run.results_json.read_text())
     assert (config_id, budget, exception) == ([3, 0, 1], 4.0, None)
     assert times == {"submitted": 1e9 + 0.125, "started": 1e9 + 0.25, "finished": 1e9 + 13.5}
@@ -48,7 +48,7 @@ def test_a_success_has_its_validation_error_as_loss(run: RunDirectory, succeeded
 def test_a_failure_has_a_finite_loss_and_a_state_that_deepcave_takes_for_a_crash(
     run: RunDirectory, diverged: TrialResult
 ) -> None:
-    run.append_result(diverged)
+    run.append_results(diverged)
     *_, result, exception = json.loads(run.results_json.read_text())
     assert result["loss"] == FAILURE_LOSS == 1.0
     assert (result["info"]["state"], result["info"]["status"]) == ("CRASHED", "diverged")

@@ -123,6 +123,17 @@ def test_short_writes_are_continued(path: Path, monkeypatch: pytest.MonkeyPatch)
     assert journal.read(path) == [FIRST, SECOND]
 
 
+def test_several_lines_are_appended_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(path.read_bytes()))
+    journal.append(path, FIRST, SECOND, THIRD)
+    assert journal.read(path) == [FIRST, SECOND, THIRD]
+    assert path.read_bytes() in synced
+    with pytest.raises(ValueError, match="expected a list"):
+        journal.append(path, FIRST, "no object")  # type: ignore[arg-type]  # that is the point
+    assert journal.read(path) == [FIRST, SECOND, THIRD]
+
+
 def test_the_line_is_synced_before_append_returns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bytes] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(path.read_bytes()))

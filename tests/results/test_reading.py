@@ -14,8 +14,8 @@ from results.run_directory import RunDirectory
 
 def record(run: RunDirectory, *results: TrialResult) -> None:
     for result in results:
-        run.append_config(result.config_id, result.config, result.model_based)
-        run.append_result(result)
+        run.append_configs((result.config_id, result.config, result.model_based))
+        run.append_results(result)
 
 
 def test_results_are_read_back_as_they_were_recorded(
@@ -33,7 +33,7 @@ def test_every_attempt_at_a_trial_is_read(run: RunDirectory, succeeded: TrialRes
 
 
 def test_configurations_are_read_before_they_have_results(run: RunDirectory, succeeded: TrialResult) -> None:
-    run.append_config((0, 0, 0), {"x": 1}, False)
+    run.append_configs(((0, 0, 0), {"x": 1}, False))
     record(run, succeeded)
     assert list(read_configs(run).items()) == [
         ((0, 0, 0), Proposal({"x": 1}, False)),
@@ -68,7 +68,7 @@ def test_a_run_that_grows_between_reading_its_two_files_is_read(
 
 
 def test_a_result_without_its_configuration_is_named(run: RunDirectory, succeeded: TrialResult) -> None:
-    run.append_result(succeeded)
+    run.append_results(succeeded)
     with pytest.raises(ValueError, match=r"results\.json, line 1: got the configuration \[3, 0, 1\]"):
         read_results(run)
 
