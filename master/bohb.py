@@ -145,16 +145,17 @@ class BohbMaster(Master):
         """
         self._started_s = self._last_worker_s = time.monotonic()
         self.dispatcher.run()
-        while self._n_done < self._n_total:
-            self._take_results(timeout_s=min(1.0, self._waiting.message_interval_s))
-            self.dispatcher.check()
-            self._watch_workers()
-            while self.num_running_jobs < self._capacity():
-                job = self._next_job()
-                if job is None:
-                    break
-                self.num_running_jobs += 1
-                self.dispatcher.submit_job(job)
+        try:
+            while self._n_done < self._n_total:
+                results = self._take_results(timeout_s=min(1.0, self._waiting.message_interval_s))
+                self.dispatcher.check()
+                self._watch_workers()
+                self._submit_jobs()
+                self.result_logger.commit()  # while the workers are busy already
+                for result in results:
+                    self._announce(result)
+        finally:
+            self.result_logger.commit()
 
     def shutdown(self, shutdown_workers: bool = True) -> None:
         """Ends the dispatcher, and by default the workers."""
@@ -184,19 +185,26 @@ class BohbMaster(Master):
             **iteration_kwargs,
         )
 
-    def job_callback(self, job: TrialJob) -> None:
-        """Records a finished job, then lets its iteration and the model learn it."""
-        result = job.outcome
-        super().job_callback(job)
-        self._n_done += 1
-        evaluation, best = result.evaluation, self._incumbent
-        if evaluation.status is Status.OK and (best is None or evaluation.loss < best.evaluation.loss):
-            self._incumbent = result
-        self._on_progress(self.progress(result))
-        if evaluation.status is Status.BUG:
-            self._count_bug(job.name, evaluation.error or "")
-        elif evaluation.status is not Status.OK:
-            logger.warning("%s: %s (%s)", job.name, evaluation.status.value, evaluation.error)
+    def _take_results(self, timeout_s: float) -> list[TrialResult]:
+        """All results that are there, waiting a little for the first; the model has learned them on return."""
+        results = []
+        try:
+            job = self._finished.get(timeout=timeout_s)
+            while True:
+                if job is not None:
+                    results.append(job.outcome)
+                    self.job_callback(job)
+                job = self._finished.get_nowait()
+        except queue.Empty:
+            return results
+
+    def _submit_jobs(self) -> None:
+        while self.num_running_jobs < self._capacity():
+            job = self._next_job()
+            if job is None:
+                return
+            self.num_running_jobs += 1
+            self.dispatcher.submit_job(job)
 
     def _next_job(self) -> TrialJob | None:
         """The next trial that can run now, starting another iteration if none of the active ones has one."""
@@ -214,21 +222,10 @@ class BohbMaster(Master):
         info = self.iterations[index].data[config_id].config_info
         return TrialJob(TrialSpec(self.spec, config_id, budget, config, seed), info["model_based_pick"])
 
-    def _take_results(self, timeout_s: float) -> None:
-        """All results that are there, waiting a little for the first."""
-        try:
-            job = self._finished.get(timeout=timeout_s)
-            while True:
-                if job is not None:
-                    self.job_callback(job)
-                job = self._finished.get_nowait()
-        except queue.Empty:
-            return
-
     def _capacity(self) -> int:
         """How many jobs to have under way: no more than there are workers, so that proposals know the most."""
         n_workers = self.dispatcher.number_of_workers()
-        return 0 if self._n_done == 0 and n_workers < self._waiting.min_workers else n_workers
+        return 0 if not self.iterations and n_workers < self._waiting.min_workers else n_workers
 
     def _watch_workers(self) -> None:
         """Says every few seconds who is there; fails when nobody has been for too long."""
@@ -248,12 +245,28 @@ class BohbMaster(Master):
             logger.info("%d of %d workers registered", n_workers, expected)
         self._on_progress(self.progress())
 
-    def _count_bug(self, name: str, error: str) -> None:
-        logger.error("%s: bug\n%s", name, error)
-        kind = bug_kind(error)
-        self._bugs[kind] += 1
-        if self._bugs[kind] == MAX_EQUAL_BUGS:
-            raise StudyFailedError(f"the same bug occurred {MAX_EQUAL_BUGS} times; the last time in {name}:\n{error}")
+    def _announce(self, result: TrialResult) -> None:
+        """Counts a result that is on disk, and tells everybody.
+
+        Raises:
+            StudyFailedError: It is the same bug for the last time.
+        """
+        self._n_done += 1
+        evaluation, best = result.evaluation, self._incumbent
+        if evaluation.status is Status.OK and (best is None or evaluation.loss < best.evaluation.loss):
+            self._incumbent = result
+        self._on_progress(self.progress(result))
+        if evaluation.status is Status.OK:
+            return
+        name, error = f"{result.config_id} at {result.budget} epochs", evaluation.error or ""
+        logger.warning("%s ended as %s: %s", name, evaluation.status.value, error)
+        if evaluation.status is Status.BUG:
+            kind = bug_kind(error)
+            self._bugs[kind] += 1
+            if self._bugs[kind] == MAX_EQUAL_BUGS:
+                raise StudyFailedError(
+                    f"the same bug occurred {MAX_EQUAL_BUGS} times; the last time in {name}:\n{error}"
+                )
 
 
 def bug_kind(error: str) -> str:
