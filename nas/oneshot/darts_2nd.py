@@ -18,7 +18,6 @@ from torch import Tensor
 
 from nas.oneshot.augment import Batch
 from nas.oneshot.darts import Darts
-from nas.oneshot.method import only_gradients_of
 from nas.oneshot.weights import WeightTrainer, finite_loss
 
 #: Length of the step of the finite difference.
@@ -49,7 +48,7 @@ class DartsSecondOrder(Darts):
 
     def _weight_gradient(self, batch: Batch, weights: WeightTrainer) -> list[Tensor]:
         """grad_w L_train(w, a)."""
-        with only_gradients_of(self.supernet, architecture=False):
+        with self.supernet.gradients_of_weights():
             return list(torch.autograd.grad(self._loss(batch), weights.parameters))
 
     def _gradients_ahead(self, batch: Batch, weights: WeightTrainer) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -60,7 +59,7 @@ class DartsSecondOrder(Darts):
 
     def _architecture_gradient_at(self, batch: Batch) -> list[Tensor]:
         """grad_a L_train at the weights as they are set."""
-        with only_gradients_of(self.supernet, architecture=True):
+        with self.supernet.gradients_of_architecture():
             return list(torch.autograd.grad(self._loss(batch), self.parameters))
 
     def _loss(self, batch: Batch) -> Tensor:

@@ -45,7 +45,7 @@ class Gdas(GradientMethod):
         beta, gamma = self._sample(net.beta), self._sample(net.gamma)
         sampled = beta.argmax(-1, keepdim=True)
         relaxed = beta.gather(-1, sampled)
-        straight_through = 1 + relaxed - relaxed.detach()
+        straight_through = 1 + (relaxed - relaxed.detach())
         return [
             Mixture.relaxed(
                 self.space,

@@ -115,7 +115,7 @@ class Search:
                 loss = self.method.architecture_step(batch, architecture_batches, self.weights)
                 if loss is not None:
                     arch_losses.append(loss)
-            train_losses.append(self.weights.step(batch, self.method.mixtures()))
+            train_losses.append(self.weights.step(batch, self.method.mixtures))
         if warm:
             arch_losses.extend(self.method.end_epoch(architecture_batches))
         return fmean(train_losses), fmean(arch_losses) if arch_losses else None

@@ -6,7 +6,7 @@ The loop (``nas.oneshot.search``) is the same for all:
         method.start_epoch
         for each batch of the weights' half, with a batch of the architecture's half:
             method.architecture_step      update the architecture, unless still warming up
-            weights.step                  update the weights, the cells mixing by method.mixtures()
+            weights.step                  update the weights, the cells mixing by method.mixtures
         method.end_epoch
         method.select(final=...)          the discrete architecture
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -146,7 +145,7 @@ class GradientMethod(Method):
 
     def architecture_gradient(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> float:
         """Puts the gradient into the architecture weights; returns the validation loss (first order here)."""
-        with only_gradients_of(self.supernet, architecture=True):
+        with self.supernet.gradients_of_architecture():
             loss = F.cross_entropy(self.supernet(batch.images, self.mixtures()), batch.labels)
             loss.backward()
         return finite_loss(loss.detach(), "validation")
@@ -168,16 +167,3 @@ class GradientMethod(Method):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-@contextmanager
-def only_gradients_of(supernet: Supernet, *, architecture: bool) -> Iterator[None]:
-    """Within it, backward passes compute gradients of the architecture alone, or of the weights alone."""
-    idle = supernet.weights() if architecture else supernet.architecture_parameters()
-    for parameter in idle:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in idle:
-            parameter.requires_grad_(True)

@@ -26,7 +26,8 @@ Differs from the public code (automl/nasbench-1shot1):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import cast
 
 import torch
@@ -257,7 +258,9 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor, mixtures: Sequence[Mixture]) -> Tensor:
         """Maps [N, image_channels, H, W] to logits [N, n_classes], cell i mixing by ``mixtures[i]``."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        if self.precision == "float32":
+            return self._forward(images, mixtures)
+        with torch.autocast(images.device.type, torch.bfloat16):
             return self._forward(images, mixtures).float()
 
     def _forward(self, images: Tensor, mixtures: Sequence[Mixture]) -> Tensor:
@@ -283,3 +286,22 @@ class Supernet(nn.Module):
     def weights(self) -> list[nn.Parameter]:
         """Every parameter that is no architecture weight."""
         return [p for name, p in self.named_parameters() if name.split(".")[0] not in ("alpha", "beta", "gamma")]
+
+    def gradients_of_architecture(self) -> AbstractContextManager[None]:
+        """Within it, the weights ask for no gradient, and a backward pass computes none of theirs."""
+        return _without_gradients(self.weights())
+
+    def gradients_of_weights(self) -> AbstractContextManager[None]:
+        """Within it, the architecture weights ask for no gradient."""
+        return _without_gradients(self.architecture_parameters())
+
+
+@contextmanager
+def _without_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import cos, isfinite, pi
 from typing import Any
 
@@ -61,18 +61,19 @@ class WeightTrainer:
         high, low = self.spec.learning_rate, self.spec.learning_rate_min
         self.optimizer.param_groups[0]["lr"] = low + (high - low) * (1 + cos(pi * epoch / self.spec.epochs)) / 2
 
-    def step(self, batch: Batch, mixtures: Sequence[Mixture]) -> float:
+    def step(self, batch: Batch, mixtures: Callable[[], Sequence[Mixture]]) -> float:
         """One update on a batch; returns its loss.
 
-        Weights that take no part in the mixtures are left as they are.
+        The architecture gets no gradient.  Weights that take no part in the mixtures are left as they are.
 
         Raises:
             DivergedError: The loss is not finite.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(self.supernet(batch.images, mixtures), batch.labels)
-        value = finite_loss(loss.detach(), "training")
-        loss.backward()
+        with self.supernet.gradients_of_weights():
+            loss = F.cross_entropy(self.supernet(batch.images, mixtures()), batch.labels)
+            value = finite_loss(loss.detach(), "training")
+            loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, self.grad_clip, foreach=True)
         self.optimizer.step()
         return value

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from nas.oneshot.augment import fixed_batches
+from nas.oneshot.evaluation import Evaluator
+from nas.oneshot.mixture import Mixture
+from spaces import SEARCH_SPACES
+
+
+class RecordingEvaluator:
+    """Gives each architecture the error of a table, and notes what was asked on which batches."""
+
+    def __init__(self, errors_of, n_batches=20):
+        self.ranking_batches = [f"mini-batch {i}" for i in range(n_batches)]
+        self.batches = ["the whole half"]
+        self.errors_of = errors_of
+        self.asked = []
+
+    def architecture_errors(self, architectures, batches):
+        self.asked.append((list(architectures), list(batches)))
+        return np.array([self.errors_of(a, batches) for a in architectures])
+
+
+@pytest.mark.parametrize("space", list(SEARCH_SPACES))
+def test_random_ws_draws_uniformly(space, tiny_method):
+    method, _ = tiny_method("random_ws", space)
+    drawn = method.sample(4000, torch.Generator().manual_seed(0))
+    choices = method.space.decode_choices([method.space.encode(a) for a in drawn])
+    for column, radix in zip(choices.T, method.space.radices, strict=True):
+        if radix > 1:
+            assert chisquare(np.bincount(column, minlength=radix)).pvalue > 0.001
+
+
+@pytest.mark.parametrize("optimizer", ["random_ws", "enas"])
+def test_each_mini_batch_trains_one_new_architecture_in_all_cells(optimizer, tiny_method):
+    method, _ = tiny_method(optimizer, "3")
+    drawn = []
+    for _ in range(20):
+        mixtures = method.mixtures()
+        assert all(mixture is mixtures[0] for mixture in mixtures)
+        assert all(len(ops) <= 1 for ops in mixtures[0].operations)
+        assert mixtures[0].gamma is None
+        drawn.append(mixtures[0])
+    assert len(set(drawn)) > 15
+
+
+@pytest.mark.parametrize(("optimizer", "samples"), [("random_ws", 1000), ("enas", 100)])
+def test_final_selection_ranks_all_on_the_same_10_batches_and_5_on_the_whole_half(optimizer, samples, tiny_method):
+    """Trap: the public code ranked every sample on other mini-batches."""
+    method, _ = tiny_method(optimizer, "3")
+
+    def error(architecture, batches):
+        number = method.space.encode(architecture)
+        # On the whole half the order of the five is another one.
+        return number / method.space.size if len(batches) == 10 else -number / method.space.size
+
+    evaluator = RecordingEvaluator(error)
+    selected = method.select(evaluator, torch.Generator().manual_seed(1), final=True)
+
+    (ranked, ranking_batches), (finalists, whole) = evaluator.asked
+    assert len(ranked) == samples
+    assert ranking_batches == [f"mini-batch {i}" for i in range(10)]
+    assert whole == ["the whole half"]
+    numbers = sorted(method.space.encode(a) for a in ranked)
+    assert [method.space.encode(a) for a in finalists] == numbers[:5]
+    assert method.space.encode(selected) == numbers[4]
+
+
+@pytest.mark.parametrize("optimizer", ["random_ws", "enas"])
+def test_selection_of_an_epoch_costs_one_forward_pass_a_step(optimizer, tiny_method):
+    method, _ = tiny_method(optimizer, "1")
+    evaluator = RecordingEvaluator(lambda a, b: -method.space.encode(a), n_batches=17)
+    selected = method.select(evaluator, torch.Generator().manual_seed(1), final=False)
+    ((ranked, batches),) = evaluator.asked
+    assert len(ranked) == 17
+    assert batches == ["mini-batch 0"]
+    assert method.space.encode(selected) == max(method.space.encode(a) for a in ranked)
+
+
+def test_errors_of_architectures_are_those_of_a_forward_pass_each(tiny_net, small_data):
+    net, data = tiny_net("3").float(), small_data()
+    evaluator = Evaluator(net, data, batch_size=16)
+    architectures = [net.space.decode(i) for i in (5, 777_777, 5, 1_000_000)]
+    errors = evaluator.architecture_errors(architectures, evaluator.ranking_batches[:2])
+    for architecture, error in zip(architectures, errors, strict=True):
+        wrong = n = 0
+        for batch in fixed_batches(data.architecture, data, 16)[:2]:
+            predicted = net(batch.images, [Mixture.discrete(architecture)] * 2).argmax(1)
+            wrong += int((predicted != batch.labels).sum())
+            n += len(batch)
+        assert error == wrong / n
+    assert errors[0] == errors[2]
+
+
+def test_one_shot_error_is_the_fraction_of_the_whole_half(tiny_net, small_data):
+    net, data = tiny_net("1").float(), small_data()
+    evaluator = Evaluator(net, data, batch_size=16)
+    architecture = net.space.decode(99)
+    (whole,) = fixed_batches(data.architecture, data, 500)
+    mixtures = [Mixture.discrete(architecture)] * 2
+    expected = float((net(whole.images, mixtures).argmax(1) != whole.labels).double().mean())
+    assert evaluator.error(lambda: mixtures) == pytest.approx(expected)
+    assert 0 < expected < 1
