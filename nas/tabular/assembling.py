@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +25,7 @@ def assemble(parts: list[Rows]) -> TableData:
     its graph and number of parameters are those of its first row, as google-research/nasbench has it.
 
     Args:
-        parts: The rows in the order of the file; emptied on the way, since they are most of the memory.
+        parts: The rows in the order of the file.  The list is emptied on the way, to halve the memory.
 
     Raises:
         IncompleteTableError: Some cell lacks a budget or a repeat that others have.
@@ -36,14 +38,9 @@ def assemble(parts: list[Rows]) -> TableData:
     slots, n_repeats = _place(order, cell_of_row, np.searchsorted(budgets, epochs), hashes, budgets)
     keys = np.concatenate([part.keys for part in parts])[first_rows]
     parameters = np.concatenate([part.trainable_parameters for part in parts])[first_rows]
-    columns = {name: np.empty(len(slots)) for name in METRICS}
-    start = 0
-    while parts:
-        part = parts.pop(0)
-        part_slots = slots[start : start + len(part.keys)]
-        for k, column in enumerate(columns.values()):
-            column[part_slots] = part.metrics[:, k]
-        start += len(part.keys)
+    metrics = deque(part.metrics for part in parts)
+    parts.clear()
+    columns = _scatter(metrics, slots)
     data = TableData(
         budgets=tuple(budgets.tolist()),
         cell_hashes=hashes,
@@ -53,6 +50,20 @@ def assemble(parts: list[Rows]) -> TableData:
     )
     _check_hashes(data)
     return data
+
+
+def _scatter(
+    metrics: deque[npt.NDArray[np.float64]], slots: npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Each metric as an array of all rows in the order of their slots; empties the queue."""
+    columns: dict[str, npt.NDArray[np.float64]] = {name: np.empty(len(slots)) for name in METRICS}
+    start = 0
+    while metrics:
+        rows = metrics.popleft()
+        for k, column in enumerate(columns.values()):
+            column[slots[start : start + len(rows)]] = rows[:, k]
+        start += len(rows)
+    return columns
 
 
 def _group_by_hash(

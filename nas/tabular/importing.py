@@ -92,11 +92,12 @@ def import_tfrecord(
     size = file_size(source)
     check_target(target, int(_STORE_SHARE * size) + _INDEX_BYTES)
     with _processes(min(n_processes or _available_processors(), -(-size // _PART_BYTES))) as submit:
-        enumerations = {space: submit(enumerate_space, space) for space in SEARCH_SPACES.values()}
+        results = {space: submit(enumerate_space, space) for space in SEARCH_SPACES.values()}
         parts = list(_read_parts(source, size, submit, progress))
-        n_rows = sum(len(part.keys) for part in parts)
-        data = assemble(parts)
-        index = index_spaces(SEARCH_SPACES.values(), data.cell_hashes, lambda space: enumerations[space]())
+        enumerations = {space: result() for space, result in results.items()}
+    n_rows = sum(len(part.keys) for part in parts)
+    data = assemble(parts)
+    index = index_spaces(enumerations, data.cell_hashes, enumerations.__getitem__)
     provenance = {
         "source": source.name,
         "source_bytes": size,
