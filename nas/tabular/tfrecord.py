@@ -122,28 +122,42 @@ def read_part(path: Path, start: int, stop: int, *, at_record: bool) -> Records 
         size = os.fstat(file.fileno()).st_size
         file.seek(start)
         buffer = file.read(min(stop, size) - start + _READ_AHEAD)
-        position = 0 if at_record else _find_record(buffer)
-        if position is None or start + position >= stop:
+        first = 0 if at_record else _find_record(buffer)
+        if first is None or start + first >= stop:
             return None
-        starts, lengths = [], []
-        known: dict[int, int] = {}  # lengths whose checksum was computed
-        while start + position < min(stop, size):
-            if position + HEADER_BYTES > len(buffer):
-                buffer = _read_on(file, buffer, start, size, position, HEADER_BYTES)
-            length, checksum = _HEADER.unpack_from(buffer, position)
-            if known.get(length) != checksum:
-                _check_length(path, start + position, buffer[position : position + _LENGTH_BYTES], checksum)
-                known[length] = checksum
-            end = position + HEADER_BYTES + length + FOOTER_BYTES
-            if end > len(buffer):
-                buffer = _read_on(file, buffer, start, size, position, end - position)
-            starts.append(position + HEADER_BYTES)
-            lengths.append(length)
-            position = end
-    first_bytes, sizes = np.array(starts, dtype=np.int64), np.array(lengths, dtype=np.int64)
-    records = Records(path.name, buffer, start, first_bytes, sizes, start + position)
+        buffer, lengths = _walk(file, buffer, start, first, min(stop, size) - start)
+    payloads = np.array(lengths, dtype=np.int64)
+    ends = first + np.cumsum(HEADER_BYTES + payloads + FOOTER_BYTES)
+    records = Records(path.name, buffer, start, ends - FOOTER_BYTES - payloads, payloads, start + int(ends[-1]))
     _check_payloads(records)
     return records
+
+
+def _walk(file: BinaryIO, buffer: bytes, offset: int, position: int, stop: int) -> tuple[bytes, list[int]]:
+    """Goes from record to record, from ``position`` to ``stop`` in the buffer that begins at ``offset`` of the file.
+
+    Returns:
+        The buffer, with more of the file if the last record needs it, and the lengths of the payloads.
+    """
+    lengths: list[int] = []
+    known: dict[int, int] = {}  # lengths whose checksum was computed
+    unpack, available = _HEADER.unpack_from, len(buffer)
+    while position < stop:
+        if position + HEADER_BYTES > available:
+            buffer = _read_on(file, buffer, offset, position, HEADER_BYTES)
+            available = len(buffer)
+        length, checksum = unpack(buffer, position)
+        if known.get(length) != checksum:
+            length_bytes = buffer[position : position + _LENGTH_BYTES]
+            _check_length(Path(file.name), offset + position, length_bytes, checksum)
+            known[length] = checksum
+        record_bytes = HEADER_BYTES + length + FOOTER_BYTES
+        if position + record_bytes > available:
+            buffer = _read_on(file, buffer, offset, position, record_bytes)
+            available = len(buffer)
+        lengths.append(length)
+        position += record_bytes
+    return buffer, lengths
 
 
 def read_records(path: Path, *, part_bytes: int = 1 << 24) -> Iterator[tuple[int, bytes]]:
@@ -174,12 +188,12 @@ def _find_record(buffer: bytes) -> int | None:
     return None
 
 
-def _read_on(file: BinaryIO, buffer: bytes, buffer_offset: int, size: int, position: int, needed: int) -> bytes:
-    """The buffer with at least ``needed`` bytes from ``position``, unless the file ends before."""
-    left = size - buffer_offset - position
+def _read_on(file: BinaryIO, buffer: bytes, offset: int, position: int, needed: int) -> bytes:
+    """The buffer with at least ``needed`` bytes from ``position``."""
+    left = os.fstat(file.fileno()).st_size - offset - position
     if needed > left:
         raise DamagedFileError(
-            f"{_place(Path(file.name).name, buffer_offset + position)}: got {left} bytes up to the end of the file, "
+            f"{_place(Path(file.name).name, offset + position)}: got {left} bytes up to the end of the file, "
             f"expected {needed}; the file is cut short, download it again (a download goes on where it stopped)"
         )
     return buffer + file.read(position + needed - len(buffer) + _READ_AHEAD)
