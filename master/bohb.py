@@ -270,7 +270,10 @@ class BohbMaster(Master):
 
 
 def bug_kind(error: str) -> str:
-    """What makes two bugs the same: the exception's class, and the line of code that raised it."""
-    lines = error.strip().splitlines() or [""]
+    """What makes two bugs the same: the exception's class, and the line of code that raised it.
+
+    Reports that make no sense have no traceback and count as one kind: their workers are of another version.
+    """
+    lines = error.strip().splitlines()
     places = [line.strip() for line in lines if line.startswith("  File ")]
-    return f"{places[-1] if places else ''} {lines[-1].partition(':')[0]}"
+    return f"{places[-1]} {lines[-1].partition(':')[0]}" if places else "no traceback"

@@ -300,6 +300,7 @@ def _stop_on_sigterm() -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the farewell is not to be interrupted
         raise WorkerStopped
 
     previous = signal.signal(signal.SIGTERM, stop)

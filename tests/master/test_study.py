@@ -168,7 +168,7 @@ def test_equal_bugs_have_the_same_class_and_place() -> None:
     assert bug_kind(trace("one")) == bug_kind(trace("another"))
     assert bug_kind(trace("one")) != bug_kind(trace("one", line=6))
     assert bug_kind(trace("one")) != bug_kind(trace("one").replace("KeyError", "ValueError"))
-    assert bug_kind("") == bug_kind("")
+    assert bug_kind("a on 0_0_0: its report: got 1") == bug_kind("b on 1_0_0: its report: got 2")
 
 
 def test_no_workers_end_the_study_with_a_message(make_run: MakeRun, caplog: pytest.LogCaptureFixture) -> None:

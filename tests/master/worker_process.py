@@ -1,7 +1,8 @@
 """A worker process of the tests: python worker_process.py RUN OBJECTIVE [SENTINEL].
 
-The objectives: ``smooth`` answers at once; ``first_hangs`` never answers in the process that is the first to
-create the sentinel file, with its process id, and else at once; ``suicide`` ends its process.
+The objectives: ``smooth`` answers at once; ``brief`` after four short epochs; ``first_hangs`` never answers in
+the process that is the first to create the sentinel file, with its process id, and else at once; ``suicide``
+ends its process.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from results.records import EpochRecord, Evaluation, Status, TrialSpec
 from worker.service import run_worker
+
+EPOCH = EpochRecord(1, 1.0, None, None, 0.1, 0.0, 0, "0" * 32, {}, 0.0)
 
 
 def smooth(
@@ -37,11 +40,10 @@ def first_hangs(
             file.write(str(os.getpid()))
     except FileExistsError:
         return smooth(trial, directory, on_epoch, worker)
-    epoch = EpochRecord(1, 1.0, None, None, 0.1, 0.0, 0, "0" * 32, {}, 0.0)
     while True:
         time.sleep(0.05)
         if on_epoch is not None:
-            on_epoch(epoch)
+            on_epoch(EPOCH)
 
 
 def suicide(
@@ -55,7 +57,20 @@ def suicide(
     raise AssertionError("unreachable")
 
 
-OBJECTIVES = {"smooth": smooth, "first_hangs": first_hangs, "suicide": suicide}
+def brief(
+    trial: TrialSpec,
+    directory: Path,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    worker: str | None = None,
+) -> Evaluation:
+    assert on_epoch is not None
+    for _ in range(4):
+        time.sleep(0.01)
+        on_epoch(EPOCH)
+    return smooth(trial, directory, on_epoch, worker)
+
+
+OBJECTIVES = {"smooth": smooth, "brief": brief, "first_hangs": first_hangs, "suicide": suicide}
 
 if __name__ == "__main__":
     print(run_worker(sys.argv[1], objective=OBJECTIVES[sys.argv[2]]), flush=True)
