@@ -19,7 +19,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from nas.tabular.errors import DamagedFileError, TableNotFoundError, WrongFileError
+from nas.tabular.errors import DamagedFileError, TableError, TableNotFoundError, WrongFileError
 
 _HEADER = Struct("<QI")  # length, its checksum
 _LENGTH_BYTES = 8
@@ -125,39 +125,49 @@ def read_part(path: Path, start: int, stop: int, *, at_record: bool) -> Records 
         first = 0 if at_record else _find_record(buffer)
         if first is None or start + first >= stop:
             return None
-        buffer, lengths = _walk(file, buffer, start, first, min(stop, size) - start)
+        buffer, lengths, trouble = _walk(file, buffer, start, first, min(stop, size) - start)
     payloads = np.array(lengths, dtype=np.int64)
     ends = first + np.cumsum(HEADER_BYTES + payloads + FOOTER_BYTES)
-    records = Records(path.name, buffer, start, ends - FOOTER_BYTES - payloads, payloads, start + int(ends[-1]))
-    _check_payloads(records)
+    end = start + int(ends[-1]) if lengths else start + first
+    records = Records(path.name, buffer, start, ends - FOOTER_BYTES - payloads, payloads, end)
+    if lengths:
+        _check_payloads(records)
+    if trouble is not None:
+        raise trouble
     return records
 
 
-def _walk(file: BinaryIO, buffer: bytes, offset: int, position: int, stop: int) -> tuple[bytes, list[int]]:
+def _walk(
+    file: BinaryIO, buffer: bytes, offset: int, position: int, stop: int
+) -> tuple[bytes, list[int], TableError | None]:
     """Goes from record to record, from ``position`` to ``stop`` in the buffer that begins at ``offset`` of the file.
 
     Returns:
-        The buffer, with more of the file if the last record needs it, and the lengths of the payloads.
+        The buffer, with more of the file if the last record needs it; the lengths of the payloads; and what
+        ended the walk early: the records before may be damaged too, and the first is the one to report.
     """
     lengths: list[int] = []
     known: dict[int, int] = {}  # lengths whose checksum was computed
     unpack, available = _HEADER.unpack_from, len(buffer)
-    while position < stop:
-        if position + HEADER_BYTES > available:
-            buffer = _read_on(file, buffer, offset, position, HEADER_BYTES)
-            available = len(buffer)
-        length, checksum = unpack(buffer, position)
-        if known.get(length) != checksum:
-            length_bytes = buffer[position : position + _LENGTH_BYTES]
-            _check_length(Path(file.name), offset + position, length_bytes, checksum)
-            known[length] = checksum
-        record_bytes = HEADER_BYTES + length + FOOTER_BYTES
-        if position + record_bytes > available:
-            buffer = _read_on(file, buffer, offset, position, record_bytes)
-            available = len(buffer)
-        lengths.append(length)
-        position += record_bytes
-    return buffer, lengths
+    try:
+        while position < stop:
+            if position + HEADER_BYTES > available:
+                buffer = _read_on(file, buffer, offset, position, HEADER_BYTES)
+                available = len(buffer)
+            length, checksum = unpack(buffer, position)
+            if known.get(length) != checksum:
+                length_bytes = buffer[position : position + _LENGTH_BYTES]
+                _check_length(Path(file.name), offset + position, length_bytes, checksum)
+                known[length] = checksum
+            record_bytes = HEADER_BYTES + length + FOOTER_BYTES
+            if position + record_bytes > available:
+                buffer = _read_on(file, buffer, offset, position, record_bytes)
+                available = len(buffer)
+            lengths.append(length)
+            position += record_bytes
+    except TableError as error:
+        return buffer, lengths, error
+    return buffer, lengths, None
 
 
 def read_records(path: Path, *, part_bytes: int = 1 << 24) -> Iterator[tuple[int, bytes]]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.tabular_file import all_cells
 from spaces.cell import Cell
 from spaces.hashing import hash_cells
 from spaces.md5 import md5_many, padded_length
@@ -53,6 +54,15 @@ def test_all_cells_of_nasbench101(all_published_cells: tuple[npt.NDArray[np.int6
     keys, hashes = all_published_cells
     assert len(keys) == 423_624
     assert hash_cells(keys).tobytes() == hashes
+
+
+@pytest.mark.slow
+def test_all_cells_are_found_by_enumeration() -> None:
+    keys = all_cells()
+    assert np.bincount(keys >> 40).tolist() == [0, 0, 1, 6, 84, 2_441, 62_010, 359_082]  # by number of vertices
+    hashes = hash_cells(keys)
+    assert (hashes[1:] > hashes[:-1]).all()
+    assert hashes[:1].tobytes().hex() == "00005c142e6f48ac74fdcf73e3439874"
 
 
 @pytest.mark.slow

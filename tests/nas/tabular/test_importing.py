@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.tabular_file import frame, masked_checksum, metrics, payload, payloads, write_file
+from benchmarks.tabular_readers import PlainReader
 from nas.tabular import fast_rows, importing, open_table
 from nas.tabular.assembling import _group_by_hash
 from nas.tabular.errors import (
@@ -77,6 +78,17 @@ def test_the_whole_shared_sample(tmp_path: Path) -> None:
     table = open_table(tmp_path / "t.table")
     assert len(table) == 150
     check_against_reference(table, json.loads((shared / "sample_full.expected.json").read_text()))
+
+
+def test_the_plain_reader_of_the_benchmark_agrees(sample: Path, tmp_path: Path) -> None:
+    import_tfrecord(sample, tmp_path / "t.table")
+    table, plain = open_table(tmp_path / "t.table"), PlainReader(sample)
+    assert {cell.hash for cell in table.cells()} == set(plain.results)
+    for cell in table.cells():
+        repeats = plain.query(cell)
+        assert table.query(cell).test_error == tuple(1 - repeat["test_accuracy"] for repeat in repeats)
+        assert table.query(cell).training_time_s == tuple(repeat["training_time"] for repeat in repeats)
+        assert table.query(cell).trainable_parameters == plain.parameters[cell.hash]
 
 
 def contents(path: Path) -> dict[str, bytes]:

@@ -81,6 +81,20 @@ def test_a_file_cut_short_anywhere_is_an_error_that_names_the_row(small: Path) -
                 list(read_records(small))
 
 
+def test_of_several_damages_the_first_is_reported(small: Path) -> None:
+    whole = bytearray(small.read_bytes())
+    second = len(frame(PAYLOADS[0]))
+    third = second + len(frame(PAYLOADS[1]))
+    whole[third + 50] ^= 1
+    small.write_bytes(whole[:-1])
+    with pytest.raises(DamagedFileError, match=rf"row at byte offset {third}: got checksum"):
+        list(read_records(small))
+    whole[second + 1] ^= 1
+    small.write_bytes(whole)
+    with pytest.raises(DamagedFileError, match=rf"row at byte offset {second}: got checksum .* of its length"):
+        list(read_records(small))
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with pytest.raises(TableNotFoundError, match=r"does not exist, expected a file such as .*`table download`"):
