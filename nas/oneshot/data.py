@@ -1,7 +1,4 @@
-"""The images of a search, resident on the device, and their halves.
-
-``DATASETS`` names every data set; an entry is a function from (folder, split) to ``SearchData``.
-"""
+"""The images of a search, resident on the device, and their halves."""
 
 from __future__ import annotations
 
@@ -113,7 +110,7 @@ def load_cifar10(data_dir: Path | None, split: str) -> SearchData:
     if data_dir is None or not (data_dir / cifar10.FOLDER).is_dir():
         raise DatasetError(
             f"data_dir: got {str(data_dir) if data_dir else None!r}, expected a folder that contains {cifar10.FOLDER}; "
-            f"unpack {cifar10.ARCHIVE_URL} there"
+            f"unpack {cifar10.ARCHIVE_URL} there, or ask for the download"
         )
     names = cifar10.TRAINING_BATCHES + ((cifar10.VALIDATION_BATCH,) if split == "plain" else ())
     batches = [cifar10.read_batch(data_dir / cifar10.FOLDER / name) for name in names]
@@ -123,16 +120,38 @@ def load_cifar10(data_dir: Path | None, split: str) -> SearchData:
     return SearchData("cifar10", weights, architecture, 10, mean, std, crop_padding=4, flip=True)
 
 
-#: Every data set by name: (folder or None, split) to its images.
-DATASETS: dict[str, Callable[[Path | None, str], SearchData]] = {"digits": load_digits, "cifar10": load_cifar10}
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where a data set comes from.
+
+    Attributes:
+        load: (folder or None, split) to the images.
+        download: Puts the data set into a folder; None where there is nothing to download.
+    """
+
+    load: Callable[[Path | None, str], SearchData]
+    download: Callable[[Path], Path] | None = None
+
+
+#: Every data set by name; add one here and the command line, the tests and the docs know it.
+DATASETS: dict[str, DatasetSource] = {
+    "digits": DatasetSource(load_digits),
+    "cifar10": DatasetSource(load_cifar10, cifar10.download),
+}
 
 
 def load_data(spec: SearchSpec) -> SearchData:
     """The data set of a specification, in main memory.
 
     Raises:
-        DatasetError: It is unknown, missing or damaged.
+        DatasetError: It is unknown, missing or damaged, or cannot be downloaded.
     """
     if spec.dataset not in DATASETS:
         raise DatasetError(f"dataset: got {spec.dataset!r}, expected one of {sorted(DATASETS)}")
-    return DATASETS[spec.dataset](Path(spec.data_dir) if spec.data_dir is not None else None, spec.split)
+    source = DATASETS[spec.dataset]
+    data_dir = Path(spec.data_dir) if spec.data_dir is not None else None
+    if spec.download and source.download is not None:
+        if data_dir is None:
+            raise DatasetError("data_dir: got nothing, expected the folder to download the data set into")
+        source.download(data_dir)
+    return source.load(data_dir, spec.split)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 #: Fields that change where and how fast a search runs, never what it computes: a search may be
 #: resumed with other values of these.
-PLACEMENT_FIELDS = frozenset({"data_dir", "device", "threads"})
+PLACEMENT_FIELDS = frozenset({"data_dir", "download", "device", "threads"})
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class SearchSpec:
         dataset: The images to search on, a key of ``nas.oneshot.data.DATASETS``.
         data_dir: The folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10); None
             where it needs none.
+        download: Fetch the data set into ``data_dir`` if it is not there.
         split: ``tuning`` leaves the images that the table used for validation untouched and halves the
             rest (CIFAR-10: 20,000 for the weights, 20,000 for the architecture); ``plain`` halves all
             training images (25,000 and 25,000), as the paper does outside tuning.
@@ -57,6 +58,7 @@ class SearchSpec:
     search_space: str = "1"
     dataset: str = "digits"
     data_dir: str | None = None
+    download: bool = False
     split: Literal["tuning", "plain"] = "tuning"
     epochs: int = 50
     seed: int = 0

@@ -53,7 +53,7 @@ def test_operations_are_one_hot_and_redrawn_per_cell(tiny_method, tiny_net):
     method, _ = tiny_method("gdas", "3", net=net)
     mixtures = method.mixtures()
     assert all(len(ops) == 1 for mixture in mixtures for ops in mixture.operations)
-    assert all(float(weight) == 1.0 for mixture in mixtures for weight in mixture.beta)
+    assert all(weight.item() == 1.0 for mixture in mixtures for weight in mixture.beta)
     assert len({mixture.operations for mixture in mixtures}) > 1
     assert len({tuple(mixture.gamma.tolist()) for mixture in mixtures}) == 20
 

@@ -1,0 +1,90 @@
+"""Each hyperparameter of a configuration space changes what the trainer uses (traps 1 and 2 of the public code)."""
+
+import pytest
+import torch
+
+from nas.oneshot import METHODS, SearchSpec
+from nas.oneshot.search import resolve
+from spaces import CONFIG_SPACES
+
+#: Another value than the default for every hyperparameter of CS3, the largest configuration space.
+CHANGES = {
+    "weight_decay": 1e-2,
+    "cutout_prob": 1.0,
+    "learning_rate": 0.1,
+    "momentum": 0.0,
+    "cutout_length": 32,
+    "batch_size": 8,
+    "grad_clip": 0.01,
+    "arch_learning_rate": 0.1,
+    "arch_weight_decay": 10.0,
+}
+
+
+def final_state(search):
+    for epoch in range(search.spec.epochs):
+        search.run_epoch(epoch)
+    return torch.cat([p.detach().flatten() for p in search.supernet.parameters()])
+
+
+def test_every_hyperparameter_of_every_configuration_space_is_tried():
+    assert {h.name for space in CONFIG_SPACES.values() for h in space.hyperparameters} == set(CHANGES)
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_changes_the_trained_parameters(name, tiny_search):
+    # Cutout is on (in the last epoch) when its length is what changes.
+    base = {"epochs": 2, "batch_size": 20, **({"cutout_prob": 1.0} if name == "cutout_length" else {})}
+    reference = final_state(tiny_search(**base))
+    assert torch.equal(reference, final_state(tiny_search(**base)))
+    assert not torch.equal(reference, final_state(tiny_search(**{**base, name: CHANGES[name]})))
+
+
+@pytest.mark.parametrize("name", ["arch_learning_rate", "arch_weight_decay"])
+@pytest.mark.parametrize("optimizer", ["darts", "darts_2nd", "gdas", "pc_darts", "enas"])
+def test_reaches_the_architecture_optimizer_of_each_method(name, optimizer, tiny_search):
+    search = tiny_search(optimizer=optimizer, **{name: 0.123})
+    group = search.method.optimizer.param_groups[0]
+    assert group["lr" if name == "arch_learning_rate" else "weight_decay"] == 0.123
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_reaches_the_weights_optimizer_of_each_method(optimizer, tiny_search):
+    search = tiny_search(
+        optimizer=optimizer, learning_rate=0.5, momentum=0.3, weight_decay=0.02, grad_clip=1.5, batch_size=7
+    )
+    search.weights.start_epoch(0)
+    group = search.weights.optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.5, 0.3, 0.02)
+    assert search.weights.grad_clip == 1.5
+    assert search.weight_batches.batch_size == search.architecture_batches.batch_size == 7
+
+
+def test_cutout_probability_rises_linearly_over_the_search(tiny_search):
+    search = tiny_search(epochs=5, cutout_prob=0.8)
+    assert [search.cutout_prob(epoch) for epoch in range(5)] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert tiny_search(epochs=1, cutout_prob=0.8).cutout_prob(0) == 0
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "batch_size", "grad_clip", "weight_decay"),
+    [
+        ("darts", 96, 5, 3e-4),
+        ("darts_2nd", 96, 5, 3e-4),
+        ("gdas", 96, 5, 3e-4),
+        ("pc_darts", 96, 5, 3e-4),
+        ("enas", 64, 0.25, 1e-4),
+        ("random_ws", 64, 0.25, 3e-4),
+    ],
+)
+def test_what_is_left_open_takes_the_default_of_the_optimizer(optimizer, batch_size, grad_clip, weight_decay):
+    spec = resolve(SearchSpec(optimizer=optimizer))
+    assert (spec.batch_size, spec.grad_clip, spec.weight_decay) == (batch_size, grad_clip, weight_decay)
+    assert (spec.learning_rate, spec.learning_rate_min, spec.momentum) == (0.025, 0.001, 0.9)
+    assert (spec.cutout_prob, spec.cutout_length, spec.epochs) == (0, 16, 50)
+
+
+@pytest.mark.parametrize("optimizer", ["darts", "darts_2nd", "gdas", "pc_darts"])
+def test_architecture_defaults_are_those_of_darts(optimizer):
+    spec = resolve(SearchSpec(optimizer=optimizer))
+    assert (spec.arch_learning_rate, spec.arch_weight_decay) == (3e-4, 1e-3)

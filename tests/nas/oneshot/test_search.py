@@ -1,0 +1,366 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.oneshot import METHODS, SearchSpec, run_search
+from nas.oneshot.checkpoint import CheckpointError, read_checkpoint
+from nas.oneshot.evaluation import Evaluator
+from nas.oneshot.report import EpochReport
+from nas.oneshot.supernet import Supernet
+from nas.oneshot.weights import WeightTrainer
+from nas.tabular.errors import CellNotInTableError
+from nas.tabular.table import Entry
+from spaces import SEARCH_SPACES
+
+ROOT = Path(__file__).resolve().parents[3]
+#: Seconds are measured, everything else is computed.
+MEASURED = ("search_s",)
+
+
+def small(optimizer="darts", **fields):
+    """A search of a second: one cell a stack, 4 channels, 4 epochs of 4 steps on the digits."""
+    defaults = {"epochs": 4, "n_stacks": 2, "cells_per_stack": 1, "init_channels": 4, "controller_steps": 4, "seed": 3}
+    samples = {"final_samples": 8} if optimizer in ("enas", "random_ws") else {}
+    return SearchSpec(optimizer=optimizer, batch_size=100, device="cpu", threads=1, **{**defaults, **samples, **fields})
+
+
+def without_times(report):
+    return {key: value for key, value in report.to_dict().items() if key not in MEASURED}
+
+
+def trajectory(directory):
+    return [json.loads(line) for line in (directory / "trajectory.jsonl").read_text().splitlines()]
+
+
+def assert_same_search(one, two):
+    """Two directories hold the same search, bit for bit but for the times."""
+    lines = [[{k: v for k, v in line.items() if k not in MEASURED} for line in trajectory(d)] for d in (one, two)]
+    assert lines[0] == lines[1]
+    states = [read_checkpoint(d) for d in (one, two)]
+    for key in ("supernet", "weights", "method", "streams"):
+        assert_equal(states[0][key], states[1][key], key)
+
+
+def assert_equal(a, b, where):
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_equal(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal(x, y, f"{where}[{i}]")
+    else:
+        assert a == b, where
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+@pytest.mark.parametrize("space", ["1", "3"])
+def test_contract_of_a_search(optimizer, space, tmp_path):
+    seen = []
+    result = run_search(small(optimizer, search_space=space, epochs=2), None, tmp_path, seen.append)
+
+    assert result.status == "ok"
+    assert result.error is None
+    assert [report.epoch for report in seen] == [1, 2]
+    assert [EpochReport.from_dict(line) for line in trajectory(tmp_path)] == seen
+    last = seen[-1]
+    assert (result.architecture, result.cell_hash) == (last.architecture, last.cell_hash)
+    architecture = SEARCH_SPACES[space].decode(result.architecture)
+    assert SEARCH_SPACES[space].cell(architecture).hash == result.cell_hash
+    assert result.one_shot_validation_error == last.one_shot_validation_error
+    assert 0 < seen[0].search_s < last.search_s == result.search_s
+    assert (last.arch_loss is None) == (optimizer == "random_ws")
+    assert json.loads((tmp_path / "architecture.json").read_text()) == result.to_dict()
+
+
+@pytest.mark.parametrize("optimizer", ["darts", "pc_darts"])
+def test_the_one_shot_validation_error_falls(optimizer):
+    errors = []
+    run_search(
+        small(optimizer, epochs=12, init_channels=8, learning_rate=0.1),
+        on_epoch=lambda report: errors.append(report.one_shot_validation_error),
+    )
+    assert errors[-1] < 0.45 < 0.6 < errors[0]
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_the_same_seed_gives_the_same_search_and_another_seed_another(optimizer):
+    runs = []
+    for seed in (3, 3, 4):
+        reports = []
+        run_search(small(optimizer, epochs=2, seed=seed), on_epoch=reports.append)
+        runs.append([without_times(report) for report in reports])
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_a_search_in_bfloat16_learns_and_its_checkpoint_says_so(tmp_path):
+    run_search(small(epochs=2, precision="bf16"), None, tmp_path)
+    assert read_checkpoint(tmp_path)["spec"]["precision"] == "bf16"
+    assert trajectory(tmp_path)[-1]["train_loss"] < trajectory(tmp_path)[0]["train_loss"]
+
+
+@pytest.mark.slow
+def test_a_compiled_search_is_the_same_search_within_rounding():
+    losses = []
+    for compiled in (False, True):
+        run_search(
+            small(epochs=2, n_stacks=1, compile=compiled), on_epoch=lambda report: losses.append(report.train_loss)
+        )
+    assert losses[:2] == pytest.approx(losses[2:], rel=1e-3)
+
+
+class Killed(BaseException):
+    """As a kill -9: nothing of the search may catch it."""
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_a_search_killed_within_an_epoch_goes_on_to_the_same_result(optimizer, tmp_path, monkeypatch):
+    whole = run_search(small(optimizer), None, tmp_path / "whole")
+    step, calls = WeightTrainer.step, []
+
+    def fails_in_the_third_epoch(self, batch, mixtures):
+        calls.append(None)
+        if len(calls) == 2 * 4 + 3:
+            raise Killed
+        return step(self, batch, mixtures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WeightTrainer, "step", fails_in_the_third_epoch)
+        with pytest.raises(Killed):
+            run_search(small(optimizer), None, tmp_path / "killed")
+    assert len(trajectory(tmp_path / "killed")) == 2
+    assert not (tmp_path / "killed" / "architecture.json").exists()
+
+    again = []
+    result = run_search(small(optimizer), None, tmp_path / "killed", again.append)
+
+    assert [report.epoch for report in again] == [3, 4]
+    assert (result.architecture, result.one_shot_validation_error) == (
+        whole.architecture,
+        whole.one_shot_validation_error,
+    )
+    assert_same_search(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_search_killed_between_line_and_checkpoint_repeats_the_epoch(tmp_path, monkeypatch):
+    run_search(small(), None, tmp_path / "whole")
+
+    def fails(directory, state):
+        if len(state["reports"]) == 3:
+            raise Killed
+        return write(directory, state)
+
+    from nas.oneshot import checkpoint
+
+    write = checkpoint.write_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_checkpoint", fails)
+        with pytest.raises(Killed):
+            run_search(small(), None, tmp_path / "killed")
+    assert len(trajectory(tmp_path / "killed")) == 3
+    run_search(small(), None, tmp_path / "killed")
+    assert_same_search(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_process_killed_with_signal_9_goes_on_to_the_same_result(tmp_path):
+    spec = small("gdas", epochs=20)
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from nas.oneshot import SearchSpec, run_search
+        run_search(SearchSpec(**eval(sys.argv[2])), None, Path(sys.argv[1]))
+        """
+    )
+    killed = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", script, str(killed), repr(spec.to_dict())], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 120
+        while not (killed / "checkpoint").exists() or len(trajectory(killed)) < 3:
+            assert process.poll() is None, "the search ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert len(trajectory(killed)) < 20
+
+    resumed = run_search(spec, None, killed)
+    whole = run_search(spec, None, tmp_path / "whole")
+
+    assert resumed.architecture == whole.architecture
+    assert_same_search(tmp_path / "whole", killed)
+
+
+def test_a_finished_search_answers_again_without_training(tmp_path):
+    first = run_search(small(), None, tmp_path)
+    epochs = []
+    assert run_search(small(), None, tmp_path, epochs.append) == first
+    assert epochs == []
+
+
+def test_a_directory_of_another_search_is_refused(tmp_path):
+    run_search(small(), None, tmp_path)
+    before = (tmp_path / "trajectory.jsonl").read_text()
+    with pytest.raises(CheckpointError, match=r"another specification.*learning_rate 0\.5 instead of 0\.025"):
+        run_search(small(learning_rate=0.5), None, tmp_path)
+    assert (tmp_path / "trajectory.jsonl").read_text() == before
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    run_search(small(epochs=1), None, tmp_path)
+    path = tmp_path / "checkpoint"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match="remove it to start the search again"):
+        run_search(small(epochs=1), None, tmp_path)
+
+
+def test_warm_start_trains_the_weights_alone(tmp_path):
+    reports = []
+    run_search(small(epochs=3, warm_start_epochs=2, arch_learning_rate=0.1), on_epoch=reports.append)
+    assert [report.arch_loss is None for report in reports] == [True, True, False]
+    assert reports[0].architecture == reports[1].architecture != reports[2].architecture
+
+
+def test_a_diverging_search_says_when_and_with_what_and_keeps_its_trajectory(tmp_path, monkeypatch):
+    step, calls = WeightTrainer.step, []
+
+    def poisons_the_second_epoch(self, batch, mixtures):
+        calls.append(None)
+        if len(calls) == 6:
+            with torch.no_grad():
+                self.parameters[0].fill_(float("inf"))
+        return step(self, batch, mixtures)
+
+    monkeypatch.setattr(WeightTrainer, "step", poisons_the_second_epoch)
+    result = run_search(small(weight_decay=0.00123), None, tmp_path)
+    assert result.status == "diverged"
+    assert result.epochs == 1
+    assert "in epoch 2" in result.error
+    assert "weight_decay 0.00123" in result.error
+    assert [line["epoch"] for line in trajectory(tmp_path)] == [1]
+    assert result.architecture == trajectory(tmp_path)[0]["architecture"]
+    assert not (tmp_path / "architecture.json").exists()
+
+
+def test_an_absurd_learning_rate_diverges_by_itself():
+    result = run_search(small(learning_rate=1e30, grad_clip=1e30, epochs=2))
+    assert (result.status, result.epochs, result.architecture) == ("diverged", 0, None)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_running_out_of_memory_is_a_result(failure, tmp_path, monkeypatch):
+    forward, calls = Supernet.forward, []
+
+    def fails_in_the_second_epoch(self, images, mixtures):
+        calls.append(None)
+        if len(calls) > 12:
+            raise failure
+        return forward(self, images, mixtures)
+
+    monkeypatch.setattr(Supernet, "forward", fails_in_the_second_epoch)
+    result = run_search(small(), None, tmp_path)
+    assert (result.status, result.epochs) == ("out_of_memory", 1)
+    assert "in epoch 2; optimizer darts" in result.error
+    assert len(trajectory(tmp_path)) == 1
+
+
+def test_a_real_allocation_that_cannot_be_had_is_out_of_memory(monkeypatch):
+    monkeypatch.setattr(Evaluator, "error", lambda self, mixtures: torch.empty(1 << 60))
+    assert run_search(small()).status == "out_of_memory"
+
+
+def test_other_errors_are_not_swallowed(monkeypatch):
+    def broken(self, images, mixtures):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Supernet, "forward", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_search(small())
+
+
+class FakeTable:
+    """A table that knows the cells of a search but one."""
+
+    budgets = (4, 12)
+
+    def __init__(self, unknown=()):
+        self.unknown = unknown
+
+    def query(self, cell, budget):
+        if cell.hash in self.unknown:
+            raise CellNotInTableError(cell.hash)
+        return Entry(cell.hash, budget, (0.1, 0.2, 0.3), (0.2, 0.3, 0.4), (10.0 * budget,) * 3, 5)
+
+
+def test_each_epochs_cell_is_looked_up_at_every_budget(tmp_path):
+    reports = []
+    run_search(small(epochs=2), FakeTable(), tmp_path, reports.append)
+    for report, line in zip(reports, trajectory(tmp_path), strict=True):
+        assert {b: (f.validation_error, f.test_error, f.training_time_s) for b, f in report.table.items()} == {
+            4: pytest.approx((0.2, 0.3, 40.0)),
+            12: pytest.approx((0.2, 0.3, 120.0)),
+        }
+        assert line["table"]["12"]["training_time_s"] == 120.0
+    unknown = FakeTable({reports[-1].cell_hash})
+    again = []
+    run_search(small(epochs=2), unknown, None, again.append)
+    assert again[-1].table == {}
+    assert without_times(again[-1])["architecture"] == reports[-1].architecture
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"optimizer": "sgd"}, r"optimizer: got 'sgd', expected one of \['darts', .*'random_ws'\]"),
+        ({"search_space": "4"}, r"search_space: got '4', expected one of \['1', '2', '3'\]"),
+        ({"dataset": "cifar10", "data_dir": "/nonexistent"}, "data_dir: got '/nonexistent', expected a folder"),
+        ({"optimizer": "gdas", "compile": True}, "compile: got True for 'gdas'"),
+        ({"optimizer": "pc_darts", "init_channels": 6}, "init_channels: got 6, expected a multiple of 4"),
+    ],
+)
+def test_a_wrong_specification_is_one_clear_line_and_writes_nothing(fields, message, tmp_path):
+    with pytest.raises(ValueError, match=message) as caught:
+        run_search(SearchSpec(**fields), None, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_time_leaves_reporting_and_writing_out(tmp_path, monkeypatch):
+    """A slow report, table and disk do not count; a slow weight step does."""
+    clock = [0.0]
+    monkeypatch.setattr("nas.oneshot.loop.time.perf_counter", lambda: clock[0])
+    step, error = WeightTrainer.step, Evaluator.error
+
+    def slow_step(self, batch, mixtures):
+        clock[0] += 1.0
+        return step(self, batch, mixtures)
+
+    def slow_report(self, mixtures):
+        clock[0] += 100.0
+        return error(self, mixtures)
+
+    monkeypatch.setattr(WeightTrainer, "step", slow_step)
+    monkeypatch.setattr(Evaluator, "error", slow_report)
+    result = run_search(small(epochs=3), None, tmp_path)
+    # 400 images in batches of 100: 4 steps an epoch.
+    assert result.search_s == 12.0
