@@ -6,16 +6,15 @@
     python -m benchmarks.tabular --nasbench CHECKOUT --nasbench-python PYTHON
 
 Each reader runs in a process of its own, one after the other; its memory is the sum over that process and
-all it starts, sampled ten times a second.  On a machine that does other work too, compare processor time;
-for readers that are asked afterwards it counts that as well.  PYTHON is an interpreter with TensorFlow, NumPy,
-google-crc32c and a protobuf that suits the checkout's ``model_metrics_pb2.py``.
+all it starts, sampled ten times a second.  On a machine that does other work too, compare processor times.
+PYTHON is an interpreter with TensorFlow, NumPy, google-crc32c and a protobuf that suits the checkout's
+``model_metrics_pb2.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,7 @@ _PAGE_MB = 4096 / 1e6
 
 _ROWS = {
     "read_s": "reading the file, s",
-    "cpu_s": "processor time of all its processes, s",
+    "read_cpu_s": "processor time of all its processes, s",
     "peak_mb": "peak memory of all its processes, MB",
     "open_s": "opening afterwards, s",
     "private_mb": "private memory of a process that asks, MB",
@@ -117,7 +116,6 @@ def measure(reader: Reader) -> dict[str, float]:
     results: dict[str, float] = {}
     for function, arguments in reader.functions:
         command = [reader.python, "-m", "benchmarks.tabular_readers", function, *arguments]
-        cpu_before = _children_cpu_s()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         peak = 0.0
         while process.poll() is None:
@@ -126,16 +124,8 @@ def measure(reader: Reader) -> dict[str, float]:
         output, _ = process.communicate()
         if process.returncode:
             raise SystemExit(f"{reader.name}: {function} ended with status {process.returncode}")
-        results = (
-            {"peak_mb": peak, "cpu_s": _children_cpu_s() - cpu_before} | results | json.loads(output.splitlines()[-1])
-        )
+        results = {"peak_mb": peak} | results | json.loads(output.splitlines()[-1])
     return results
-
-
-def _children_cpu_s() -> float:
-    """Processor time of all processes that this one has waited for, and of theirs."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _memory_mb(pid: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import resource
 import struct
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import google_crc32c
 import numpy as np
@@ -26,6 +27,8 @@ import numpy as np
 from nas.tabular import Table, open_table
 from nas.tabular.importing import import_tfrecord
 from spaces import SEARCH_SPACES, Cell
+
+T = TypeVar("T")
 
 QUERIES = 20_000
 BATCH = 1_000_000
@@ -149,6 +152,18 @@ def batch_rate(table: Table) -> float:
     return slowest
 
 
+def timed(read: Callable[[], T]) -> tuple[T, dict[str, float]]:
+    """What ``read`` returns, with the seconds that passed and those of all processors, ended children included."""
+    begin, cpu_begin = perf_counter(), _cpu_s()
+    result = read()
+    return result, {"read_s": perf_counter() - begin, "read_cpu_s": _cpu_s() - cpu_begin}
+
+
+def _cpu_s() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 def private_mb() -> float:
     """Memory of this process that no other shares; what it has mapped counts unless another maps it too."""
     lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
@@ -157,8 +172,8 @@ def private_mb() -> float:
 
 def measure_import(source: str, target: str) -> dict[str, float]:
     """Importing into a store."""
-    report = import_tfrecord(source, target)
-    return {"read_s": report.seconds, "rows": report.rows, "store_mb": report.store_bytes / 1e6}
+    report, times = timed(lambda: import_tfrecord(source, target))
+    return {**times, "rows": report.rows, "store_mb": report.store_bytes / 1e6}
 
 
 def measure_store(target: str) -> dict[str, float]:
@@ -197,19 +212,13 @@ def table_cells(table: Table) -> list[Cell]:
 
 def measure_plain(source: str) -> dict[str, float]:
     """Reading with ``PlainReader`` and asking it."""
-    begin = perf_counter()
-    reader = PlainReader(Path(source))
-    read_s = perf_counter() - begin
-    private = private_mb()
-    return {"read_s": read_s, "private_mb": private, **single_rates(reader.query)}
+    reader, times = timed(lambda: PlainReader(Path(source)))
+    return {**times, "private_mb": private_mb(), **single_rates(reader.query)}
 
 
 def measure_floor(source: str) -> dict[str, float]:
     """Framing and checksums alone, on one processor: what no reader can do without."""
-    begin = perf_counter()
-    for _ in _records(Path(source)):
-        pass
-    return {"read_s": perf_counter() - begin}
+    return timed(lambda: sum(1 for _ in _records(Path(source))))[1]
 
 
 def measure_nasbench(source: str, checkout: str) -> dict[str, float]:
@@ -223,15 +232,13 @@ def measure_nasbench(source: str, checkout: str) -> dict[str, float]:
     sys.path.insert(0, checkout)
     api = import_module("nasbench.api")
 
-    begin = perf_counter()
-    nasbench = api.NASBench(source)
-    read_s = perf_counter() - begin
+    nasbench, times = timed(lambda: api.NASBench(source))
     private = private_mb()
 
     def query(cell: Cell) -> Any:
         return nasbench.query(api.ModelSpec(np.array(cell.adjacency), list(cell.operations)))
 
-    return {"read_s": read_s, "private_mb": private, **single_rates(query)}
+    return {**times, "private_mb": private, **single_rates(query)}
 
 
 if __name__ == "__main__":
