@@ -1,0 +1,1 @@
+"""The BOHB master: budgets, sampler, dispatcher, and the journal of a study."""

@@ -1,0 +1,1 @@
+"""The worker: a trial to its outcome, and the thin Pyro service around it."""

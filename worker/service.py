@@ -126,6 +126,9 @@ class WorkerService(Worker):
 
         Returns:
             Why it ended.
+
+        Raises:
+            RuntimeError: One of its threads has died.
         """
         with Pyro4.Daemon(host=self.host) as daemon:
             daemon._pyroHmacKey = self._key
@@ -184,7 +187,7 @@ class WorkerService(Worker):
                 if self._end_reason is not None:
                     return self._end_reason
                 if not all(thread.is_alive() for thread in threads):
-                    return "one of its threads has died; its traceback stands above"
+                    raise RuntimeError("one of the worker's threads has died; its traceback stands above")
                 if self._inbox is None:
                     continue
                 (ticket, trial), self._inbox = self._inbox, None

@@ -19,7 +19,7 @@ from results.credentials import credentials_path, write_credentials
 from results.records import EpochRecord, Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
 from worker.outcome import Objective
-from worker.service import MasterNotFoundError, WorkerSettings, run_worker
+from worker.service import MasterNotFoundError, WorkerService, WorkerSettings, run_worker
 
 STUDY = StudySpec("test", "darts", "1", "cs1", "digits", None, "digits", 12)
 EPOCH = EpochRecord(1, 1.0, None, None, 0.1, 0.0, 0, "0" * 32, {}, 0.0)
@@ -200,6 +200,17 @@ def test_it_ends_at_once_when_the_master_took_its_credentials_away(tmp_path: Pat
         credentials_path(scene.run).unlink()
         scene.dispatcher.shutdown(shutdown_workers=False)
         assert scene.ended.get(timeout=QUICK.master_limit_s) == "the master has ended"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_is_an_error_of_the_worker(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: WorkerService) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(WorkerService, "_send_heartbeats", fail)
+    with pytest.raises(RuntimeError, match="threads has died"):
+        run_worker(scene.run.path, objective=answer_at_once, settings=QUICK)
+    wait_for(lambda: not scene.dispatcher.worker_pool)
 
 
 def test_it_waits_for_a_master_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
