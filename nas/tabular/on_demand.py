@@ -31,9 +31,12 @@ def cache_folder() -> Path:
 
 def measuring(table: Table) -> Table | MeasuringTable:
     """The table, able to measure what it lacks if this project measured it; any other as it is."""
-    if not {"dataset", "training"} <= set(table.provenance):
-        return table
-    return MeasuringTable(table, cache_folder())
+    return MeasuringTable(table, cache_folder()) if can_measure(table) else table
+
+
+def can_measure(table: Table) -> bool:
+    """Whether the table says how it was measured, so that cells can be added to it."""
+    return {"dataset", "training"} <= set(table.provenance)
 
 
 class MeasuringTable:

@@ -45,13 +45,18 @@ def test_a_dead_worker_is_replaced_and_all_end_with_the_context(tmp_path: Path) 
                 os.kill(pid, 0)
 
 
+def watch_for_ever(workers: LocalWorkers) -> None:
+    while True:
+        workers.watch()
+        time.sleep(0.02)
+
+
 def test_workers_that_keep_dying_end_the_study_with_their_last_words(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('no such library')"]
-    with LocalWorkers(command, 1, tmp_path) as workers, pytest.raises(LocalWorkersFailedError, match="no such library"):
-        while True:
-            workers.watch()
-            time.sleep(0.02)
-    assert workers.log(0).read_text().count("no such library") == 4  # one, and three replacements
+    with LocalWorkers(command, 1, tmp_path) as workers:
+        with pytest.raises(LocalWorkersFailedError, match="no such library"):
+            watch_for_ever(workers)
+        assert workers.log(0).read_text().count("no such library") == 4  # one, and three replacements
 
 
 def test_a_worker_that_ended_well_is_not_replaced(tmp_path: Path) -> None:

@@ -1,0 +1,259 @@
+"""The command line: every command's help, bad input in one line, and a study from end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import run_bohb
+from nas.oneshot import METHODS
+from nas.oneshot.data import DATASETS
+from nas.tabular import TABLES, open_table
+from nas.tabular.contents import TableData
+from nas.tabular.store import write_store
+from results.reading import read_results
+from results.records import Status
+from results.run_directory import RunDirectory
+from results.trial_directory import read_trajectory
+from spaces import CONFIG_SPACES, SEARCH_SPACES
+
+ROOT = Path(run_bohb.__file__).parent
+TINY = ("init_channels=2", "cells_per_stack=1", "n_stacks=2", "threads=1")
+
+
+def call(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of a command, in this process."""
+    try:
+        status = run_bohb.main(arguments)
+    except SystemExit as exit_:  # how the parser of options ends
+        status = exit_.code if isinstance(exit_.code, int) else 1
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+@pytest.mark.parametrize("command", run_bohb.COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = call([command, "--help"], capsys)
+    assert status == 0
+    assert f"run_bohb.py {command}" in out
+    assert "{" not in out.replace("{None}", "")  # no placeholder is left, and no choice but of leaving it out
+
+
+@pytest.mark.parametrize("command", ["import", "download", "info", "query", "measure"])
+def test_every_table_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = call(["table", command, "--help"], capsys)
+    assert status == 0
+    assert f"run_bohb.py table {command}" in out
+
+
+def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = call(["--help"], capsys)
+    assert status == 0
+    assert all(f"  {command} " in out for command in run_bohb.COMMANDS)
+    assert call([], capsys)[0] == 2
+
+
+def test_the_help_of_a_study_names_all_there_is_to_choose_from(capsys: pytest.CaptureFixture[str]) -> None:
+    out = " ".join(call(["study", "--help"], capsys)[1].replace("│", " ").split())
+    for mapping in (METHODS, SEARCH_SPACES, CONFIG_SPACES, DATASETS, TABLES):
+        assert " or ".join(mapping) in out
+
+
+def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = call(["spaces"], capsys)
+    assert status == 0
+    for count in ("14,580", "29,160", "1,312,200", "6,240", "16,632", "363,648", "3,702", "12,474", "135,900"):
+        assert count in out
+    for count in ("2,685", "7,773", "55,854", "paper 29,160", "paper 12,510", "paper 137,406"):
+        assert count in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "got command 'nonsense', expected one of study"),
+        (["study", "--space", "7"], "got '7', expected one of"),
+        (["study", "--optimizer", "adam"], "got 'adam', expected one of"),
+        (["study", "--config-space", "cs9"], "got 'cs9', expected one of"),
+        (["study", "--dataset", "mnist"], "got 'mnist', expected one of"),
+        (["study", "--table", "absent"], "got absent, expected one of"),
+        (["study", "--table-budget", "5"], "got 5, expected one of"),
+        (["study", "--min-budget", "20", "--max-budget", "10"], "min_budget: got 20"),
+        (["study", "--eta", "1"], "eta: got 1"),
+        (["study", "--workers", "0"], "n_workers: got 0"),
+        (["study", "--dataset", "cifar10"], "data_dir: got None"),
+        (["study", "--dataset", "cifar10", "--data-dir", "absent"], "cifar-10-batches-py"),
+        (["study", "--search", "colour=red"], "got 'colour=red', expected name=value"),
+        (["study", "--search", "threads=many"], "got threads=many"),
+        (["study", "--search", "seed=1"], "which the study itself sets"),
+        (["study", "--search", "init_channels=0"], "init_channels: got 0"),
+        (["search", "--optimizer", "adam"], "got 'adam', expected one of"),
+        (["search", "--epochs", "0"], "epochs: got 0, expected at least 1"),
+        (["search", "--table", "absent"], "got absent, expected one of"),
+        (["analyze", "absent"], "absent"),
+        (["table", "info", "absent"], "got absent"),
+        (["table", "query", "digits"], "expected exactly one of"),
+        (["table", "query", "digits", "--index", "14580"], "expected 0 to 14579"),
+        (["table", "query", "digits", "--hash", "abc"], "got 'abc', expected 32 hexadecimal digits"),
+        (["table", "query", "digits", "--hash", "0" * 32], "expected one of the 2685 cells"),
+        (["table", "query", "digits", "--index", "3", "--budget", "5"], "got a budget of 5 epochs"),
+        (["table", "query", "digits", "--space", "2", "--index", "7777"], "expected one of the 2685 cells"),
+        (["table", "query", "digits", "--adjacency", "01", "--operations"], "adjacency"),
+        (["table", "import", "absent.tfrecord", "x.table"], "absent.tfrecord, which does not exist"),
+        (["table", "measure", "x.table", "--dataset", "absent.npz"], "absent.npz, which is no file"),
+        (["table", "measure", "x.table", "--space", "4"], "got '4', expected one of"),
+    ],
+)
+def test_bad_input_gives_one_line_and_leaves_nothing(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call(arguments, capsys)
+    assert status == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_never_overwritten(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    status, _, err = call(["study", "--run-dir", str(tmp_path / "run")], capsys)
+    assert status == 2
+    assert "exists already" in err
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_table_that_lacks_cells_of_the_space_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A cut of the digits table without its provenance, so that nothing can be measured."""
+    data = open_table("digits").data
+    few = TableData(
+        data.budgets,
+        data.cell_hashes[:100],
+        data.cell_keys[:100],
+        data.trainable_parameters[:100],
+        {name: values[:, :100] for name, values in data.measurements.items()},
+    )
+    write_store(tmp_path / "few.table", few, name="few", provenance={})
+    arguments = ["study", "--table", str(tmp_path / "few.table"), "--run-dir", str(tmp_path / "run")]
+    status, _, err = call(arguments, capsys)
+    assert status == 2
+    assert "of the 14,580 architectures of search space 1" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_query_prints_all_repeats(capsys: pytest.CaptureFixture[str]) -> None:
+    table = open_table("digits")
+    cell = table.cells()[5]
+    status, out, _ = call(["table", "query", "digits", "--hash", cell.hash], capsys)
+    assert status == 0
+    for budget in table.budgets:
+        entry = table.query(cell, budget)
+        assert f"at {budget} epochs" in out
+        assert ", ".join(f"{value:.4f}" for value in entry.test_error) in out
+    rows = [arg for row in cell.adjacency for arg in ["".join(map(str, row))]]
+    by_graph = ["table", "query", "--adjacency", *rows, "--operations", *cell.operations[1:-1]]
+    assert call(by_graph, capsys)[1] == out
+
+
+def test_info_says_where_the_embedded_table_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = call(["table", "info", "digits"], capsys)
+    assert status == 0
+    assert "2,685 cells, budgets [1, 4, 12] epochs, 3 repeats" in out
+    assert "command: run_bohb.py table measure" in out
+    assert "between repeats" in out
+    assert "search space 1: every architecture" in out
+
+
+def test_measuring_a_table_by_command_goes_on_where_it_was(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    target = tmp_path / "own.table"
+    options = ["--budgets", "1", "--n-repeats", "1", "--network.stem-channels", "4", "--network.image-channels", "1"]
+    options += ["--processes", "1", "--journal", str(tmp_path / "journal.jsonl")]
+    measure = ["table", "measure", str(target), *options]
+    assert call([*measure, "--limit", "2"], capsys)[0] == 0
+    first = (tmp_path / "journal.jsonl").read_text()
+    target.rename(tmp_path / "two.table")
+    status, out, _ = call([*measure, "--limit", "3"], capsys)
+    assert status == 0
+    assert (tmp_path / "journal.jsonl").read_text().startswith(first)
+    assert len(open_table(target)) == 3
+    assert "3 cells, budgets [1] epochs, 1 repeats" in out
+
+
+def test_search_reports_each_epoch_and_goes_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    settings = ["--init-channels", "2", "--cells-per-stack", "1", "--n-stacks", "2", "--epochs", "2"]
+    search = ["search", *settings, "--directory", str(tmp_path / "search")]
+    status, out, _ = call(search, capsys)
+    assert status == 0
+    assert out.count("epoch ") == 2
+    assert "table digits at 12 epochs: validation error" in out
+    again = call(search, capsys)
+    assert again[0] == 0
+    assert "epoch " not in again[1]  # it was finished
+    assert again[1].splitlines()[-1] == out.splitlines()[-1]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run_bohb.py"), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_a_study_from_end_to_end(tmp_path: Path) -> None:
+    """Real Pyro, two worker processes, real searches, the embedded table; then the report by itself."""
+    budgets = ["--min-budget", "1", "--max-budget", "2", "--iterations", "2"]
+    done = run("study", "--run-dir", "run", *budgets, "--search", *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run_dir = RunDirectory.open(tmp_path / "run")
+    results = read_results(run_dir)
+    assert [r.evaluation.status for r in results] == [Status.OK] * len(results)
+    assert sorted(r.budget for r in results) == [1, 1, 2, 2, 2]  # brackets [2, 1] and [2]
+    assert len({r.evaluation.worker for r in results}) == 2
+    table = open_table("digits")
+    for result in results:
+        directory = run_dir.trial_directory(result.config_id, result.budget)
+        trajectory = read_trajectory(directory)
+        assert [record.epoch for record in trajectory] == list(range(1, result.budget + 1))
+        found = json.loads((directory / "architecture.json").read_text())
+        assert found["architecture"] == result.evaluation.architecture == trajectory[-1].architecture
+        assert result.evaluation.cell_hash is not None
+        entry = table.query_hash(result.evaluation.cell_hash, 12)
+        assert result.evaluation.validation_error == entry.mean_validation_error
+        assert result.evaluation.test_error == entry.mean_test_error
+        assert result.evaluation.t_train_s == entry.mean_training_time_s
+    assert list(run_dir.credentials.iterdir()) == []
+    assert (run_dir.credentials.stat().st_mode & 0o777) == 0o700
+    for name in ("trajectory.png", "trajectory.csv", "summary.json", "summary.txt"):
+        assert (run_dir.report / name).stat().st_size > 0
+    assert "Incumbent test error" in done.stdout
+    report = run("analyze", "run", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    assert report.stdout in done.stdout
+
+
+def test_the_same_study_twice_with_one_worker_gives_the_same(tmp_path: Path) -> None:
+    arguments = ["--min-budget", "1", "--max-budget", "1", "--iterations", "3", "--workers", "1", "--search", *TINY]
+    found = []
+    for name in ("first", "second"):
+        done = run("study", "--run-dir", name, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        results = read_results(RunDirectory.open(tmp_path / name))
+        found.append([(r.config_id, r.config, r.evaluation.architecture, r.evaluation.seed) for r in results])
+    assert found[0] == found[1]
+    assert len(found[0]) == 3
