@@ -96,17 +96,7 @@ def download(
     if target.exists():
         return _verified_already(target, remote)
     part = target.with_name(f"{target.name}.part")
-    for attempt in range(1, attempts + 1):
-        try:
-            _go_on(remote, part, progress)
-            break
-        except _Interrupted as error:
-            if attempt == attempts:
-                raise DownloadError(
-                    f"download of {remote.url}: {error} in each of {attempts} attempts; "
-                    f"run it again to go on, or fetch the file by other means and put it at {target}"
-                ) from None
-            time.sleep(wait_s * 2 ** (attempt - 1))
+    _fetch(remote, part, progress, attempts, wait_s)
     digest = _sha256(part)
     if digest != remote.sha256:
         part.unlink()
@@ -116,6 +106,21 @@ def download(
         )
     os.replace(part, target)
     return target
+
+
+def _fetch(remote: RemoteFile, part: Path, progress: Progress | None, attempts: int, wait_s: float) -> None:
+    """Goes on until ``part`` is as long as the file, or for so many broken connections."""
+    for attempt in range(1, attempts + 1):
+        try:
+            _go_on(remote, part, progress)
+            return
+        except _Interrupted as error:
+            if attempt == attempts:
+                raise DownloadError(
+                    f"download of {remote.url}: {error} in each of {attempts} attempts; "
+                    f"run it again to go on, or fetch the file by other means and put it into {part.parent}"
+                ) from None
+            time.sleep(wait_s * 2 ** (attempt - 1))
 
 
 def _verified_already(target: Path, remote: RemoteFile) -> Path:
