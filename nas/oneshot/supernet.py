@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.oneshot.functions import weighted_concatenation, weighted_sum
 from nas.oneshot.mixture import Mixture
 from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, OPERATIONS
 from spaces.search_space import N_OPERATIONS, SearchSpace
@@ -75,12 +76,10 @@ class ConvBN(nn.Module):
 
 
 class MaxPool3x3(nn.Module):
-    """Max-pooling of stride 1 that keeps the number of pixels."""
+    """Max-pooling of stride 1 that keeps the number of pixels; a weight cannot be folded into it."""
 
-    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """``weight * maxpool(x)``."""
-        y = F.max_pool2d(x, kernel_size=3, stride=1, padding=1)
-        return y if weight is None else y * weight
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, kernel_size=3, stride=1, padding=1)
 
 
 def build_operation(name: str, channels: int, generator: torch.Generator) -> nn.Module:
@@ -114,10 +113,16 @@ class ChoiceBlock(nn.Module):
 
     def mix(self, x: Tensor, operations: Sequence[int], beta: Tensor | None) -> Tensor:
         """``sum_o beta[o] * o(x)`` over the operations that take part."""
-        terms = [
-            self.operations[op](x, None if beta is None else beta[position]) for position, op in enumerate(operations)
-        ]
-        return sum(terms[1:], start=terms[0])
+        weights = [None] * len(operations) if beta is None else beta.unbind()
+        folded, weighted, factors = [], [], []
+        for op, weight in zip(operations, weights, strict=True):
+            module = self.operations[op]
+            if isinstance(module, ConvBN):
+                folded.append(module(x, weight))
+            else:
+                weighted.append(module(x))
+                factors.append(weight)
+        return weighted_sum(folded, weighted, None if beta is None or not weighted else torch.stack(factors))
 
 
 class Cell(nn.Module):
@@ -141,7 +146,7 @@ class Cell(nn.Module):
         for node in range(1, self.n_blocks + 1):
             parents, operations = mixture.parents[node - 1], mixture.operations[node - 1]
             if operations:
-                inputs = weighted_sum(projected.get(node), states, parents, mixture.alpha[node - 1])
+                inputs = self.block_input(projected.get(node), states, parents, mixture.alpha[node - 1])
                 states[node] = self.blocks[node - 1](inputs, operations, mixture.beta[node - 1])
         return self.join(projected.get(self.n_blocks + 1), states, mixture)
 
@@ -160,32 +165,27 @@ class Cell(nn.Module):
         y = F.relu_(batch_norm(z, torch.cat(scales), torch.cat(shifts)))
         return dict(zip(nodes, y.split([len(scale) for scale in scales], dim=1), strict=True))
 
+    @staticmethod
+    def block_input(
+        projected: Tensor | None, states: dict[int, Tensor], parents: Sequence[int], alpha: Tensor | None
+    ) -> Tensor:
+        """I_j; the projection, there if node 0 is a parent, carries its weight already."""
+        if projected is None:
+            return weighted_sum([], [states[node] for node in parents], alpha)
+        return weighted_sum([projected], [states[node] for node in parents[1:]], None if alpha is None else alpha[1:])
+
     def join(self, projected: Tensor | None, states: dict[int, Tensor], mixture: Mixture) -> Tensor:
         """The cell's output: the projected input plus the concatenation of the weighted blocks."""
+        if mixture.gamma is not None and projected is not None:
+            return weighted_concatenation(
+                projected, [states[node] for node in mixture.parents[-1][1:]], mixture.gamma[1:]
+            )
         parents = [node for node in mixture.parents[-1] if node > 0]
         example = projected if projected is not None else states[parents[0]]
         zeros = example.new_zeros(1).expand(example.shape[0], self.channels, *example.shape[2:])
-        pieces = []
-        for node in range(1, self.n_blocks + 1):
-            if node not in parents:
-                pieces.append(zeros)
-            elif mixture.gamma is None:
-                pieces.append(states[node])
-            else:
-                pieces.append(states[node] * mixture.gamma[mixture.parents[-1].index(node)])
+        pieces = [states[node] if node in parents else zeros for node in range(1, self.n_blocks + 1)]
         joined = torch.cat(pieces, dim=1).contiguous(memory_format=torch.channels_last)
         return joined if projected is None else projected + joined
-
-
-def weighted_sum(
-    projected: Tensor | None, states: dict[int, Tensor], parents: Sequence[int], alpha: Tensor | None
-) -> Tensor:
-    """``projected + sum_i alpha[i] * states[i]``: a block's input; the projection carries its weight already."""
-    terms = [] if projected is None else [projected]
-    for position, node in enumerate(parents):
-        if node > 0:
-            terms.append(states[node] if alpha is None else states[node] * alpha[position])
-    return sum(terms[1:], start=terms[0])
 
 
 class Supernet(nn.Module):
