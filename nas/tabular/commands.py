@@ -57,7 +57,7 @@ class Download:
     """
 
     file: Annotated[Literal["only108", "full"], tyro.conf.Positional] = "only108"
-    directory: Path = Path("data")
+    directory: Annotated[Path, tyro.conf.Positional] = Path("data")
 
     def run(self) -> int:
         """Downloads, with a progress bar."""
