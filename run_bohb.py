@@ -36,7 +36,7 @@ class Study:
     Attributes:
         run_dir: The run's directory, which must not exist yet; by default a new one below ``runs/``.
         optimizer: The one-shot optimizer to tune: {optimizers}.
-        space: The search space: {spaces}.
+        search_space: The search space: {spaces}.
         config_space: The hyperparameters to tune: {config_spaces}.
         dataset: The images to search on: {datasets}.
         data_dir: The folder that holds cifar-10-batches-py; digits need none.
@@ -55,7 +55,7 @@ class Study:
 
     run_dir: Path | None = None
     optimizer: str = "darts"
-    space: str = "1"
+    search_space: str = "1"
     config_space: str = "cs2"
     dataset: str = "digits"
     data_dir: Path | None = None
@@ -304,7 +304,7 @@ def _study_spec(options: Study, run_id: str) -> "StudySpec":
     return StudySpec(
         run_id=run_id,
         optimizer=options.optimizer,
-        search_space=options.space,
+        search_space=options.search_space,
         config_space=options.config_space,
         dataset=options.dataset,
         data_dir=None if options.data_dir is None else str(options.data_dir.absolute()),

@@ -113,6 +113,7 @@ class Dispatcher(HpbandsterDispatcher):
         self.running_jobs: dict[str, TrialJob] = {}  # by ticket
         self.worker_pool: dict[str, RemoteWorker] = {}
         self.idle_workers: dict[str, None] = {}  # in the order in which they became idle
+        self._is_ending = False
 
     def run(self) -> None:
         """Starts to serve in background threads and returns, unlike hpbandster's, which blocks.
@@ -155,6 +156,7 @@ class Dispatcher(HpbandsterDispatcher):
     def shutdown_all_workers(self, rediscover: bool = False) -> None:
         """Tells the workers to end and waits for their farewells, but no longer than ``farewell_s``."""
         with self.runner_cond:
+            self._is_ending = True
             self.waiting_jobs.clear()
             workers = list(self.worker_pool.values())
         if not workers:
@@ -339,7 +341,8 @@ class Dispatcher(HpbandsterDispatcher):
                 self.waiting_jobs.appendleft(job)
             self.runner_cond.notify_all()
         self._forget(worker_name)
-        fate = "" if job is None else f"; its job, {job.name}, " + ("is given up" if is_given_up else "runs again")
+        what = "stays unfinished" if self._is_ending else "is given up" if is_given_up else "runs again"
+        fate = "" if job is None else f"; its job, {job.name}, {what}"
         level = logging.INFO if job is None else logging.WARNING
         logger.log(level, "worker %s has left: %s%s", worker.short_name, reason, fate)
         if job is not None and is_given_up:

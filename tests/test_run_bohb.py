@@ -78,7 +78,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
     ("arguments", "message"),
     [
         (["nonsense"], "got command 'nonsense', expected one of study"),
-        (["study", "--space", "7"], "got '7', expected one of"),
+        (["study", "--search-space", "7"], "got '7', expected one of"),
         (["study", "--optimizer", "adam"], "got 'adam', expected one of"),
         (["study", "--config-space", "cs9"], "got 'cs9', expected one of"),
         (["study", "--dataset", "mnist"], "got 'mnist', expected one of"),
@@ -103,11 +103,11 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["table", "query", "digits", "--hash", "abc"], "got 'abc', expected 32 hexadecimal digits"),
         (["table", "query", "digits", "--hash", "0" * 32], "expected one of the 2685 cells"),
         (["table", "query", "digits", "--index", "3", "--budget", "5"], "got a budget of 5 epochs"),
-        (["table", "query", "digits", "--space", "2", "--index", "7777"], "expected one of the 2685 cells"),
+        (["table", "query", "digits", "--search-space", "2", "--index", "7777"], "expected one of the 2685 cells"),
         (["table", "query", "digits", "--adjacency", "01", "--operations"], "adjacency"),
         (["table", "import", "absent.tfrecord", "x.table"], "absent.tfrecord, which does not exist"),
         (["table", "measure", "x.table", "--dataset", "absent.npz"], "absent.npz, which is no file"),
-        (["table", "measure", "x.table", "--space", "4"], "got '4', expected one of"),
+        (["table", "measure", "x.table", "--search-space", "4"], "got '4', expected one of"),
     ],
 )
 def test_bad_input_gives_one_line_and_leaves_nothing(

@@ -37,7 +37,7 @@ class Search:
             print(f"the search ended as {result.status}: {result.error}", file=sys.stderr)
             return 1
         space = SEARCH_SPACES[self.spec.search_space]
-        cell = space.cell(space.decode(result.architecture))
+        cell = space.cell(space.decode(result.architecture)).pruned
         print(f"\nfound cell {result.cell_hash} (architecture {result.architecture} of space {space.name})")
         print(f"  operations: {', '.join(cell.operations)}")
         print(f"  adjacency:  {' '.join(''.join(map(str, row)) for row in cell.adjacency)}")

@@ -101,7 +101,7 @@ class Query:
     Attributes:
         table: digits, nasbench101, or the path of a table's directory.
         hash: 32 hexadecimal digits.
-        space: The search space of ``index``.
+        search_space: The search space of ``index``.
         index: The architecture's number in the space, as results files give it.
         adjacency: Rows of 0 and 1, for example 011 001 000.
         operations: The interior vertices' operations, for example conv3x3-bn-relu.
@@ -111,7 +111,7 @@ class Query:
 
     table: Annotated[str, tyro.conf.Positional] = "digits"
     hash: str | None = None
-    space: str = "1"
+    search_space: str = "1"
     index: int | None = None
     adjacency: tuple[str, ...] = ()
     operations: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ class Query:
 
     def _cell(self) -> Cell:
         if self.index is not None:
-            space = _find_space(self.space)
+            space = _find_space(self.search_space)
             return space.cell(space.decode(self.index))
         rows = [[int(value) if value in "01" else -1 for value in row] for row in self.adjacency]
         return Cell.from_matrix(rows, ["input", *self.operations, "output"])
@@ -152,7 +152,7 @@ class Measure:
     Attributes:
         target: The table's directory to create, for example data/own.table.
         dataset: digits, or a .npz file with images [N, C, H, W], labels, and indices train, validation, test.
-        space: The search space whose cells are trained.
+        search_space: The search space whose cells are trained.
         training: How.
         processes: By default one for each processor.
         journal: Where each measured cell is kept at once; by default beside the target.
@@ -161,7 +161,7 @@ class Measure:
 
     target: Annotated[Path, tyro.conf.Positional]
     dataset: str = "digits"
-    space: str = "1"
+    search_space: str = "1"
     training: Annotated[TrainingSpec, tyro.conf.arg(name="")] = field(default_factory=TrainingSpec)
     processes: int | None = None
     journal: Path | None = None
@@ -175,7 +175,7 @@ class Measure:
         from spaces.enumeration import enumerate_space
 
         spec = replace(self.training, budgets=tuple(sorted(set(self.training.budgets))))
-        space = _find_space(self.space)
+        space = _find_space(self.search_space)
         cells = enumerate_space(space).distinct_cells()[: self.limit]
         load_labelled_images(self.dataset)  # a wrong data set is told here, not by each process
         self.target.parent.mkdir(parents=True, exist_ok=True)
