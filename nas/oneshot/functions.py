@@ -32,6 +32,37 @@ def weighted_concatenation(base: Tensor, parts: Sequence[Tensor], weights: Tenso
     return _WeightedConcatenation.apply(base, weights, *parts)
 
 
+def batch_norm_relu(z: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """``relu(scale * (z - mean) / sqrt(var + eps) + shift)`` with the mean and variance of z per channel."""
+    return _BatchNormRelu.apply(z, scale, shift, eps)
+
+
+class _BatchNormRelu(Function):
+    """The gradient behind the ReLU overwrites the ReLU's output, which nobody reads any more by then.
+
+    (PyTorch's version counters turn a second backward pass into an error.)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+        y, mean, inverse_std = torch.native_batch_norm(z, scale, shift, None, None, True, 0.0, eps)
+        y.relu_()
+        ctx.eps = eps
+        ctx.save_for_backward(z, scale, y, mean, inverse_std)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        z, scale, y, mean, inverse_std = ctx.saved_tensors
+        aten = torch.ops.aten
+        aten.threshold_backward.grad_input(gradient, y, 0, grad_input=y)
+        gradients = aten.native_batch_norm_backward(
+            y, z, scale, None, None, mean, inverse_std, True, ctx.eps, ctx.needs_input_grad[:3]
+        )
+        return (*gradients, None)
+
+
 class _WeightedSum(Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor | None, n_plain: int, *terms: Tensor) -> Tensor:

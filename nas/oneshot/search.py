@@ -13,6 +13,7 @@ import nas.oneshot as oneshot
 from nas.oneshot import checkpoint
 from nas.oneshot.data import load_data
 from nas.oneshot.loop import Search
+from nas.oneshot.memory import keep_freed_memory
 from nas.oneshot.report import EpochReport, SearchResult, SearchStatus, TableFigures
 from nas.oneshot.spec import SearchSpec
 from nas.oneshot.weights import DivergedError
@@ -50,6 +51,7 @@ def run_search(
     spec = resolve(spec)
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
+    keep_freed_memory()
     reports: list[EpochReport] = []
     status: SearchStatus = "ok"
     error = None

@@ -34,7 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.oneshot.functions import weighted_concatenation, weighted_sum
+from nas.oneshot.functions import batch_norm_relu, weighted_concatenation, weighted_sum
 from nas.oneshot.mixture import Mixture
 from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, OPERATIONS
 from spaces.search_space import N_OPERATIONS, SearchSpace
@@ -72,7 +72,7 @@ class ConvBN(nn.Module):
         shift: Tensor = self.shift
         if weight is not None:
             scale, shift = scale * weight, shift * weight
-        return F.relu_(batch_norm(z, scale, shift))
+        return batch_norm_relu(z, scale, shift, BATCH_NORM_EPS)
 
 
 class MaxPool3x3(nn.Module):
@@ -113,16 +113,15 @@ class ChoiceBlock(nn.Module):
 
     def mix(self, x: Tensor, operations: Sequence[int], beta: Tensor | None) -> Tensor:
         """``sum_o beta[o] * o(x)`` over the operations that take part."""
-        weights = [None] * len(operations) if beta is None else beta.unbind()
-        folded, weighted, factors = [], [], []
-        for op, weight in zip(operations, weights, strict=True):
+        folded, others, positions = [], [], []
+        for position, op in enumerate(operations):
             module = self.operations[op]
             if isinstance(module, ConvBN):
-                folded.append(module(x, weight))
+                folded.append(module(x, None if beta is None else beta[position]))
             else:
-                weighted.append(module(x))
-                factors.append(weight)
-        return weighted_sum(folded, weighted, None if beta is None or not weighted else torch.stack(factors))
+                others.append(module(x))
+                positions.append(position)
+        return weighted_sum(folded, others, None if beta is None else beta[positions])
 
 
 class Cell(nn.Module):
@@ -161,8 +160,10 @@ class Cell(nn.Module):
         for layer, weights in zip(layers, edge_weights, strict=True):
             scales.append(layer.scale if weights is None else layer.scale * weights[0])
             shifts.append(layer.shift if weights is None else layer.shift * weights[0])
-        z = F.conv2d(x, torch.cat([layer.weight for layer in layers]))
-        y = F.relu_(batch_norm(z, torch.cat(scales), torch.cat(shifts)))
+        # A product: where channels are last, it is the 1x1 convolution, and has the faster gradient of its kernel.
+        kernel = torch.cat([layer.weight for layer in layers]).flatten(1)
+        z = F.linear(x.permute(0, 2, 3, 1), kernel).permute(0, 3, 1, 2)
+        y = batch_norm_relu(z, torch.cat(scales), torch.cat(shifts), BATCH_NORM_EPS)
         return dict(zip(nodes, y.split([len(scale) for scale in scales], dim=1), strict=True))
 
     @staticmethod

@@ -175,7 +175,7 @@ def test_a_search_killed_between_line_and_checkpoint_repeats_the_epoch(tmp_path,
 
 
 def test_a_process_killed_with_signal_9_goes_on_to_the_same_result(tmp_path):
-    spec = small("gdas", epochs=20)
+    spec = small("gdas", epochs=10)
     script = textwrap.dedent(
         """
         import sys
@@ -195,7 +195,7 @@ def test_a_process_killed_with_signal_9_goes_on_to_the_same_result(tmp_path):
     finally:
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    assert len(trajectory(killed)) < 20
+    assert len(trajectory(killed)) < 10
 
     resumed = run_search(spec, None, killed)
     whole = run_search(spec, None, tmp_path / "whole")

@@ -1,0 +1,228 @@
+"""Times one search step of each optimizer and space against a plain reference and the public code.
+
+    python -m benchmarks.oneshot [--public CLONE] [--optimizers darts gdas] [--spaces 3] [--threads 2]
+    python -m benchmarks.oneshot --profile --optimizers darts --spaces 3
+    python -m benchmarks.oneshot --evaluation
+
+A step is an architecture step, where the optimizer has one, and a weight step, on 32x32 images at batch 96 with 16
+channels and 9 cells.  Each implementation has a process of its own, and they take turns, so that whatever else the
+machine does disturbs them alike; the figures are medians of wall-clock seconds and of processor seconds (which other
+processes disturb less), and the peak of resident memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmarks import oneshot_public
+from benchmarks.oneshot_reference import plain_step
+from nas.oneshot import METHODS, SearchSpec
+from nas.oneshot.data import Half, SearchData
+from nas.oneshot.loop import Search
+from nas.oneshot.memory import keep_freed_memory
+from nas.oneshot.search import resolve
+from spaces import SEARCH_SPACES
+
+#: Prefixes of PyTorch's operators, by what they do.
+KINDS = {
+    "convolutions": ("aten::convolution_backward", "aten::mkldnn_convolution", "aten::mm", "aten::addmm"),
+    "batch normalisation": ("aten::native_batch_norm",),
+    "pooling": ("aten::max_pool2d",),
+    "sums, products, copies": ("aten::add", "aten::mul", "aten::cat", "aten::copy_", "aten::dot", "aten::fill_"),
+    "ReLU": ("aten::threshold_backward", "aten::clamp_min", "aten::relu"),
+}
+
+
+def random_data(n_images: int) -> SearchData:
+    """Images as large as CIFAR-10's."""
+
+    def half() -> Half:
+        images = torch.randint(256, (n_images, 32, 32, 3), dtype=torch.uint8)
+        return Half(images, torch.randint(10, (n_images,)))
+
+    return SearchData("random", half(), half(), 10, (0.5,) * 3, (0.25,) * 3, crop_padding=4, flip=True)
+
+
+def our_search(optimizer: str, space: str, batch_size: int, channels: int) -> Search:
+    spec = SearchSpec(optimizer, space, batch_size=batch_size, init_channels=channels, device="cpu")
+    return Search(resolve(spec), random_data(batch_size))
+
+
+def our_step(optimizer: str, space: str, batch_size: int, channels: int) -> Callable[[], None]:
+    search = our_search(optimizer, space, batch_size, channels)
+    (batch,) = search.weight_batches.one_pass(cutout_prob=0.0)
+    (other,) = search.architecture_batches.one_pass(cutout_prob=0.0)
+
+    def step() -> None:
+        search.method.architecture_step(batch, iter([other]), search.weights)
+        search.weights.step(batch, search.method.mixtures)
+
+    return step
+
+
+def build(who: str, optimizer: str, space: str, args: argparse.Namespace) -> Callable[[], None]:
+    """The step of an implementation."""
+    if who == "ours":
+        return our_step(optimizer, space, args.batch_size, args.channels)
+    if who == "plain":
+        return plain_step(optimizer, SEARCH_SPACES[space], args.batch_size, args.channels)
+    return oneshot_public.public_step(optimizer, space, args.batch_size, args.channels)
+
+
+def implementations(optimizer: str, args: argparse.Namespace) -> list[str]:
+    """Who has this optimizer."""
+    plain = [] if optimizer == "darts_2nd" else ["plain"]
+    return ["ours", *plain, *(["public"] if args.public else [])]
+
+
+class Contender:
+    """An implementation in a process of its own, which takes a step when told to."""
+
+    def __init__(self, who: str, optimizer: str, space: str, args: argparse.Namespace) -> None:
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.oneshot", "--serve", who]
+        command += ["--optimizers", optimizer, "--spaces", space, "--threads", str(torch.get_num_threads())]
+        command += ["--batch-size", str(args.batch_size), "--channels", str(args.channels)]
+        command += ["--public", str(args.public)] if args.public else []
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.steps: list[dict[str, float]] = []
+
+    def step(self) -> None:
+        """Takes a step and notes what it cost."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        self.steps.append(json.loads(self.process.stdout.readline()))
+
+    def cost(self, what: str) -> float:
+        """The median without the first step."""
+        return median(step[what] for step in self.steps[1:])
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.communicate()
+
+
+def serve(args: argparse.Namespace) -> None:
+    """The other end of a ``Contender``."""
+    if args.serve == "ours":
+        keep_freed_memory()
+    step = build(args.serve, args.optimizers[0], args.spaces[0], args)
+    for _ in sys.stdin:
+        start, start_processor = time.perf_counter(), time.process_time()
+        step()
+        cost = {
+            "wall s": time.perf_counter() - start,
+            "processor s": time.process_time() - start_processor,
+            "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+        print(json.dumps(cost), flush=True)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """A line for each optimizer, space and kind of cost."""
+    print(f"{torch.get_num_threads()} threads, batch {args.batch_size}, {args.repeats} repeats", flush=True)
+    for optimizer in args.optimizers:
+        for space in args.spaces:
+            contenders = {who: Contender(who, optimizer, space, args) for who in implementations(optimizer, args)}
+            for _ in range(args.repeats + 1):
+                for contender in contenders.values():
+                    contender.step()
+            for what in ("wall s", "processor s", "peak MB"):
+                ours = contenders["ours"].cost(what)
+                figures = "   ".join(
+                    f"{who} {c.cost(what):.4g}" + ("" if who == "ours" else f" (ours: {ours / c.cost(what):.2f} of it)")
+                    for who, c in contenders.items()
+                )
+                print(f"{optimizer:10} space {space} {what:12} {figures}", flush=True)
+            for contender in contenders.values():
+                contender.close()
+
+
+def profile(args: argparse.Namespace) -> None:
+    """Where the time of our step goes."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    for optimizer in args.optimizers:
+        for space in args.spaces:
+            step = our_step(optimizer, space, args.batch_size, args.channels)
+            step()
+            with torch_profile(activities=[ProfilerActivity.CPU]) as recorded:
+                for _ in range(args.repeats):
+                    step()
+            events = recorded.key_averages()
+            total = sum(event.self_cpu_time_total for event in events)
+            print(f"{optimizer} space {space}: {total / args.repeats / 1e6:.3f} s a step")
+            rest = total
+            for kind, prefixes in KINDS.items():
+                share = sum(e.self_cpu_time_total for e in events if e.key.startswith(prefixes))
+                rest -= share
+                print(f"  {kind:24} {share / total:6.1%}")
+            print(f"  {'everything else':24} {rest / total:6.1%}", flush=True)
+
+
+def evaluation(args: argparse.Namespace) -> None:
+    """Discrete architectures with shared weights, a second."""
+    for space in args.spaces:
+        search = our_search("random_ws", space, args.batch_size, args.channels)
+        generator = torch.Generator().manual_seed(0)
+        indices = torch.randint(search.space.size, (args.repeats * 10,), generator=generator).tolist()
+        architectures = [search.space.decode(index) for index in indices]
+        batches = search.evaluator.ranking_batches
+        search.evaluator.architecture_errors(architectures[:3], batches)
+        start = time.perf_counter()
+        search.evaluator.architecture_errors(architectures, batches)
+        each = (time.perf_counter() - start) / len(architectures)
+        n_cells = {"1": 3_702, "2": 12_474, "3": 135_900}.get(space, search.space.size)
+        print(
+            f"space {space}: {1e3 * each:.1f} ms an architecture on {sum(map(len, batches))} images; "
+            f"all {n_cells} distinct labelled cells in {each * n_cells / 3600:.1f} h",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Parses the command line and measures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--public", type=Path, help="a clone of github.com/automl/nasbench-1shot1")
+    parser.add_argument("--optimizers", nargs="+", choices=sorted(METHODS), default=list(METHODS))
+    parser.add_argument("--spaces", nargs="+", choices=sorted(SEARCH_SPACES), default=list(SEARCH_SPACES))
+    parser.add_argument("--batch-size", type=int, default=96)
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="default: PyTorch's choice")
+    parser.add_argument("--profile", action="store_true", help="where the time of our step goes")
+    parser.add_argument("--evaluation", action="store_true", help="evaluating discrete architectures")
+    parser.add_argument("--serve", choices=["ours", "plain", "public"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.public:
+        oneshot_public.load(args.public)
+    torch.manual_seed(0)
+    if args.serve:
+        serve(args)
+        return
+    if not args.profile and not args.evaluation:
+        compare(args)
+        return
+    keep_freed_memory()
+    if args.profile:
+        profile(args)
+    if args.evaluation:
+        evaluation(args)
+
+
+if __name__ == "__main__":
+    main()
