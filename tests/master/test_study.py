@@ -223,7 +223,8 @@ def test_an_interrupt_ends_master_and_workers(make_run: MakeRun, start_workers: 
     for thread in workers:
         thread.join(timeout=5)
         assert not thread.is_alive()
-    assert len(read_results(run)) == 3
+    # Results that arrive together reach the disk together: the other worker's may already be there.
+    assert len(read_results(run)) in (3, 4)
     assert not credentials_path(run).exists()
 
 
