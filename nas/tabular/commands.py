@@ -156,6 +156,7 @@ class Measure:
         training: How.
         processes: By default one for each processor.
         journal: Where each measured cell is kept at once; by default beside the target.
+        name: What messages call the table; by default the target's name.
         limit: Only the first cells in the order of their hashes (to try it).
     """
 
@@ -165,6 +166,7 @@ class Measure:
     training: Annotated[TrainingSpec, tyro.conf.arg(name="")] = field(default_factory=TrainingSpec)
     processes: int | None = None
     journal: Path | None = None
+    name: str | None = None
     limit: int | None = None
 
     def run(self) -> int:
@@ -193,7 +195,11 @@ class Measure:
         measured = [m for m in read_journal(journal) if m.cell.hash in wanted]
         origin = provenance(self.dataset, spec, measured, " ".join(["run_bohb.py", *sys.argv[1:]]))
         write_store(
-            self.target, table_data(measured, spec.budgets), name=self.target.stem, provenance=origin, index=[space]
+            self.target,
+            table_data(measured, spec.budgets),
+            name=self.name or self.target.stem,
+            provenance=origin,
+            index=[space],
         )
         print("\n".join(_describe(str(self.target), open_table(self.target))))
         return 0
