@@ -179,7 +179,7 @@ def evaluation(args: argparse.Namespace) -> None:
         generator = torch.Generator().manual_seed(0)
         indices = torch.randint(search.space.size, (args.repeats * 10,), generator=generator).tolist()
         architectures = [search.space.decode(index) for index in indices]
-        batches = search.evaluator.ranking_batches
+        batches = search.evaluator.first_batches(1)
         search.evaluator.architecture_errors(architectures[:3], batches)
         start = time.perf_counter()
         search.evaluator.architecture_errors(architectures, batches)

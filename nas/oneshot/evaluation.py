@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nas.oneshot.augment import Batch, fixed_batches
-from nas.oneshot.data import SearchData
+from nas.oneshot.data import Half, SearchData
 from nas.oneshot.mixture import Mixture
 from nas.oneshot.supernet import Supernet
 from spaces.search_space import Architecture
@@ -25,13 +25,25 @@ class Evaluator:
     Args:
         supernet: The one-shot model.
         data: The data set on the device.
-        batch_size: Images a batch of ``ranking_batches``, those of a training batch.
+        batch_size: Images of a training batch, in which ``first_batches`` counts.
+
+    Attributes:
+        batches: The whole half.
+        n_mini_batches: Training batches that the half fills, the last one perhaps in part.
     """
 
     def __init__(self, supernet: Supernet, data: SearchData, batch_size: int) -> None:
         self.supernet = supernet
+        self.data = data
+        self.batch_size = batch_size
         self.batches = fixed_batches(data.architecture, data, EVALUATION_BATCH_SIZE)
-        self.ranking_batches = fixed_batches(data.architecture, data, batch_size)
+        self.n_mini_batches = -(-len(data.architecture) // batch_size)
+
+    def first_batches(self, n_mini_batches: int) -> list[Batch]:
+        """The images of the first mini-batches, joined: fewer passes through the supernet for the same images."""
+        n = n_mini_batches * self.batch_size
+        half = self.data.architecture
+        return fixed_batches(Half(half.images[:n], half.labels[:n]), self.data, EVALUATION_BATCH_SIZE)
 
     @torch.inference_mode()
     def error(self, mixtures: Callable[[], Sequence[Mixture]]) -> float:

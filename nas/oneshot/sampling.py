@@ -37,12 +37,12 @@ class SamplingMethod(Method):
 
     def select(self, evaluator: Evaluator, generator: torch.Generator, *, final: bool) -> Architecture:
         if not final:
-            candidates = self.sample(len(evaluator.ranking_batches), generator)
-            errors = evaluator.architecture_errors(candidates, evaluator.ranking_batches[:1])
+            candidates = self.sample(evaluator.n_mini_batches, generator)
+            errors = evaluator.architecture_errors(candidates, evaluator.first_batches(1))
             return candidates[errors.argmin()]
         assert self.spec.final_samples is not None, "the specification has open fields"
         candidates = self.sample(self.spec.final_samples, generator)
-        errors = evaluator.architecture_errors(candidates, evaluator.ranking_batches[: self.RANKING_BATCHES])
+        errors = evaluator.architecture_errors(candidates, evaluator.first_batches(self.RANKING_BATCHES))
         finalists = [candidates[i] for i in errors.argsort(kind="stable")[: self.FINALISTS]]
         return finalists[evaluator.architecture_errors(finalists, evaluator.batches).argmin()]
 

@@ -13,10 +13,13 @@ class RecordingEvaluator:
     """Gives each architecture the error of a table, and notes what was asked on which batches."""
 
     def __init__(self, errors_of, n_batches=20):
-        self.ranking_batches = [f"mini-batch {i}" for i in range(n_batches)]
+        self.n_mini_batches = n_batches
         self.batches = ["the whole half"]
         self.errors_of = errors_of
         self.asked = []
+
+    def first_batches(self, n):
+        return [f"mini-batch {i}" for i in range(n)]
 
     def architecture_errors(self, architectures, batches):
         self.asked.append((list(architectures), list(batches)))
@@ -83,10 +86,10 @@ def test_errors_of_architectures_are_those_of_a_forward_pass_each(tiny_net, smal
     net, data = tiny_net("3").float(), small_data()
     evaluator = Evaluator(net, data, batch_size=16)
     architectures = [net.space.decode(i) for i in (5, 777_777, 5, 1_000_000)]
-    errors = evaluator.architecture_errors(architectures, evaluator.ranking_batches[:2])
+    errors = evaluator.architecture_errors(architectures, evaluator.batches)
     for architecture, error in zip(architectures, errors, strict=True):
         wrong = n = 0
-        for batch in fixed_batches(data.architecture, data, 16)[:2]:
+        for batch in fixed_batches(data.architecture, data, 500):
             predicted = net(batch.images, [Mixture.discrete(architecture)] * 2).argmax(1)
             wrong += int((predicted != batch.labels).sum())
             n += len(batch)
@@ -103,3 +106,15 @@ def test_one_shot_error_is_the_fraction_of_the_whole_half(tiny_net, small_data):
     expected = float((net(whole.images, mixtures).argmax(1) != whole.labels).double().mean())
     assert evaluator.error(lambda: mixtures) == pytest.approx(expected)
     assert 0 < expected < 1
+
+
+def test_first_batches_are_the_images_of_the_first_mini_batches(tiny_net, small_data):
+    data = small_data(n=40)
+    evaluator = Evaluator(tiny_net("1").float(), data, batch_size=16)
+    assert evaluator.n_mini_batches == 3
+    (joined,) = evaluator.first_batches(2)
+    (whole,) = evaluator.batches
+    assert torch.equal(joined.images, whole.images[:32])
+    assert torch.equal(joined.labels, whole.labels[:32])
+    (all_there_are,) = evaluator.first_batches(10)
+    assert len(all_there_are) == 40

@@ -1,0 +1,139 @@
+"""Compares all optimizers in all search spaces on the digits, as the paper's Figure 2 does on CIFAR-10.
+
+    python -m benchmarks.compare_optimizers DIRECTORY [--epochs 25] [--seeds 6] [--processes 2] [--output TABLE.md]
+
+Every search has its own folder under DIRECTORY; called again, finished searches are read and interrupted ones go on.
+The test error of a found cell comes from the embedded table (space 1); a cell of the other spaces that it lacks is
+measured in the same way, on demand, and kept.  Searches run in ``--processes`` processes of one thread each.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean, median, stdev
+
+from tqdm import tqdm
+
+from nas.oneshot import METHODS, SearchResult, SearchSpec, run_search
+from nas.tabular import open_table
+from nas.tabular.on_demand import measuring
+from spaces import SEARCH_SPACES
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A search and what the table says of its cell.
+
+    Attributes:
+        spec: The search.
+        search_s: Seconds of training and selection.
+        one_shot_error: The one-shot validation error at the end.
+        test_error: Of the found cell trained by itself, mean over the repeats, at the table's largest budget.
+    """
+
+    spec: SearchSpec
+    search_s: float
+    one_shot_error: float
+    test_error: float
+
+
+def specifications(args: argparse.Namespace) -> Iterator[SearchSpec]:
+    """Every optimizer in every space with every seed; the first seed of all comes first."""
+    for seed in range(args.seeds):
+        for space in args.spaces:
+            for optimizer in args.optimizers:
+                yield SearchSpec(
+                    optimizer,
+                    space,
+                    epochs=args.epochs,
+                    seed=seed,
+                    init_channels=args.channels,
+                    cells_per_stack=args.cells_per_stack,
+                    device="cpu",
+                    threads=1,
+                )
+
+
+def folder(root: Path, spec: SearchSpec) -> Path:
+    return root / f"space_{spec.search_space}" / spec.optimizer / f"seed_{spec.seed}"
+
+
+def search(spec: SearchSpec, root: Path) -> SearchResult:
+    """One search in its folder."""
+    return run_search(spec, None, folder(root, spec))
+
+
+def run(specs: Sequence[SearchSpec], root: Path, n_processes: int) -> Iterator[tuple[SearchSpec, SearchResult]]:
+    """Runs the searches, and yields each as it ends."""
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(search, spec, root): spec for spec in specs}
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="search"):
+            yield jobs[job], job.result()
+
+
+def outcomes(finished: Iterable[tuple[SearchSpec, SearchResult]], table_name: str) -> Iterator[Outcome]:
+    """Looks the found cells up; a search that found none is named and left out."""
+    table = measuring(open_table(table_name))
+    for spec, result in finished:
+        if result.status != "ok" or result.architecture is None or result.one_shot_validation_error is None:
+            print(f"{spec.optimizer}, space {spec.search_space}, seed {spec.seed}: {result.error}")
+            continue
+        space = SEARCH_SPACES[spec.search_space]
+        entry = table.query(space.cell(space.decode(result.architecture)))
+        yield Outcome(spec, result.search_s, result.one_shot_validation_error, entry.mean_test_error)
+
+
+def markdown(results: Sequence[Outcome], args: argparse.Namespace) -> str:
+    """The table, a row an optimizer, a group of columns a space."""
+    spaces = list(args.spaces)
+    lines = [
+        f"{args.epochs} epochs, {args.seeds} seeds, {3 * args.cells_per_stack} cells, {args.channels} channels. "
+        "Test error of the found cell (mean ± standard deviation over the seeds, percent), seconds a search took "
+        "(median, one thread).",
+        "",
+        "| optimizer | " + " | ".join(f"space {s}: test error | seconds" for s in spaces) + " |",
+        "|---" * (1 + 2 * len(spaces)) + "|",
+    ]
+    for optimizer in args.optimizers:
+        cells = []
+        for space in spaces:
+            group = [r for r in results if (r.spec.optimizer, r.spec.search_space) == (optimizer, space)]
+            errors = [100 * r.test_error for r in group]
+            if not group:
+                cells += ["-", "-"]
+                continue
+            spread = f" ± {stdev(errors):.2f}" if len(errors) > 1 else ""
+            cells += [f"{fmean(errors):.2f}{spread}", f"{median(r.search_s for r in group):.0f}"]
+        lines.append(f"| {optimizer} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Parses the command line, runs what is missing, writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, help="where the searches are kept")
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--optimizers", nargs="+", choices=sorted(METHODS), default=list(METHODS))
+    parser.add_argument("--spaces", nargs="+", choices=sorted(SEARCH_SPACES), default=list(SEARCH_SPACES))
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--cells-per-stack", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--table", default="digits")
+    parser.add_argument("--output", type=Path, help="write the table there too")
+    args = parser.parse_args()
+    specs = list(specifications(args))
+    results = list(outcomes(run(specs, args.directory, args.processes), args.table))
+    text = markdown(results, args)
+    print(text)
+    if args.output:
+        args.output.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
