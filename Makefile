@@ -2,12 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STUDY ?= runs/quickstart
 
 .PHONY: study test test-slow lint types unit install clean
 
 study: $(VENV)/.installed ## create the environment and run the quickstart study
-	$(BIN)/python run_bohb.py study --run-dir $(STUDY)
+	$(BIN)/python run_bohb.py study
 
 test: lint types unit ## create the environment; lint, types and tests
 
