@@ -9,12 +9,16 @@ The project's parts are imported inside the commands, so that each starts with w
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 import logging
 import os
+import signal
+import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, fields
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from master.bohb import Progress
     from results.records import StudySpec
 
-PROGRAM = "run_bohb.py"
+PROGRAM = "nasbohb" if Path(sys.argv[0]).stem == "nasbohb" else "run_bohb.py"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Study:
         seed: The study's seed.
         search: Settings of all searches, as name=value (names: ``run_bohb.py search --help``); what the
             configuration space tunes is set by it.
-        host: The address to listen at, one of this machine that the workers can reach.
+        host: The address to listen at, one of this machine that the workers can reach; by default this machine
+            alone for a study, the address that leads outward for a master.
     """
 
     run_dir: Path | None = None
@@ -68,7 +73,7 @@ class Study:
     workers: int = 2
     seed: int = 0
     search: tuple[str, ...] = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
-    host: str = "127.0.0.1"
+    host: str | None = "127.0.0.1"
 
     def run(self) -> int:
         """Runs the study with its own workers."""
@@ -91,6 +96,7 @@ class Master(Study):
     iterations: int = 64
     workers: int = 16
     search: tuple[str, ...] = ()
+    host: str | None = None
 
     def run(self) -> int:
         """Runs the master; workers come by themselves."""
@@ -262,7 +268,7 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _fail(error: Exception, status: int) -> int:
+def _fail(error: Exception | str, status: int) -> int:
     print(f"{PROGRAM}: {error}", file=sys.stderr)
     return status
 
@@ -277,30 +283,86 @@ def _run_study(options: Study, local_workers: bool) -> int:
     path = options.run_dir or Path("runs") / datetime.now().strftime("study-%Y%m%d-%H%M%S")
     spec = _study_spec(options, path.name)
     _check_study(spec)
+    host = _checked_host(options.host or _outward_address())
     run = create_run(path, spec)
     print(f"Run directory: {path}", flush=True)
     command = [sys.executable, __file__, "worker", str(run.path), "--wait-s", "120"]
     workers = LocalWorkers(command, spec.n_workers, run.path / "workers") if local_workers else nullcontext()
-    with ProgressDisplay(spec) as display, workers as processes:
+    try:
+        with _sigterm_as_interrupt(), ProgressDisplay(spec) as display, workers as processes:
 
-        def on_progress(progress: "Progress") -> None:
-            display.show(progress)
-            if processes is not None:
-                processes.watch()
+            def on_progress(progress: "Progress") -> None:
+                display.show(progress)
+                if processes is not None:
+                    processes.watch()
 
-        try:
-            run_master(run, host=options.host, on_progress=on_progress)
-        except (StudyFailedError, LocalWorkersFailedError) as error:
-            return _fail(error, status=1)
+            run_master(run, host=host, on_progress=on_progress)
+    except (StudyFailedError, LocalWorkersFailedError) as error:
+        return _fail(f"{error}\n{_where_to_look(path)}", status=1)
+    except KeyboardInterrupt:
+        print(_where_to_look(path), file=sys.stderr)
+        raise
     print(_analyse(path, None))
     return 0
 
 
+def _where_to_look(path: Path) -> str:
+    return f"what was evaluated is kept in {path}; `{PROGRAM} analyze {path}` shows it"
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """A scheduler's or container's request to end is handled as Ctrl-C is: workers are told, credentials go."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _outward_address() -> str:
+    """The address of this machine on the way to others; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address reserved for documentation
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def _checked_host(host: str) -> str:
+    """Raises ``ValueError`` unless this machine can listen at the address."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+            address = probe.getsockname()[0]
+    except OSError as error:
+        raise ValueError(
+            f"host: got {host!r}, expected an address of this machine ({error}); see `hostname -I`"
+        ) from None
+    if address.startswith("127.") and host not in ("127.0.0.1", "localhost"):
+        logging.getLogger("nasbohb").warning("host %s is %s: only workers on this machine will reach it", host, address)
+    return host
+
+
 def _study_spec(options: Study, run_id: str) -> "StudySpec":
-    from nas.tabular import open_table
+    from master.brackets import ladder
+    from nas.oneshot.commands import parse_settings
+    from nas.tabular import TABLES, open_table
     from results.records import StudySpec
 
+    ladder(options.min_budget, options.max_budget, options.eta)
     table = open_table(options.table)
+    # Workers may start in other folders: whatever is no part of the package is named by its whole path.
+    place = TABLES[options.table].path() if options.table in TABLES else Path(options.table)
+    is_embedded = options.table in TABLES and place.is_absolute()
     return StudySpec(
         run_id=run_id,
         optimizer=options.optimizer,
@@ -308,43 +370,16 @@ def _study_spec(options: Study, run_id: str) -> "StudySpec":
         config_space=options.config_space,
         dataset=options.dataset,
         data_dir=None if options.data_dir is None else str(options.data_dir.absolute()),
-        table=options.table if not Path(options.table).exists() else str(Path(options.table).absolute()),
-        table_budget=options.table_budget or table.budgets[-1],
+        table=options.table if is_embedded else str(place.absolute()),
+        table_budget=table.budgets[-1] if options.table_budget is None else options.table_budget,
         min_budget=options.min_budget,
         max_budget=options.max_budget,
         eta=options.eta,
         n_iterations=options.iterations,
         n_workers=options.workers,
         seed=options.seed,
-        search=_settings(options.search),
+        search=parse_settings(options.search),
     )
-
-
-def _settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts as typed values, by the fields of ``SearchSpec``."""
-    from nas.oneshot import SearchSpec
-
-    types = {f.name: str(f.type) for f in fields(SearchSpec)}
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or name not in types:
-            raise ValueError(f"search: got {pair!r}, expected name=value with a name of {sorted(types)}")
-        settings[name] = _typed(name, text, types[name])
-    return settings
-
-
-def _typed(name: str, text: str, kind: str) -> Any:
-    try:
-        if "bool" in kind:
-            return {"true": True, "false": False}[text.lower()]
-        if "int" in kind:
-            return int(text)
-        if "float" in kind:
-            return float(text)
-    except (KeyError, ValueError):
-        raise ValueError(f"search: got {name}={text}, expected a value of type {kind}") from None
-    return text
 
 
 def _check_study(spec: "StudySpec") -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import run_bohb
 from nas.oneshot import METHODS
+from nas.oneshot.commands import parse_settings
 from nas.oneshot.data import DATASETS
 from nas.tabular import TABLES, open_table
 from nas.tabular.contents import TableData
@@ -94,6 +95,11 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--search", "threads=many"], "got threads=many"),
         (["study", "--search", "seed=1"], "which the study itself sets"),
         (["study", "--search", "init_channels=0"], "init_channels: got 0"),
+        (["study", "--search", "precision=double"], "expected one of ['float32', 'bf16']"),
+        (["study", "--search", "compile=perhaps"], "got compile=perhaps, expected a value of type bool"),
+        (["study", "--host", "203.0.113.7"], "host: got '203.0.113.7', expected an address of this machine"),
+        (["study", "--table-budget", "0"], "got 0, expected one of [1, 4, 12]"),
+        (["study", "--min-budget", "0"], "min_budget: got 0"),
         (["search", "--optimizer", "adam"], "got 'adam', expected one of"),
         (["search", "--epochs", "0"], "epochs: got 0, expected at least 1"),
         (["search", "--table", "absent"], "got absent, expected one of"),
@@ -106,6 +112,8 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["table", "query", "digits", "--index", "3", "--budget", "5"], "got a budget of 5 epochs"),
         (["table", "query", "digits", "--search-space", "2", "--index", "7777"], "expected one of the 2685 cells"),
         (["table", "query", "digits", "--adjacency", "01", "--operations"], "adjacency"),
+        (["table", "query", "digits", "--adjacency", "0x", "00"], "got row '0x'"),
+        (["table", "measure", "x.table", "--network.image-channels", "3"], "got 3 image channels"),
         (["table", "import", "absent.tfrecord", "x.table"], "absent.tfrecord, which does not exist"),
         (["table", "measure", "x.table", "--dataset", "absent.npz"], "absent.npz, which is no file"),
         (["table", "measure", "x.table", "--search-space", "4"], "got '4', expected one of"),
@@ -202,6 +210,29 @@ def test_search_reports_each_epoch_and_goes_on(capsys: pytest.CaptureFixture[str
     assert again[0] == 0
     assert "epoch " not in again[1]  # it was finished
     assert again[1].splitlines()[-1] == out.splitlines()[-1]
+
+
+def test_settings_of_the_searches_are_typed_by_their_fields() -> None:
+    pairs = ["precision=bf16", "compile=true", "batch_size=none", "threads=2", "learning_rate=1e-2", "device=cuda:1"]
+    assert parse_settings(pairs) == {
+        "precision": "bf16",
+        "compile": True,
+        "batch_size": None,
+        "threads": 2,
+        "learning_rate": 0.01,
+        "device": "cuda:1",
+    }
+
+
+def test_a_study_names_tables_so_that_workers_anywhere_find_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that happens to be called like an embedded table does not hide it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert run_bohb._study_spec(run_bohb.Study(), "x").table == "digits"
+    write_store(tmp_path / "own.table", open_table("digits").data, name="own", provenance={})
+    assert run_bohb._study_spec(run_bohb.Study(table="own.table"), "x").table == str(tmp_path / "own.table")
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 logger = logging.getLogger("nasbohb.worker")
 
-#: How many workers may die, for each that was asked for, before the study is given up.
+#: How many workers may end early, for each that was asked for, before the study is given up.
 _DEATHS_PER_WORKER = 3
 _LAST_LINES = 15
 
@@ -55,19 +55,19 @@ class LocalWorkers:
         return self._logs / f"worker-{slot}.log"
 
     def watch(self) -> None:
-        """Replaces the workers that have died.
+        """Replaces the workers that have ended; call it only while the study runs.
 
         Raises:
             LocalWorkersFailedError: Too many have; the message ends with the last words of one.
         """
         for slot, process in enumerate(self._processes):
             status = None if process is None else process.poll()
-            if status is None or status == 0:
+            if status is None:
                 continue
             if self._deaths_left == 0:
                 raise LocalWorkersFailedError(
                     f"workers: one ended with status {status}, and {_DEATHS_PER_WORKER} for each of "
-                    f"{len(self._processes)} had died before; the end of {self.log(slot)}:\n{self._last_words(slot)}"
+                    f"{len(self._processes)} had ended before; the end of {self.log(slot)}:\n{self._last_words(slot)}"
                 )
             self._deaths_left -= 1
             logger.warning("a worker ended with status %d (see %s); starting another", status, self.log(slot))

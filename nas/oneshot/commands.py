@@ -2,10 +2,11 @@
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -56,6 +57,37 @@ class Search:
             answer = report.table[max(report.table)]
             parts += [f"table: validation {answer.validation_error:.4f}, test {answer.test_error:.4f}"]
         print("  ".join([*parts, f"{report.search_s:.1f} s"]), flush=True)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` texts as typed values, by the fields of ``SearchSpec``; ``none`` leaves an optional one open.
+
+    Raises:
+        ValueError: A name is no field, or a value is not of its type.
+    """
+    types = get_type_hints(SearchSpec)
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or name not in types:
+            raise ValueError(f"search: got {pair!r}, expected name=value with a name of {sorted(types)}")
+        settings[name] = _typed(name, text, types[name])
+    return settings
+
+
+def _typed(name: str, text: str, kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise ValueError(f"search: got {name}={text}, expected one of {list(get_args(kind))}")
+        return text
+    kinds = get_args(kind) or (kind,)
+    if NoneType in kinds and text.lower() == "none":
+        return None
+    base = kinds[0]
+    try:
+        return {"true": True, "false": False}[text.lower()] if base is bool else base(text)
+    except (KeyError, ValueError):
+        raise ValueError(f"search: got {name}={text}, expected a value of type {base.__name__}") from None
 
 
 def _answers(table: Table, cell: Cell) -> Iterator[str]:

@@ -4,6 +4,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -139,7 +140,10 @@ class Query:
         if self.index is not None:
             space = _find_space(self.search_space)
             return space.cell(space.decode(self.index))
-        rows = [[int(value) if value in "01" else -1 for value in row] for row in self.adjacency]
+        wrong = [row for row in self.adjacency if set(row) - set("01")]
+        if wrong:
+            raise TableError(f"adjacency: got row {wrong[0]!r}, expected only 0 and 1")
+        rows = [[int(value) for value in row] for row in self.adjacency]
         return Cell.from_matrix(rows, ["input", *self.operations, "output"])
 
 
@@ -171,29 +175,43 @@ class Measure:
 
     def run(self) -> int:
         """Measures what is missing, then writes the table."""
-        from nas.tabular.datasets import load_labelled_images
-        from nas.tabular.measure import Measurement, measure, provenance, read_journal, table_data
+        from nas.tabular.datasets import DIGITS, load_labelled_images
+        from nas.tabular.measure import (
+            Measurement,
+            check_network_fits,
+            measure,
+            provenance,
+            read_journal,
+            table_data,
+        )
         from nas.tabular.store import check_target, write_store
         from spaces.enumeration import enumerate_space
 
         spec = replace(self.training, budgets=tuple(sorted(set(self.training.budgets))))
         space = _find_space(self.search_space)
         cells = enumerate_space(space).distinct_cells()[: self.limit]
-        load_labelled_images(self.dataset)  # a wrong data set is told here, not by each process
+        dataset = self.dataset if self.dataset == DIGITS else str(Path(self.dataset).absolute())
+        check_network_fits(load_labelled_images(dataset), spec.network)  # told here, not by each process
         self.target.parent.mkdir(parents=True, exist_ok=True)
         check_target(self.target, 0)
-        journal = self.journal or self.target.with_suffix(".jsonl")
-        done = sum(1 for _ in read_journal(journal))
+        journal = self.journal or self.target.with_name(f"{self.target.name}.jsonl")
+        wanted = {cell.hash for cell in cells}
+        done = sum(1 for m in read_journal(journal) if m.cell.hash in wanted)
         with tqdm(total=len(cells), initial=done, unit="cell", desc="measuring", disable=None) as bar:
 
             def show(measurement: Measurement) -> None:
                 bar.update()
 
             processes = self.processes or os.cpu_count() or 1
-            measure(cells, self.dataset, spec, journal, n_processes=processes, on_measured=show)
-        wanted = {cell.hash for cell in cells}
+            try:
+                measure(cells, dataset, spec, journal, n_processes=processes, on_measured=show)
+            except BrokenProcessPool:
+                raise TableError(
+                    f"measuring: a process was killed (for lack of memory?), expected all {processes} to live; "
+                    "give the same command again to go on, perhaps with fewer --processes"
+                ) from None
         measured = [m for m in read_journal(journal) if m.cell.hash in wanted]
-        origin = provenance(self.dataset, spec, measured, " ".join(["run_bohb.py", *sys.argv[1:]]))
+        origin = provenance(dataset, spec, measured, " ".join(["run_bohb.py", *sys.argv[1:]]))
         write_store(
             self.target,
             table_data(measured, spec.budgets),

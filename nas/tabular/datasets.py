@@ -66,8 +66,12 @@ def _read_npz(path: Path) -> _Arrays:
         raise WrongFileError(
             f"data set: got {path} with images {images.shape} and labels {labels.shape}, expected [N, C, H, W] and [N]"
         )
+    if labels.size == 0 or labels.min() < 0:
+        raise WrongFileError(f"data set: got {path} with labels below 0 or none at all, expected integers from 0")
     scaled = images.astype(np.float32) / 255.0 if images.dtype == np.uint8 else images.astype(np.float32)
     parts = [content[name].astype(np.int64) for name in _PARTS]
+    if not all(len(part) for part in parts):
+        raise WrongFileError(f"data set: got {path} with an empty part, expected images in each of {list(_PARTS)}")
     together = np.concatenate(parts)
     if len(np.unique(together)) != len(together) or together.min() < 0 or together.max() >= len(labels):
         raise WrongFileError(

@@ -25,7 +25,7 @@ from nas.tabular.contents import TableData
 from nas.tabular.datasets import load_labelled_images
 from nas.tabular.network import CellNetwork
 from nas.tabular.training import BudgetResult, LabelledImages, train_cell
-from nas.tabular.training_spec import TrainingSpec
+from nas.tabular.training_spec import NetworkSize, TrainingSpec
 from spaces import Cell
 from spaces.cell import INPUT, OUTPUT
 
@@ -88,6 +88,8 @@ def read_journal(path: Path) -> Iterator[Measurement]:
     if not path.exists():
         return
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        if not line:
+            continue
         try:
             yield Measurement.from_line(line.decode())
         except (ValueError, KeyError, TypeError) as error:
@@ -137,6 +139,22 @@ def measure(
             out.flush()
             os.fsync(out.fileno())
             on_measured(measurement)
+
+
+def check_network_fits(data: LabelledImages, size: NetworkSize) -> None:
+    """Raises ``ValueError`` where the network cannot take the images or lacks a label."""
+    channels, height = data.images.shape[1], min(data.images.shape[2:])
+    n_classes = int(data.labels.max()) + 1
+    if channels != size.image_channels or n_classes > size.n_classes:
+        raise ValueError(
+            f"network: got {size.image_channels} image channels and {size.n_classes} classes, expected {channels} and "
+            f"{n_classes} for these images; give --network.image-channels and --network.n-classes"
+        )
+    if height // (size.stem_stride * 2 ** (size.n_stacks - 1)) < 1:
+        raise ValueError(
+            f"network: got {size.n_stacks} stacks and a stem of stride {size.stem_stride}, expected at least one pixel "
+            f"left of {height}; give fewer --network.n-stacks"
+        )
 
 
 def claim_journal(journal: Path, dataset: str, spec: TrainingSpec) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from spaces import Cell
 
 if TYPE_CHECKING:
     from nas.tabular.measure import Measurement
+
+logger = logging.getLogger("nasbohb.table")
 
 
 def cache_folder() -> Path:
@@ -86,7 +89,14 @@ class MeasuringTable:
         complete = content[: content.rfind(b"\n") + 1]
         self._read_bytes += len(complete)
         for line in complete.splitlines():
-            measurement = Measurement.from_line(line.decode())
+            if not line:
+                continue
+            try:
+                measurement = Measurement.from_line(line.decode())
+            except (ValueError, KeyError, TypeError):
+                # Torn by a full disk or a network's file system; the cell is simply measured again.
+                logger.warning("%s: passed over a line that is no measurement", self.journal)
+                continue
             self._kept.setdefault(measurement.cell.hash, measurement)
 
     def _measure(self, cell: Cell) -> None:
@@ -96,10 +106,13 @@ class MeasuringTable:
         spec = TrainingSpec.from_dict(self.table.provenance["training"])
         measurement = measure_cell(cell, load_labelled_images(self.table.provenance["dataset"]), spec)
         self.journal.parent.mkdir(parents=True, exist_ok=True)
-        # One write of one line in append mode: lines of several processes do not mix.
+        # One write of one line in append mode, so that lines of several processes do not mix; the line break before
+        # it ends whatever a process that was killed, or a full disk, left behind.
+        line = f"\n{measurement.to_line()}\n".encode()
         descriptor = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(descriptor, measurement.to_line().encode() + b"\n")
+            if os.write(descriptor, line) < len(line):
+                logger.warning("%s: could not keep cell %s; is the disk full?", self.journal, cell.hash)
         finally:
             os.close(descriptor)
         self._kept[cell.hash] = measurement

@@ -12,7 +12,7 @@ import torch
 
 from nas.tabular.datasets import load_labelled_images
 from nas.tabular.errors import TableError
-from nas.tabular.measure import Measurement, measure, measure_cell, read_journal, spread, table_data
+from nas.tabular.measure import Measurement, check_network_fits, measure, measure_cell, read_journal, spread, table_data
 from nas.tabular.table import Table
 from nas.tabular.training import BudgetResult, LabelledImages, train_cell
 from nas.tabular.training_spec import NetworkSize, TrainingSpec
@@ -161,6 +161,8 @@ def test_a_table_answers_with_what_was_measured() -> None:
     ("change", "message"),
     [
         ({"labels": None}, "labels"),
+        ({"labels": np.full(256, -1)}, "below 0"),
+        ({"test": np.zeros(0, dtype=np.int64)}, "empty part"),
         ({"images": np.zeros((256, 4, 4))}, r"\[N, C, H, W\]"),
         ({"test": np.arange(64)}, "overlap"),
         ({"test": np.array([256])}, "overlap or leave"),
@@ -179,3 +181,18 @@ def test_a_missing_data_set_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no numpy")
     with pytest.raises(TableError, match=r"no \.npz file"):
         load_labelled_images(str(tmp_path / "text.npz"))
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (NetworkSize(image_channels=3, n_classes=2), "got 3 image channels and 2 classes, expected 1 and 2"),
+        (NetworkSize(image_channels=1, n_classes=1), "expected 1 and 2"),
+        (NetworkSize(image_channels=1, n_classes=2, n_stacks=4), "expected at least one pixel left of 4"),
+        (NetworkSize(image_channels=1, n_classes=2, n_stacks=3, stem_stride=2), "left of 4"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_images_is_refused(size: NetworkSize, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_network_fits(two_classes(), size)
+    check_network_fits(two_classes(), NetworkSize(image_channels=1, n_classes=2, n_stacks=3))

@@ -63,6 +63,15 @@ def test_a_torn_line_of_another_process_is_passed_over(table: Table, tmp_path: P
     assert second.query(cell(7777), 1) == entry
 
 
+def test_a_torn_line_that_stays_spoils_nothing(table: Table, tmp_path: Path) -> None:
+    first = MeasuringTable(table, tmp_path)
+    first.journal.write_bytes(b'{"hash": "torn')
+    entry = first.query(cell(7777), 1)
+    again = MeasuringTable(table, tmp_path)
+    assert again.query(cell(7777), 1) == entry
+    assert first.journal.read_bytes().count(b'"budgets"') == 1
+
+
 def test_an_unknown_budget_measures_nothing(table: Table, tmp_path: Path) -> None:
     with pytest.raises(UnknownBudgetError, match=r"\[1, 2\]"):
         MeasuringTable(table, tmp_path).query(cell(7777), 3)
