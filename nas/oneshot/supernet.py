@@ -138,9 +138,13 @@ class Cell(nn.Module):
         )
         self.blocks = nn.ModuleList(ChoiceBlock(channels, channel_groups, generator) for _ in range(n_blocks))
 
-    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
-        """Maps the cell's input [N, C_in, H, W] to its output [N, B * C, H, W]."""
-        projected = self.project(x, mixture)
+    def forward(self, x: Tensor, mixture: Mixture, held: Sequence[int] = ()) -> Tensor:
+        """Maps the cell's input [N, C_in, H, W] to its output [N, B * C, H, W].
+
+        Without an edge from input to output, the channels of blocks that the output does not read are zero and left
+        out: the output is [N, C * len(parents of the output), H, W].  ``held`` says that of the input.
+        """
+        projected = self.project(x, mixture, held)
         states: dict[int, Tensor] = {}
         for node in range(1, self.n_blocks + 1):
             parents, operations = mixture.parents[node - 1], mixture.operations[node - 1]
@@ -149,7 +153,7 @@ class Cell(nn.Module):
                 states[node] = self.blocks[node - 1](inputs, operations, mixture.beta[node - 1])
         return self.join(projected.get(self.n_blocks + 1), states, mixture)
 
-    def project(self, x: Tensor, mixture: Mixture) -> dict[int, Tensor]:
+    def project(self, x: Tensor, mixture: Mixture, held: Sequence[int]) -> dict[int, Tensor]:
         """The projections that take part, by node, already times their edge weights: one convolution for all."""
         nodes = [node for node, parents in enumerate(mixture.parents, start=1) if 0 in parents]
         if not nodes:
@@ -161,8 +165,8 @@ class Cell(nn.Module):
             scales.append(layer.scale if weights is None else layer.scale * weights[0])
             shifts.append(layer.shift if weights is None else layer.shift * weights[0])
         # A product: where channels are last, it is the 1x1 convolution, and has the faster gradient of its kernel.
-        kernel = torch.cat([layer.weight for layer in layers]).flatten(1)
-        z = F.linear(x.permute(0, 2, 3, 1), kernel).permute(0, 3, 1, 2)
+        kernel = columns_of(torch.cat([layer.weight for layer in layers]), held, self.n_blocks)
+        z = F.linear(x.permute(0, 2, 3, 1), kernel.flatten(1)).permute(0, 3, 1, 2)
         y = batch_norm_relu(z, torch.cat(scales), torch.cat(shifts), BATCH_NORM_EPS)
         return dict(zip(nodes, y.split([len(scale) for scale in scales], dim=1), strict=True))
 
@@ -177,16 +181,25 @@ class Cell(nn.Module):
 
     def join(self, projected: Tensor | None, states: dict[int, Tensor], mixture: Mixture) -> Tensor:
         """The cell's output: the projected input plus the concatenation of the weighted blocks."""
-        if mixture.gamma is not None and projected is not None:
-            return weighted_concatenation(
-                projected, [states[node] for node in mixture.parents[-1][1:]], mixture.gamma[1:]
-            )
-        parents = [node for node in mixture.parents[-1] if node > 0]
-        example = projected if projected is not None else states[parents[0]]
-        zeros = example.new_zeros(1).expand(example.shape[0], self.channels, *example.shape[2:])
-        pieces = [states[node] if node in parents else zeros for node in range(1, self.n_blocks + 1)]
-        joined = torch.cat(pieces, dim=1).contiguous(memory_format=torch.channels_last)
-        return joined if projected is None else projected + joined
+        blocks = [node for node in mixture.parents[-1] if node > 0]
+        parts = [states[node] for node in blocks]
+        if mixture.gamma is not None:
+            assert projected is not None, "only single architectures leave the input's edge out"
+            return weighted_concatenation(projected, parts, mixture.gamma[1:])
+        if projected is None:
+            return torch.cat(parts, dim=1)
+        pieces = list(projected.split(self.channels, dim=1))
+        for node, part in zip(blocks, parts, strict=True):
+            pieces[node - 1] = pieces[node - 1] + part
+        return torch.cat(pieces, dim=1)
+
+
+def columns_of(kernel: Tensor, held: Sequence[int], n_blocks: int) -> Tensor:
+    """The input channels of a kernel that belong to the blocks in ``held``; all of them if it is empty."""
+    if not held:
+        return kernel
+    by_block = kernel.chunk(n_blocks, dim=1)
+    return torch.cat([by_block[node - 1] for node in held], dim=1)
 
 
 class Supernet(nn.Module):
@@ -266,11 +279,13 @@ class Supernet(nn.Module):
 
     def _forward(self, images: Tensor, mixtures: Sequence[Mixture]) -> Tensor:
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        held: tuple[int, ...] = ()
         for i, (cell, mixture) in enumerate(zip(self.cells, mixtures, strict=True)):
             if i and i % self.cells_per_stack == 0:
                 x = F.max_pool2d(x, kernel_size=2, stride=2)
-            x = cell(x, mixture)
-        x = batch_norm(F.conv2d(F.relu(x), self.head), None, None)
+            x = cell(x, mixture, held)
+            held = () if 0 in mixture.parents[-1] else mixture.parents[-1]
+        x = batch_norm(F.conv2d(F.relu(x), columns_of(self.head, held, self.space.n_blocks)), None, None)
         return self.classifier(x.mean((2, 3)))
 
     def alpha_by_block(self) -> list[Tensor | None]:
