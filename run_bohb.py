@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from master.bohb import Progress
     from results.records import StudySpec
 
+#: What makes the searches of a study on one machine small; an option of the same name wins.
+SMALL_SEARCH = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
 PROGRAM = "nasbohb" if Path(sys.argv[0]).stem == "nasbohb" else "run_bohb.py"
 
 
@@ -52,8 +54,8 @@ class Study:
         iterations: Iterations of successive halving.
         workers: How many workers.
         seed: The study's seed.
-        search: Settings of all searches, as name=value (names: ``run_bohb.py search --help``); what the
-            configuration space tunes is set by it.
+        search: Settings of all searches, as name=value (names: ``run_bohb.py search --help``), beside
+            {small_search} of a study (a master adds none); what the configuration space tunes is set by it.
         host: The address to listen at, one of this machine that the workers can reach; by default this machine
             alone for a study, the address that leads outward for a master.
     """
@@ -72,7 +74,7 @@ class Study:
     iterations: int = 6
     workers: int = 2
     seed: int = 0
-    search: tuple[str, ...] = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
+    search: tuple[str, ...] = ()
     host: str | None = "127.0.0.1"
 
     def run(self) -> int:
@@ -189,7 +191,8 @@ def _study_command(command: type[Study]) -> type[Study]:
         "tables": TABLES,
     }
     assert Study.__doc__ is not None
-    Study.__doc__ = Study.__doc__.format(**{what: " or ".join(keys) for what, keys in names.items()})
+    choices = {what: " or ".join(keys) for what, keys in names.items()}
+    Study.__doc__ = Study.__doc__.format(**choices, small_search=" ".join(SMALL_SEARCH))
     return command
 
 
@@ -281,7 +284,7 @@ def _run_study(options: Study, local_workers: bool) -> int:
     from worker.local import LocalWorkers, LocalWorkersFailedError
 
     path = options.run_dir or Path("runs") / datetime.now().strftime("study-%Y%m%d-%H%M%S")
-    spec = _study_spec(options, path.name)
+    spec = _study_spec(options, path.name, SMALL_SEARCH if local_workers else ())
     _check_study(spec)
     host = _checked_host(options.host or _outward_address())
     run = create_run(path, spec)
@@ -352,7 +355,7 @@ def _checked_host(host: str) -> str:
     return host
 
 
-def _study_spec(options: Study, run_id: str) -> "StudySpec":
+def _study_spec(options: Study, run_id: str, settings: Sequence[str] = ()) -> "StudySpec":
     from master.brackets import ladder
     from nas.oneshot.commands import parse_settings
     from nas.tabular import TABLES, open_table
@@ -378,7 +381,7 @@ def _study_spec(options: Study, run_id: str) -> "StudySpec":
         n_iterations=options.iterations,
         n_workers=options.workers,
         seed=options.seed,
-        search=parse_settings(options.search),
+        search=parse_settings([*settings, *options.search]),
     )
 
 

@@ -59,7 +59,7 @@ class StudySpec:
         max_budget: The largest number of search epochs.
         eta: The factor between budgets, and the fraction of configurations that is kept.
         n_iterations: How many iterations of successive halving.
-        n_workers: How many workers the master waits for.
+        n_workers: How many workers the study is made for; it begins with the first that comes.
         seed: The study's seed; every trial's seed is derived from it.
         search: Further settings of the searches, fields of ``nas.oneshot.SearchSpec``, that are the
             same for all trials (number of cells, initial channels, threads, ...).

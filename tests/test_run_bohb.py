@@ -95,6 +95,11 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--search", "threads=many"], "got threads=many"),
         (["study", "--search", "seed=1"], "which the study itself sets"),
         (["study", "--search", "init_channels=0"], "init_channels: got 0"),
+        (["study", "--search", "device=foo"], "device: got 'foo', expected 'cpu'"),
+        (["study", "--search", "n_stacks=5"], "n_stacks: got 5, expected at least one pixel left of the 8"),
+        (["study", "--optimizer", "pc_darts", "--search", "init_channels=6"], "expected a multiple of 4"),
+        (["search", "--device", "cuda:99"], "device: got 'cuda:99'"),
+        (["search", "--n-stacks", "5"], "n_stacks: got 5"),
         (["study", "--search", "precision=double"], "expected one of ['float32', 'bf16']"),
         (["study", "--search", "compile=perhaps"], "got compile=perhaps, expected a value of type bool"),
         (["study", "--host", "203.0.113.7"], "host: got '203.0.113.7', expected an address of this machine"),
@@ -222,6 +227,12 @@ def test_settings_of_the_searches_are_typed_by_their_fields() -> None:
         "learning_rate": 0.01,
         "device": "cuda:1",
     }
+
+
+def test_the_settings_of_a_small_study_give_way_to_ones_own() -> None:
+    options = run_bohb.Study(search=("init_channels=4", "n_stacks=2"))
+    spec = run_bohb._study_spec(options, "x", run_bohb.SMALL_SEARCH)
+    assert spec.search == {"init_channels": 4, "cells_per_stack": 1, "batch_size": 32, "threads": 1, "n_stacks": 2}
 
 
 def test_a_study_names_tables_so_that_workers_anywhere_find_them(

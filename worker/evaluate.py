@@ -40,7 +40,8 @@ def evaluate(
     Args:
         trial: What to run.
         directory: The trial's; made where it is missing.
-        on_epoch: Called after each epoch; what it raises beside ``Exception`` ends the trial and passes.
+        on_epoch: Called after each epoch, before it is saved; what it raises beside ``Exception`` ends the trial
+            and passes, and leaves the files to whoever runs the trial now.
         worker: The worker's name, for the record.
 
     Returns:
@@ -106,7 +107,7 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
     except BadConfigError as error:
         return Evaluation(Status.BAD_CONFIG, error=str(error))
     table = _open_table(trial.study.table)
-    result = run_search(spec, table, directory, on_epoch and (lambda report: on_epoch(_record(report))))
+    result = run_search(spec, table, directory, before_save=on_epoch and (lambda report: on_epoch(_record(report))))
     if result.status != "ok":
         return Evaluation(Status(result.status), t_search_s=result.search_s, error=result.error)
     assert result.architecture is not None, "a search that ended well has found a cell"

@@ -92,8 +92,8 @@ def run_worker(
     run = RunDirectory(Path(path).absolute())
     try:
         with _stop_on_sigterm():
-            credentials = _await_credentials(run, settings)
             configure_pyro()
+            credentials = _await_master(run, settings)
             return WorkerService(run, credentials, objective, host or own_address(credentials.host), settings).run()
     except WorkerStopped:
         return "it was told to stop (SIGTERM)"
@@ -260,8 +260,7 @@ class WorkerService(Worker):
         return ([] if ticket is None else [ticket]) + ([] if inbox is None else [inbox[0]])
 
     def _find_dispatcher(self) -> str:
-        """The master's address; it may be about to register."""
-        return str(self._name_server.lookup(f"hpbandster.run_{self.run_id}.dispatcher"))
+        return str(self._name_server.lookup(_dispatcher_name(self.run_id)))
 
     def _register(self) -> None:
         self._name_server.register(self.worker_id, self._uri)
@@ -269,6 +268,8 @@ class WorkerService(Worker):
 
     def _sign_off(self) -> None:
         """Leaves the name server and the pool, if the master is still there to hear it."""
+        if self._dispatcher is None:
+            return
         try:
             self._name_server.remove(self.worker_id)
             self._dispatcher.sign_off(self.worker_id, self._end_reason)
@@ -276,23 +277,38 @@ class WorkerService(Worker):
             logger.debug("could not sign off: %s", error)
 
 
-def _await_credentials(run: RunDirectory, settings: WorkerSettings) -> Credentials:
-    """The run's credentials, as soon as its master has written them."""
+def _await_master(run: RunDirectory, settings: WorkerSettings) -> Credentials:
+    """The run's credentials, as soon as the master that wrote them answers.
+
+    They are read anew each time: a master writes them a moment before it listens, and those of a master that was
+    killed stay until another takes their place.
+    """
     start_s = next_message_s = time.monotonic()
     while True:
         try:
-            return read_credentials(run)
+            credentials = read_credentials(run)
+            name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
+            name_server.lookup(_dispatcher_name(credentials.run_id))
+            return credentials
         except FileNotFoundError:
-            now = time.monotonic()
+            found = f"no {credentials_path(run)}"
+        except COMMUNICATION_ERRORS as error:
+            found = f"no answer at {credentials.host}:{credentials.port} ({error})"
+        now = time.monotonic()
         if now - start_s > settings.start_limit_s:
             raise MasterNotFoundError(
-                f"{run.path}: got no master's credentials for {settings.start_limit_s:.0f} s, expected "
-                f"{credentials_path(run)}; start the master of this run, on a file system that both see"
+                f"{run.path}: got {found} for {settings.start_limit_s:.0f} s, expected the master of this run; "
+                "start it, on a file system that both see, with a --host that this machine reaches"
             )
         if now >= next_message_s:
-            logger.info("waiting for a master in %s", run.path)
+            logger.info("waiting for a master in %s: %s", run.path, found)
             next_message_s = now + settings.message_interval_s
         time.sleep(min(0.2, settings.start_limit_s))
+
+
+def _dispatcher_name(run_id: str) -> str:
+    """What hpbandster's dispatcher is called in the name server."""
+    return f"hpbandster.run_{run_id}.dispatcher"
 
 
 @contextmanager

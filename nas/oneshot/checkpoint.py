@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -24,7 +25,7 @@ class CheckpointError(ValueError):
 
 def write_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
     """Replaces the directory's checkpoint; a crash leaves either the old or the new one."""
-    scratch = directory / f".{CHECKPOINT}.{os.getpid()}"
+    scratch = directory / f".{CHECKPOINT}.{secrets.token_hex(4)}"
     with scratch.open("wb") as file:
         torch.save({"format": FORMAT, **state}, file)
         file.flush()
@@ -52,7 +53,7 @@ def read_checkpoint(directory: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON object atomically."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with scratch.open("w") as file:
         json.dump(value, file, indent=1)
         file.write("\n")
@@ -63,7 +64,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
     """Writes JSON lines atomically: what a resumed search had reported before its checkpoint."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with scratch.open("w") as file:
         file.writelines(json.dumps(value) + "\n" for value in values)
         file.flush()

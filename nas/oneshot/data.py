@@ -144,7 +144,7 @@ def load_data(spec: SearchSpec) -> SearchData:
     """The data set of a specification, in main memory.
 
     Raises:
-        DatasetError: It is unknown, missing or damaged, or cannot be downloaded.
+        DatasetError: It is unknown, missing or damaged, cannot be downloaded, or its images are too small.
     """
     if spec.dataset not in DATASETS:
         raise DatasetError(f"dataset: got {spec.dataset!r}, expected one of {sorted(DATASETS)}")
@@ -154,4 +154,10 @@ def load_data(spec: SearchSpec) -> SearchData:
         if data_dir is None:
             raise DatasetError("data_dir: got nothing, expected the folder to download the data set into")
         source.download(data_dir)
-    return source.load(data_dir, spec.split)
+    data = source.load(data_dir, spec.split)
+    if data.image_size >> (spec.n_stacks - 1) < 1:
+        raise DatasetError(
+            f"n_stacks: got {spec.n_stacks}, expected at least one pixel left of the {data.image_size} of "
+            f"{spec.dataset}, which each further stack halves; give fewer"
+        )
+    return data

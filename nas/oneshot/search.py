@@ -31,6 +31,7 @@ def run_search(
     table: Table | None = None,
     directory: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    before_save: Callable[[EpochReport], None] | None = None,
 ) -> SearchResult:
     """Runs one search, or goes on with the one that ``directory`` holds.
 
@@ -40,6 +41,7 @@ def run_search(
         directory: Gets ``trajectory.jsonl`` (a line an epoch), ``architecture.json`` (at the end) and
             ``checkpoint`` (after every epoch).  None keeps nothing.
         on_epoch: Called with each new epoch's report, once its line and checkpoint are on disk.
+        before_save: Called with it before that: what it raises leaves the directory as it was.
 
     Returns:
         The result; a search that diverged or ran out of memory is a result too.
@@ -61,6 +63,8 @@ def run_search(
         reports = resume(search, directory) if directory else []
         for epoch in range(len(reports), spec.epochs):
             report = _with_table(search.run_epoch(epoch), spec, table)
+            if before_save:
+                before_save(report)
             reports.append(report)
             if directory:
                 checkpoint.append_line(directory / checkpoint.TRAJECTORY, report.to_dict())
@@ -83,7 +87,8 @@ def resolve(spec: SearchSpec) -> SearchSpec:
     """The specification with its open fields at the optimizer's defaults.
 
     Raises:
-        ValueError: An unknown optimizer or search space, or one that cannot be compiled.
+        ValueError: An unknown optimizer or search space, one that cannot be compiled or has too few channels, or
+            a device that is not here.
     """
     if spec.optimizer not in oneshot.METHODS:
         raise ValueError(f"optimizer: got {spec.optimizer!r}, expected one of {sorted(oneshot.METHODS)}")
@@ -94,7 +99,26 @@ def resolve(spec: SearchSpec) -> SearchSpec:
         raise ValueError(
             f"compile: got True for {spec.optimizer!r}, which computes other operations in every step; leave it off"
         )
+    if spec.init_channels % method.channel_groups:
+        raise ValueError(
+            f"init_channels: got {spec.init_channels}, expected a multiple of {method.channel_groups} for "
+            f"{spec.optimizer!r}, which mixes one of {method.channel_groups} parts"
+        )
+    check_device(spec.device)
     return method.resolve(spec)
+
+
+def check_device(name: str) -> None:
+    """Raises ``ValueError`` unless this machine can compute there; ``auto`` always can."""
+    if name == "auto":
+        return
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # PyTorch without CUDA asserts
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"device: got {name!r}, expected 'cpu', 'auto' or a device of this machine ({reason}); choose another"
+        ) from None
 
 
 def resume(search: Search, directory: Path) -> list[EpochReport]:

@@ -83,11 +83,15 @@ def test_a_trial_leaves_its_files(tmp_path: Path) -> None:
 
 
 def test_an_abandoned_trial_goes_on_where_it_was(tmp_path: Path) -> None:
-    def abandon(epoch: EpochRecord) -> None:
-        raise TrialAbandonedError
+    """The epoch in which it learns that the trial is another's leaves no trace."""
+
+    def abandon_second(epoch: EpochRecord) -> None:
+        if epoch.epoch == 2:
+            raise TrialAbandonedError
 
     with pytest.raises(TrialAbandonedError):
-        evaluate(TRIAL, tmp_path / "trial", abandon)
+        evaluate(TRIAL, tmp_path / "trial", abandon_second)
+    assert [e.epoch for e in read_trajectory(tmp_path / "trial")] == [1]
     epochs: list[EpochRecord] = []
     resumed = evaluate(TRIAL, tmp_path / "trial", epochs.append)
     assert [e.epoch for e in epochs] == [2]
@@ -156,7 +160,7 @@ def test_a_search_that_fails_keeps_its_kind_and_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Any
 ) -> None:
     failed = SearchResult(status, 3, "0" * 32, 0.5, search_s=4.5, epochs=1, error="in epoch 2")
-    monkeypatch.setattr("nas.oneshot.run_search", lambda *arguments: failed)
+    monkeypatch.setattr("nas.oneshot.run_search", lambda *arguments, **options: failed)
     outcome = evaluate(TRIAL, tmp_path, worker="w")
     assert (outcome.status.value, outcome.t_search_s, outcome.error) == (status, 4.5, "in epoch 2")
     assert (outcome.validation_error, outcome.architecture, outcome.loss) == (None, None, 1.0)

@@ -216,7 +216,7 @@ def test_a_thread_that_dies_is_an_error_of_the_worker(scene: Scene, monkeypatch:
 def test_it_waits_for_a_master_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     settings = WorkerSettings(start_limit_s=0.5, message_interval_s=0.1)
-    with pytest.raises(MasterNotFoundError, match=r"got no master's credentials for 0 s.*start the master"):
+    with pytest.raises(MasterNotFoundError, match=r"got no .*nameserver\.json for 0 s, expected the master.*start it"):
         run_worker(tmp_path / "run", objective=answer_at_once, settings=settings)
     assert caplog.text.count("waiting for a master") >= 2
 
@@ -230,3 +230,32 @@ def test_it_does_not_mistake_another_masters_credentials(scene: Scene, tmp_path:
     with pytest.raises(Exception, match=r"hmac|HMAC|connection"):
         run_worker(other.path, objective=answer_at_once, settings=QUICK)
     assert not scene.dispatcher.worker_pool
+
+
+def test_one_that_comes_before_the_dispatcher_waits_for_it(scene: Scene, tmp_path: Path) -> None:
+    """A master writes its credentials a moment before its dispatcher is there."""
+    run = RunDirectory(tmp_path / "early")
+    run.credentials.mkdir(parents=True, mode=0o700)
+    ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+    configure_pyro()
+    with name_server(run, "early", "127.0.0.1") as credentials:
+        threading.Thread(target=lambda: ended.put(run_worker(run.path, settings=QUICK)), daemon=True).start()
+        time.sleep(0.5)
+        assert ended.empty()
+        settings = DispatcherSettings(ping_interval_s=30.0)
+        dispatcher = Dispatcher(credentials, "127.0.0.1", scene.finished.put, lambda n: None, settings)
+        dispatcher.run()
+        wait_for(lambda: bool(dispatcher.idle_workers))
+        dispatcher.shutdown()
+    assert "ended" in ended.get(timeout=10)
+
+
+def test_the_credentials_of_a_dead_master_are_named(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.credentials.mkdir(parents=True, mode=0o700)
+    configure_pyro()
+    with name_server(run, "test", "127.0.0.1") as credentials:
+        pass
+    write_credentials(run, credentials)
+    with pytest.raises(MasterNotFoundError, match=rf"no answer at 127\.0\.0\.1:{credentials.port}"):
+        run_worker(run.path, settings=WorkerSettings(start_limit_s=0.3))
