@@ -24,7 +24,6 @@ class ProgressDisplay:
         self._spec = spec
         self._stream = stream or sys.stderr
         self._bar: tqdm[None] | None = None
-        self._waiting = ""
 
     def __enter__(self) -> ProgressDisplay:
         return self
@@ -37,8 +36,6 @@ class ProgressDisplay:
         """Draws where the study stands."""
         if progress.last is not None:
             self._write(result_line(progress.last, progress))
-        elif progress.n_done == 0 and progress.n_workers < progress.n_workers_expected:
-            self._write_once(f"{progress.n_workers} of {progress.n_workers_expected} workers registered")
         if not self._stream.isatty():
             return
         if self._bar is None:
@@ -52,11 +49,6 @@ class ProgressDisplay:
             print(line, file=self._stream, flush=True)
         else:
             self._bar.write(line, file=self._stream)
-
-    def _write_once(self, line: str) -> None:
-        if line != self._waiting:
-            self._waiting = line
-            self._write(line)
 
 
 def result_line(result: TrialResult, progress: Progress) -> str:
@@ -72,7 +64,7 @@ def result_line(result: TrialResult, progress: Progress) -> str:
     width = len(str(progress.n_total))
     return (
         f"[{progress.n_done:>{width}}/{progress.n_total}] {trial:<26} {outcome:<24}"
-        f" {result.finished - result.started:6.1f} s{incumbent}"
+        f" {result.finished - result.started:6.1f} s  {progress.rate_per_min:5.1f}/min{incumbent}"
     )
 
 
