@@ -30,7 +30,7 @@ from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
 from nas.oneshot.memory import keep_freed_memory
-from nas.oneshot.search import resolve
+from nas.oneshot.search import choose_kernels, resolve
 from spaces import SEARCH_SPACES
 
 #: Prefixes of PyTorch's operators, by what they do.
@@ -55,7 +55,7 @@ def random_data(n_images: int) -> SearchData:
 
 def our_search(optimizer: str, space: str, batch_size: int, channels: int) -> Search:
     spec = SearchSpec(optimizer, space, batch_size=batch_size, init_channels=channels, device="cpu")
-    return Search(resolve(spec), random_data(batch_size))
+    return Search(choose_kernels(resolve(spec)), random_data(batch_size))
 
 
 def our_step(optimizer: str, space: str, batch_size: int, channels: int) -> Callable[[], None]:

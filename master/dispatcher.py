@@ -263,9 +263,6 @@ class Dispatcher(HpbandsterDispatcher):
                 self.running_jobs[worker.runs_job] = job
             self._hand_over(worker, worker.runs_job, job)
 
-    def _has_work_or_ends(self) -> bool:
-        return self.shutdown_all_threads or bool(self.waiting_jobs and self.idle_workers)
-
     def _hand_over(self, worker: RemoteWorker, ticket: str, job: TrialJob) -> None:
         try:
             accepted = worker.start(ticket, job.wire_trial)

@@ -23,11 +23,18 @@ from nas.oneshot.weights import WeightTrainer
 from spaces import SEARCH_SPACES
 
 
+def device_of(spec: SearchSpec) -> torch.device:
+    """Where a search computes."""
+    if spec.device != "auto":
+        return torch.device(spec.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Search:
     """The parts of a search and one epoch of it.
 
     Args:
-        spec: A specification without open fields, see ``resolve``.
+        spec: A specification without open fields, see ``resolve`` and ``choose_kernels``.
         data: Its data set.
 
     Attributes:
@@ -39,9 +46,7 @@ class Search:
         self.spec = spec
         self.space = SEARCH_SPACES[spec.search_space]
         self.streams = Streams.from_seed(spec.seed)
-        self.device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
-        )
+        self.device = device_of(spec)
         method = oneshot.METHODS[spec.optimizer]
         self.data = data.to(self.device)
         self.supernet = Supernet(
@@ -55,6 +60,7 @@ class Search:
             generator=self.streams.init,
         ).to(self.device)
         self.supernet.precision = spec.precision
+        self.supernet.native = spec.kernels == "native"
         if spec.compile:
             self.supernet.compile()
         self.weights = WeightTrainer(self.supernet, spec)

@@ -34,6 +34,14 @@ class Mixture:
     beta: tuple[Tensor | None, ...]
     gamma: Tensor | None
 
+    def readers_of_input(self) -> list[int]:
+        """The nodes that read the cell's input."""
+        return [node for node, parents in enumerate(self.parents, start=1) if 0 in parents]
+
+    def edge_weights(self, node: int) -> Tensor | None:
+        """The weights of the parents of block 1..B or of the output, B + 1."""
+        return self.gamma if node == len(self.parents) else self.alpha[node - 1]
+
     @classmethod
     def relaxed(
         cls,

@@ -12,8 +12,9 @@ import torch
 import nas.oneshot as oneshot
 from nas.oneshot import checkpoint
 from nas.oneshot.data import load_data
-from nas.oneshot.loop import Search
+from nas.oneshot.loop import Search, device_of
 from nas.oneshot.memory import keep_freed_memory
+from nas.oneshot.native.library import NativeKernelsError, load
 from nas.oneshot.report import EpochReport, SearchResult, SearchStatus, TableFigures
 from nas.oneshot.spec import SearchSpec
 from nas.oneshot.weights import DivergedError
@@ -50,7 +51,7 @@ def run_search(
         ValueError: The specification is wrong, its data set is missing (``DatasetError``), or the directory
             holds another search (``CheckpointError``).
     """
-    spec = resolve(spec)
+    spec = choose_kernels(resolve(spec))
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
     keep_freed_memory()
@@ -106,6 +107,29 @@ def resolve(spec: SearchSpec) -> SearchSpec:
         )
     check_device(spec.device)
     return method.resolve(spec)
+
+
+def choose_kernels(spec: SearchSpec) -> SearchSpec:
+    """The specification with the kernels that this machine will use, ``native`` or ``torch``.
+
+    Raises:
+        ValueError: Native kernels are asked for where they do not apply or cannot be compiled.
+    """
+    if spec.kernels == "torch":
+        return spec
+    reason = None
+    if device_of(spec).type != "cpu" or spec.precision != "float32" or spec.compile:
+        reason = "they are for the CPU, float32 and no compilation of the supernet"
+    else:
+        try:
+            load()
+        except NativeKernelsError as error:
+            reason = str(error)
+    if reason is None:
+        return replace(spec, kernels="native")
+    if spec.kernels == "native":
+        raise ValueError(f"kernels: got 'native', but {reason}; choose 'auto' or 'torch'")
+    return replace(spec, kernels="torch")
 
 
 def check_device(name: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 #: Fields that change where and how fast a search runs, never what it computes: a search may be
 #: resumed with other values of these.
-PLACEMENT_FIELDS = frozenset({"data_dir", "download", "device", "threads"})
+PLACEMENT_FIELDS = frozenset({"data_dir", "download", "device", "threads", "kernels"})
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class SearchSpec:
         precision: ``float32``; or ``bf16``, bfloat16 in convolutions and products (autocast).
         compile: Compile the supernet (``torch.compile``) where the optimizer computes the same
             operations in every step.
+        kernels: What computes the cells on the CPU in float32: ``native`` for compiled C, ``torch`` for PyTorch,
+            ``auto`` for native where there is a C compiler.
     """
 
     optimizer: str = "darts"
@@ -82,6 +84,7 @@ class SearchSpec:
     threads: int | None = None
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False
+    kernels: Literal["auto", "native", "torch"] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "n_stacks", "cells_per_stack", "init_channels", "cutout_length", "controller_steps"):
@@ -96,14 +99,11 @@ class SearchSpec:
         self._check("cutout_prob", 0 <= self.cutout_prob <= 1, "0 to 1")
         self._check("split", self.split in ("tuning", "plain"), "'tuning' or 'plain'")
         self._check("precision", self.precision in ("float32", "bf16"), "'float32' or 'bf16'")
+        self._check("kernels", self.kernels in ("auto", "native", "torch"), "'auto', 'native' or 'torch'")
 
     def _check(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
             raise ValueError(f"{name}: got {getattr(self, name)!r}, expected {expected}")
-
-    @property
-    def n_cells(self) -> int:
-        return self.n_stacks * self.cells_per_stack
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as built-in types, field by field."""

@@ -11,7 +11,8 @@ Shapes: N images, C channels of a block, S_h x S_w pixels, B choice blocks, O op
     between   2x2 max-pooling and twice the channels before each further stack
     head      ReLU, 1x1 conv, BN, global average pooling, linear
 
-Which weights a cell mixes with is the optimizer's business: it hands ``forward`` one ``Mixture`` a cell.
+Which weights a cell mixes with is the optimizer's business: it hands ``forward`` one ``Mixture`` a cell.  On the CPU in
+single precision, ``nas.oneshot.native`` computes the same cells from the same parameters.
 
 Positive weights are folded into BatchNorm: ``w * relu(a * z + b) = relu(w * a * z + w * b)`` for w >= 0,
 so that scaling a projection or a convolution costs nothing.  Tensors are channels-last.
@@ -36,6 +37,7 @@ from torch import Tensor, nn
 
 from nas.oneshot.functions import batch_norm_relu, weighted_concatenation, weighted_sum
 from nas.oneshot.mixture import Mixture
+from nas.oneshot.native.cell import Key, Plan, run_cell
 from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, OPERATIONS
 from spaces.search_space import N_OPERATIONS, SearchSpace
 
@@ -68,11 +70,11 @@ class ConvBN(nn.Module):
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """``weight * relu(bn(conv(x)))``; ``weight`` is a scalar >= 0, None for 1."""
         z = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
-        scale: Tensor = self.scale
-        shift: Tensor = self.shift
-        if weight is not None:
-            scale, shift = scale * weight, shift * weight
-        return batch_norm_relu(z, scale, shift, BATCH_NORM_EPS)
+        return batch_norm_relu(z, *self.folded(weight), BATCH_NORM_EPS)
+
+    def folded(self, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Scale and shift times a weight >= 0, None for 1."""
+        return (self.scale, self.shift) if weight is None else (self.scale * weight, self.shift * weight)
 
 
 class MaxPool3x3(nn.Module):
@@ -155,20 +157,68 @@ class Cell(nn.Module):
 
     def project(self, x: Tensor, mixture: Mixture, held: Sequence[int]) -> dict[int, Tensor]:
         """The projections that take part, by node, already times their edge weights: one convolution for all."""
-        nodes = [node for node, parents in enumerate(mixture.parents, start=1) if 0 in parents]
+        nodes = mixture.readers_of_input()
         if not nodes:
             return {}
-        layers = [cast(ConvBN, self.projections[node - 1]) for node in nodes]
-        edge_weights = [(*mixture.alpha, mixture.gamma)[node - 1] for node in nodes]
-        scales, shifts = [], []
-        for layer, weights in zip(layers, edge_weights, strict=True):
-            scales.append(layer.scale if weights is None else layer.scale * weights[0])
-            shifts.append(layer.shift if weights is None else layer.shift * weights[0])
+        kernel, scale, shift = self.projection(mixture, held)
         # A product: where channels are last, it is the 1x1 convolution, and has the faster gradient of its kernel.
-        kernel = columns_of(torch.cat([layer.weight for layer in layers]), held, self.n_blocks)
-        z = F.linear(x.permute(0, 2, 3, 1), kernel.flatten(1)).permute(0, 3, 1, 2)
-        y = batch_norm_relu(z, torch.cat(scales), torch.cat(shifts), BATCH_NORM_EPS)
-        return dict(zip(nodes, y.split([len(scale) for scale in scales], dim=1), strict=True))
+        z = F.linear(x.permute(0, 2, 3, 1), kernel).permute(0, 3, 1, 2)
+        y = batch_norm_relu(z, scale, shift, BATCH_NORM_EPS)
+        return dict(zip(nodes, y.split([self.width(node) for node in nodes], dim=1), strict=True))
+
+    def projection(self, mixture: Mixture, held: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Kernel [columns, C_in], scale and shift of all projections that take part, times their edge weights."""
+        kernels: list[Tensor] = []
+        scales, shifts = [], []
+        for node in mixture.readers_of_input():
+            layer = cast(ConvBN, self.projections[node - 1])
+            weights = mixture.edge_weights(node)
+            scale, shift = layer.folded(None if weights is None else weights[0])
+            kernels.append(layer.weight)
+            scales.append(scale)
+            shifts.append(shift)
+        kernel = columns_of(torch.cat(kernels), held, self.n_blocks)
+        return kernel.flatten(1), torch.cat(scales), torch.cat(shifts)
+
+    def width(self, node: int) -> int:
+        """The channels of what a node sums up: C of a block, B * C of the output."""
+        return self.channels * (self.n_blocks if node > self.n_blocks else 1)
+
+    def run_native(self, x: Tensor, mixture: Mixture, held: Sequence[int] = ()) -> Tensor:
+        """``forward`` by the compiled kernels: of single precision on the CPU."""
+        inputs: dict[Key, Tensor] = {("x",): x}
+        if mixture.readers_of_input():
+            inputs["kernel",], inputs["scale",], inputs["shift",] = self.projection(mixture, held)
+        for node, parents in enumerate(mixture.parents, start=1):
+            weights = mixture.edge_weights(node)
+            if weights is not None and parents != (0,):
+                inputs["edges", node] = weights[1:] if parents[0] == 0 else weights
+        convolutions, pools = [], []
+        for node, operations in enumerate(mixture.operations, start=1):
+            block = cast(ChoiceBlock, self.blocks[node - 1])
+            beta = mixture.beta[node - 1]
+            folded = []
+            for position, op in enumerate(operations):
+                layer = block.operations[op]
+                weight = None if beta is None else beta[position]
+                if isinstance(layer, ConvBN):
+                    folded.append(op)
+                    inputs["kernel", node, op] = layer.weight
+                    inputs["scale", node, op], inputs["shift", node, op] = layer.folded(weight)
+                elif weight is not None:
+                    inputs["pool", node] = weight
+            convolutions.append(tuple(folded))
+            pools.append(len(folded) < len(operations))
+        plan = Plan(
+            parents=mixture.parents,
+            convolutions=tuple(convolutions),
+            pools=tuple(pools),
+            channels=self.channels,
+            channel_groups=cast(ChoiceBlock, self.blocks[0]).channel_groups,
+            eps=BATCH_NORM_EPS,
+            backward=torch.is_grad_enabled(),
+        )
+        return run_cell(plan, inputs)
 
     @staticmethod
     def block_input(
@@ -220,6 +270,7 @@ class Supernet(nn.Module):
         beta: [B, O] logits of the operations.
         gamma: [B + 1] logits of the output's candidates.
         precision: ``float32``, or ``bf16`` for convolutions and products in bfloat16.
+        native: Whether the compiled kernels compute the cells; they need single precision and the CPU.
 
     Raises:
         ValueError: K does not divide the channels.
@@ -246,6 +297,7 @@ class Supernet(nn.Module):
         self.space = space
         self.cells_per_stack = cells_per_stack
         self.precision = "float32"
+        self.native = False
         self.stem = ConvBN(image_channels, init_channels, 3, generator)
         cells = []
         in_channels = init_channels
@@ -283,7 +335,7 @@ class Supernet(nn.Module):
         for i, (cell, mixture) in enumerate(zip(self.cells, mixtures, strict=True)):
             if i and i % self.cells_per_stack == 0:
                 x = F.max_pool2d(x, kernel_size=2, stride=2)
-            x = cell(x, mixture, held)
+            x = cast(Cell, cell).run_native(x, mixture, held) if self.native else cell(x, mixture, held)
             held = () if 0 in mixture.parents[-1] else mixture.parents[-1]
         x = batch_norm(F.conv2d(F.relu(x), columns_of(self.head, held, self.space.n_blocks)), None, None)
         return self.classifier(x.mean((2, 3)))

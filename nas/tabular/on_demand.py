@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.tabular.cache import cache_folder
 from nas.tabular.errors import CellNotInTableError, UnknownBudgetError
 from nas.tabular.table import Entry, Table
 from nas.tabular.training_spec import TrainingSpec
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from nas.tabular.measure import Measurement
 
 logger = logging.getLogger("nasbohb.table")
-
-
-def cache_folder() -> Path:
-    """``$NASBOHB_CACHE``, else ``nasbohb`` in the user's cache folder."""
-    if "NASBOHB_CACHE" in os.environ:
-        return Path(os.environ["NASBOHB_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nasbohb"
 
 
 def measuring(table: Table) -> Table | MeasuringTable:

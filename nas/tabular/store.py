@@ -29,7 +29,6 @@ from spaces import SearchSpace
 FORMAT = "nasbohb table"
 FORMAT_VERSION = 1
 DESCRIPTION = "table.json"
-SUFFIX = ".table"
 _INDEX_KEYS, _INDEX_ROWS = "index_keys", "index_rows"
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from nas.tabular.cache import cache_folder
 from nas.tabular.datasets import load_labelled_images
 from nas.tabular.errors import UnknownBudgetError
 from nas.tabular.measure import measure_cell, provenance, read_journal, table_data
-from nas.tabular.on_demand import MeasuringTable, cache_folder, measuring
+from nas.tabular.on_demand import MeasuringTable, measuring
 from nas.tabular.table import Table
 from nas.tabular.training_spec import NetworkSize, TrainingSpec
 from spaces import SEARCH_SPACES, Cell

@@ -1,0 +1,367 @@
+"""A cell's forward and backward pass by hand; ``nas.oneshot.supernet`` says what it computes.
+
+Notation as there, and P = N * H * W: inside, a feature map is a matrix [P, C].  Only what the backward pass reads again
+is kept: of a BatchNorm with ReLU its input, not its output, which is computed where it is summed; of a pooling one byte
+a value.  The gradient of a block's output is summed once, when all that read it are done.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from nas.oneshot.native import kernels
+from nas.oneshot.native.kernels import Moments, Normalised, Term
+
+#: What a tensor is: a name, then the node and the operation if it is one's own.
+Key = tuple[Any, ...]
+#: Numbers that are worked on together while they are in the cache: 6 MiB.
+CACHED_NUMBERS = 3 * 2**19
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What does not depend on numbers.
+
+    Attributes:
+        parents: As ``Mixture.parents``.
+        convolutions: [B] the operations of each block that are convolutions with BatchNorm and ReLU.
+        pools: [B] whether max-pooling is among a block's operations.
+        channels: C.
+        channel_groups: K of PC-DARTS.
+        eps: Of BatchNorm.
+        backward: Whether there will be a backward pass.
+    """
+
+    parents: tuple[tuple[int, ...], ...]
+    convolutions: tuple[tuple[int, ...], ...]
+    pools: tuple[bool, ...]
+    channels: int
+    channel_groups: int
+    eps: float
+    backward: bool
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.convolutions)
+
+    def computed(self) -> list[int]:
+        """The blocks that are computed, ascending."""
+        return [node for node, (c, p) in enumerate(zip(self.convolutions, self.pools, strict=True), 1) if c or p]
+
+    def projections(self) -> dict[int, slice]:
+        """For each node that reads the cell's input, the columns of its projection among all of them."""
+        columns, start = {}, 0
+        for node, parents in enumerate(self.parents, start=1):
+            if 0 in parents:
+                width = self.channels * (self.n_blocks if node > self.n_blocks else 1)
+                columns[node] = slice(start, start + width)
+                start += width
+        return columns
+
+    def output(self) -> dict[int, slice]:
+        """For each block whose channels the cell's output has, their columns."""
+        parents = self.parents[-1]
+        nodes = range(1, self.n_blocks + 1) if 0 in parents else parents
+        return {node: slice(i * self.channels, (i + 1) * self.channels) for i, node in enumerate(nodes)}
+
+
+def run_cell(plan: Plan, inputs: dict[Key, Tensor]) -> Tensor:
+    """The output of a cell, [N, its channels, H, W].
+
+    Args:
+        plan: What takes part.
+        inputs: ``("x",)`` [N, C_in, H, W]; of the projections, in one, ``("kernel",)`` [columns, C_in], ``("scale",)``
+            and ``("shift",)``; of a node, ``("edges", node)`` the weights of the blocks that it reads, absent for ones
+            (B + 1: the output); of a block, ``("pool", node)`` the weight of its pooling, absent for 1; of a
+            convolution, ``("kernel", node, op)``, ``("scale", node, op)`` and ``("shift", node, op)``.  Weights of
+            operations and of edges from the cell's input are folded into scales and shifts.
+    """
+    return _Cell.apply(plan, tuple(inputs), *inputs.values())
+
+
+class _Cell(Function):
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, keys: tuple[Key, ...], *tensors: Tensor) -> Tensor:
+        needed = dict(zip(keys, ctx.needs_input_grad[2:], strict=True))
+        run = _Forward(plan, dict(zip(keys, tensors, strict=True)), needed)
+        output = run.output()
+        if plan.backward:
+            ctx.plan, ctx.keys, ctx.nhw = plan, keys, run.nhw
+            ctx.kept_keys = tuple(run.kept)
+            ctx.save_for_backward(*tensors, *run.kept.values())
+        return image(output, run.nhw)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        saved = ctx.saved_tensors
+        n = len(ctx.keys)
+        run = _Backward(
+            ctx.plan,
+            dict(zip(ctx.keys, saved[:n], strict=True)),
+            dict(zip(ctx.kept_keys, saved[n:], strict=True)),
+            dict(zip(ctx.keys, ctx.needs_input_grad[2:], strict=True)),
+            ctx.nhw,
+        )
+        gradients = run.gradients(matrix(gradient))
+        return (None, None, *(gradients.get(key) for key in ctx.keys))
+
+
+class _Forward:
+    """The forward pass; ``kept`` collects what the backward pass needs."""
+
+    def __init__(self, plan: Plan, inputs: dict[Key, Tensor], needed: dict[Key, bool]) -> None:
+        self.plan, self.inputs, self.needed = plan, inputs, needed
+        self.kept: dict[Key, Tensor] = {}
+        n, _, h, w = inputs["x",].shape
+        self.nhw = (n, h, w)
+        self.states: dict[int, Tensor] = {}
+
+    def output(self) -> Tensor:
+        plan = self.plan
+        projected = self.project()
+        for node in plan.computed():
+            self.states[node] = self.block(node, [*projected.get(node, []), *self.edges(node)])
+            if self.needed.get(("edges", plan.n_blocks + 1)) or any(
+                self.needed.get(("edges", later)) for later in plan.computed() if node in plan.parents[later - 1]
+            ):
+                self.kept["state", node] = self.states[node]
+        columns = plan.output()
+        blocks = blocks_among(plan.parents[-1])
+        edges = zip(blocks, self.edges(plan.n_blocks + 1), strict=True)
+        terms = [replace(edge, column=columns[block].start) for block, edge in edges]
+        terms = [*projected.get(plan.n_blocks + 1, []), *terms]
+        return self.total(terms, plan.channels * len(columns))
+
+    def project(self) -> dict[int, list[Term]]:
+        """For each node that reads the cell's input, its projection."""
+        if ("kernel",) not in self.inputs:
+            return {}
+        x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
+        z, moments = kernels.product_and_moments(x, kernel.t())
+        normaliser = moments.normaliser(self.inputs["scale",], self.inputs["shift",], self.plan.eps)
+        self.kept["z",], self.kept["normaliser",] = z, normaliser
+        return {
+            node: [Term(z[:, columns], normaliser=normaliser[:, columns])]
+            for node, columns in self.plan.projections().items()
+        }
+
+    def edges(self, node: int) -> list[Term]:
+        """The blocks that a node reads, with their weights."""
+        blocks = blocks_among(self.plan.parents[node - 1])
+        weights = weights_of(self.inputs, ("edges", node), len(blocks))
+        return [Term(self.states[block], weight) for block, weight in zip(blocks, weights, strict=True)]
+
+    def block(self, node: int, terms: Sequence[Term]) -> Tensor:
+        """x_j [P, C] from the terms of I_j."""
+        if self.plan.channel_groups == 1:
+            return self.mix(node, terms)
+        first, *others = self.total(terms, self.plan.channels).chunk(self.plan.channel_groups, dim=1)
+        return torch.stack([self.mix(node, [Term(first.contiguous())]), *others], dim=2).flatten(1)
+
+    def mix(self, node: int, terms: Sequence[Term]) -> Tensor:
+        """The mixed operation of the sum of the terms."""
+        plan, inputs, (_, *hw) = self.plan, self.inputs, self.nhw
+        width = terms[0].x.shape[1]
+        x = self.total(terms, width)
+        operations = plan.convolutions[node - 1]
+        normalised = []
+        for op in operations:
+            kernel = inputs["kernel", node, op]
+            if is_pointwise(kernel):
+                z, moments = kernels.product_and_moments(x, kernel.flatten(1).t())
+            else:
+                z = kernels.convolve(x, hw, kernel)
+                moments = Moments.of(z)
+            normaliser = moments.normaliser(inputs["scale", node, op], inputs["shift", node, op], plan.eps)
+            self.kept["z", node, op], self.kept["normaliser", node, op] = z, normaliser
+            normalised.append(Term(z, normaliser=normaliser))
+        out = self.empty(width)
+        if plan.pools[node - 1]:
+            (weight,) = weights_of(inputs, ("pool", node), 1)
+            position = kernels.pool_and_sum(out, x, self.nhw, weight, normalised, backward=plan.backward)
+            if position is not None:
+                self.kept["position", node] = position
+        else:
+            kernels.sum_terms(out, normalised)
+        if self.needed.get(("pool", node)) or any(self.needed["kernel", node, op] for op in operations):
+            self.kept["input", node] = x
+        return out
+
+    def total(self, terms: Sequence[Term], channels: int) -> Tensor:
+        """[P, channels] the sum of the terms."""
+        if len(terms) == 1 and terms[0].weight == 1.0 and terms[0].normaliser is None:
+            return terms[0].x
+        out = self.empty(channels)
+        kernels.sum_terms(out, terms)
+        return out
+
+    def empty(self, channels: int) -> Tensor:
+        n, h, w = self.nhw
+        return torch.empty(n * h * w, channels)
+
+
+class _Backward:
+    """The backward pass, from the output to the input."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        inputs: dict[Key, Tensor],
+        kept: dict[Key, Tensor],
+        needed: dict[Key, bool],
+        nhw: tuple[int, int, int],
+    ) -> None:
+        self.plan, self.inputs, self.kept, self.needed, self.nhw = plan, inputs, kept, needed, nhw
+        self.of_inputs: dict[Key, Tensor] = {}
+        #: For each block, what its readers send back: the gradient of their sum, the weight of the edge, and whose.
+        self.sent: dict[int, list[tuple[Tensor, float, Key, int]]] = defaultdict(list)
+
+    def gradients(self, gradient: Tensor) -> dict[Key, Tensor]:
+        """Of the inputs, from that of the output."""
+        plan = self.plan
+        output, blocks = plan.output(), blocks_among(plan.parents[-1])
+        self.send(plan.n_blocks + 1, blocks, [gradient[:, output[block]] for block in blocks])
+        of_projections = {plan.n_blocks + 1: gradient}
+        for node in reversed(plan.computed()):
+            of_block = self.received(node)
+            of_sum = self.block(node, of_block)
+            of_projections[node] = of_sum
+            blocks = blocks_among(plan.parents[node - 1])
+            self.send(node, blocks, [of_sum] * len(blocks))
+        if ("kernel",) in self.inputs:
+            self.projections(of_projections)
+        return self.of_inputs
+
+    def send(self, node: int, blocks: Sequence[int], gradients: Sequence[Tensor]) -> None:
+        """Notes what a node sends to the blocks that it reads."""
+        key = ("edges", node)
+        if self.needed.get(key):
+            self.of_inputs[key] = torch.zeros_like(self.inputs[key])
+        weights = weights_of(self.inputs, key, len(blocks))
+        for i, (block, gradient, weight) in enumerate(zip(blocks, gradients, weights, strict=True)):
+            self.sent[block].append((gradient, weight, key, i))
+
+    def received(self, node: int) -> Tensor:
+        """The gradient of a block's output; that of the weights of the edges to its readers on the way."""
+        sent = self.sent.pop(node)
+        gradient, weight, _, _ = sent[0]
+        state = self.kept.get(("state", node))
+        if len(sent) == 1 and weight == 1.0 and state is None and gradient.is_contiguous():
+            return gradient
+        out = torch.empty(gradient.shape)
+        dots = kernels.sum_terms(out, [Term(gradient, weight) for gradient, weight, _, _ in sent], state)
+        for (_, _, key, i), dot in zip(sent, dots, strict=True):
+            if self.needed.get(key):
+                self.of_inputs[key][i] = dot
+        return out
+
+    def block(self, node: int, gradient: Tensor) -> Tensor:
+        """The gradient of I_j from that of x_j."""
+        k = self.plan.channel_groups
+        if k == 1:
+            return self.mix(node, gradient)
+        by_group = gradient.view(len(gradient), -1, k)
+        first = self.mix(node, by_group[:, :, 0].contiguous())
+        return torch.cat([first, *by_group[:, :, 1:].unbind(2)], dim=1)
+
+    def mix(self, node: int, gradient: Tensor) -> Tensor:
+        """The gradient of the mixed operation's input."""
+        plan, kept, (_, *hw) = self.plan, self.kept, self.nhw
+        x = kept.get(("input", node))
+        total = None
+        for op in plan.convolutions[node - 1]:
+            z = Normalised(kept["z", node, op], kept["normaliser", node, op], {0: gradient})
+            of_parameters = z.of_parameters()
+            self.of_inputs["scale", node, op], self.of_inputs["shift", node, op] = of_parameters
+            of_z = torch.empty(gradient.shape)
+            z.of_z(of_parameters, slice(0, len(of_z)), of_z)
+            kernel = self.inputs["kernel", node, op]
+            if not is_pointwise(kernel):
+                of_x = kernels.convolve(of_z, hw, kernel, backward=True)
+                total = of_x if total is None else total.add_(of_x)
+            elif total is None:
+                total = kernels.product(of_z, kernel.flatten(1))
+            else:
+                total.addmm_(of_z, kernel.flatten(1))
+            if self.needed["kernel", node, op]:
+                assert x is not None
+                self.of_inputs["kernel", node, op] = (
+                    torch.mm(of_z.t(), x).view_as(kernel)
+                    if is_pointwise(kernel)
+                    else kernels.kernel_gradient(x, hw, kernel, of_z)
+                )
+        if plan.pools[node - 1]:
+            (weight,) = weights_of(self.inputs, ("pool", node), 1)
+            needed = self.needed.get(("pool", node), False)
+            total, of_weight = kernels.unpool(
+                gradient, kept["position", node], hw, weight, x if needed else None, total
+            )
+            if needed:
+                self.of_inputs["pool", node] = torch.tensor(of_weight)
+        assert total is not None, "a block that is computed has an operation"
+        return total
+
+    def projections(self, gradients: dict[int, Tensor]) -> None:
+        """The gradients of the cell's input and of its projections from those of the nodes' sums."""
+        columns = self.plan.projections()
+        z = Normalised(
+            self.kept["z",], self.kept["normaliser",], {columns[node].start: gradients[node] for node in columns}
+        )
+        of_parameters = z.of_parameters()
+        self.of_inputs["scale",], self.of_inputs["shift",] = of_parameters
+        x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
+        of_x = torch.empty(x.shape) if self.needed["x",] else None
+        of_kernel = torch.zeros(kernel.shape) if self.needed["kernel",] else None
+        if of_x is None and of_kernel is None:
+            return
+        for part in parts(*z.z.shape):
+            of_z = torch.empty(z.z[part].shape)
+            z.of_z(of_parameters, part, of_z)
+            if of_x is not None:
+                kernels.product(of_z, kernel, of_x[part])
+            if of_kernel is not None:
+                of_kernel.addmm_(of_z.t(), x[part])
+        if of_x is not None:
+            self.of_inputs["x",] = image(of_x, self.nhw)
+        if of_kernel is not None:
+            self.of_inputs["kernel",] = of_kernel
+
+
+def parts(rows: int, columns: int) -> list[slice]:
+    """The rows of a matrix in parts that stay in a processor's last cache."""
+    step = max(CACHED_NUMBERS // columns // 64, 1) * 64
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def is_pointwise(kernel: Tensor) -> bool:
+    """Whether a convolution is a product."""
+    return kernel.shape[-1] == 1
+
+
+def matrix(x: Tensor) -> Tensor:
+    """[P, C], dense, of [N, C, H, W]; no copy where channels are last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).contiguous()
+
+
+def image(x: Tensor, nhw: tuple[int, int, int]) -> Tensor:
+    """[N or fewer, C, H, W], channels last, of a dense matrix."""
+    return x.view(-1, *nhw[1:], x.shape[1]).permute(0, 3, 1, 2)
+
+
+def blocks_among(nodes: Iterable[int]) -> list[int]:
+    """Without the cell's input, node 0."""
+    return [node for node in nodes if node]
+
+
+def weights_of(inputs: dict[Key, Tensor], key: Key, n: int) -> list[float]:
+    """The n weights under a key; ones if there are none."""
+    return inputs[key].reshape(-1).tolist() if key in inputs else [1.0] * n

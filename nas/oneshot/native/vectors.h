@@ -1,0 +1,38 @@
+/* Eight numbers at once, in the compiler's vector types. */
+#pragma once
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+#include <stdint.h>
+#include <stdlib.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t i8 __attribute__((vector_size(32), aligned(4), may_alias));
+
+INLINE v8 at(const float *x) { return *(const v8 *)x; }
+INLINE void put(float *x, v8 value) { *(v8 *)x = value; }
+/* Memory that begins a line of the cache. */
+INLINE float *aligned(long numbers) { return aligned_alloc(64, (numbers * sizeof(float) + 63) / 64 * 64); }
+
+#define ROWS 6   /* rows of a matrix product in registers */
+#define PANEL 16 /* its columns in registers */
+
+/* out [ROWS, PANEL] = x [ROWS, depth] @ panel [depth, PANEL]; of the matrices that these are part of, rows are `ldx`,
+ * `step` and `ldo` apart. */
+INLINE void multiply_panel(const float *x, long ldx, const float *panel, long step, long depth, float *out, long ldo)
+{
+    v8 sum[ROWS][2] = {{{0}}};
+    for (long i = 0; i < depth; i++, panel += step) {
+        v8 a = at(panel), b = at(panel + 8);
+        for (long r = 0; r < ROWS; r++) {
+            sum[r][0] += x[r * ldx + i] * a;
+            sum[r][1] += x[r * ldx + i] * b;
+        }
+    }
+    for (long r = 0; r < ROWS; r++) {
+        put(out + r * ldo, sum[r][0]);
+        put(out + r * ldo + 8, sum[r][1]);
+    }
+}

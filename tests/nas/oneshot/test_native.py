@@ -1,0 +1,320 @@
+"""The compiled kernels against PyTorch in double precision, and whole cells against the supernet's own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nas.oneshot import METHODS, SearchSpec
+from nas.oneshot.data import Half, SearchData
+from nas.oneshot.loop import Search
+from nas.oneshot.mixture import Mixture
+from nas.oneshot.native import kernels, library
+from nas.oneshot.native.kernels import Moments, Normalised, Term
+from nas.oneshot.search import choose_kernels, resolve, run_search
+from nas.oneshot.supernet import Cell
+from spaces import SEARCH_SPACES
+
+EPS = 1e-5
+#: N, H, W, C: several parts of rows, odd sides, a single pixel, widths with and without whole vectors.
+SHAPES = [(3, 8, 8, 16), (2, 5, 7, 32), (5, 4, 4, 4), (1, 1, 1, 3), (2, 3, 1, 20), (9, 16, 16, 16)]
+
+
+def image(matrix, shape):
+    n, h, w, _ = shape
+    return matrix.double().view(n, h, w, -1).permute(0, 3, 1, 2)
+
+
+def matrix(images):
+    return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+
+
+def random_matrix(shape, seed=0, channels=None):
+    n, h, w, c = shape
+    return torch.randn(n * h * w, channels or c, generator=torch.Generator().manual_seed(seed))
+
+
+def normalised(z, scale, shift):
+    mean, variance = z.mean(0), z.var(0, unbiased=False)
+    return (scale * (z - mean) / (variance + EPS).sqrt() + shift).relu()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_normalised_matrix_and_its_gradients(shape):
+    z = random_matrix(shape) + 10  # about zero, one-pass moments would lose digits
+    c = z.shape[1]
+    scale, shift, gradient = torch.rand(c) + 0.5, torch.randn(c), random_matrix(shape, 1)
+    exact = [t.double().requires_grad_() for t in (z, scale, shift)]
+    expected = normalised(*exact)
+    expected.backward(gradient.double())
+
+    made = Moments.of(z).normaliser(scale, shift, EPS)
+    out = torch.empty(z.shape)
+    kernels.sum_terms(out, [Term(z, normaliser=made)])
+    torch.testing.assert_close(out.double(), expected.detach(), rtol=1e-4, atol=5e-4)
+
+    behind = Normalised(z, made, {0: gradient})
+    of_parameters = behind.of_parameters()
+    of_z = torch.empty(z.shape)
+    half = len(z) // 2
+    for part in (slice(0, half), slice(half, len(z))):
+        behind.of_z(of_parameters, part, of_z[part])
+    torch.testing.assert_close(of_z.double(), exact[0].grad, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        of_parameters.double(), torch.stack([exact[1].grad, exact[2].grad]), rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients_of_columns_from_several_sources(shape):
+    c = shape[-1]
+    z = random_matrix(shape, channels=3 * c)
+    scale, shift = torch.rand(3 * c) + 0.5, torch.randn(3 * c)
+    wide, narrow = random_matrix(shape, 1, 4 * c)[:, c : 3 * c], random_matrix(shape, 2)
+    exact = [t.double().requires_grad_() for t in (z, scale, shift)]
+    normalised(*exact).backward(torch.cat([narrow, wide], dim=1).double())
+    behind = Normalised(z, Moments.of(z).normaliser(scale, shift, EPS), {0: narrow, c: wide})
+    of_parameters, of_z = behind.of_parameters(), torch.empty(z.shape)
+    behind.of_z(of_parameters, slice(0, len(z)), of_z)
+    torch.testing.assert_close(of_z.double(), exact[0].grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        of_parameters.double(), torch.stack([exact[1].grad, exact[2].grad]), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sums_of_columns_and_scalar_products(shape):
+    c = shape[-1]
+    a, b, wide = random_matrix(shape), random_matrix(shape, 1), random_matrix(shape, 2, 2 * c)
+    out = torch.full((len(a), 3 * c), torch.nan)
+    kernels.sum_terms(out[:, c:], [Term(wide), Term(a, 0.25), Term(b, column=c)])
+    expected = wide + torch.cat([0.25 * a, b], dim=1)
+    torch.testing.assert_close(out[:, c:], expected)
+    assert out[:, :c].isnan().all()
+
+    total = torch.empty(a.shape)
+    dots = kernels.sum_terms(total, [Term(a, 0.5), Term(wide[:, c:], 2.0)], b)
+    torch.testing.assert_close(total, 0.5 * a + 2 * wide[:, c:])
+    exact = [float((t.double() * b.double()).sum()) for t in (a, wide[:, c:])]
+    assert dots == pytest.approx(exact, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pooling_is_pytorchs_down_to_equal_values(shape):
+    n, h, w, _ = shape
+    x = random_matrix(shape).relu()  # many windows of equal zeros: the first of them gets the gradient
+    other, gradient, more = (random_matrix(shape, seed) for seed in (1, 2, 3))
+    exact = image(x, shape).requires_grad_()
+    pooled = F.max_pool2d(exact, 3, 1, 1)
+    (0.25 * pooled).backward(image(gradient, shape))
+
+    out = torch.empty(x.shape)
+    position = kernels.pool_and_sum(out, x, (n, h, w), 0.25, [Term(other)], backward=True)
+    torch.testing.assert_close(out.double(), 0.25 * matrix(pooled.detach()) + other.double(), rtol=1e-6, atol=1e-6)
+    of_x, of_weight = kernels.unpool(gradient, position, (h, w), 0.25, x, more)
+    torch.testing.assert_close(of_x.double(), matrix(exact.grad) + more.double(), rtol=1e-5, atol=1e-6)
+    assert of_weight == pytest.approx(float((image(gradient, shape) * pooled.detach()).sum()), rel=1e-4, abs=1e-5)
+    of_x, of_weight = kernels.unpool(gradient, position, (h, w), 0.25, None, None)
+    torch.testing.assert_close(of_x.double(), matrix(exact.grad), rtol=1e-5, atol=1e-6)
+    assert of_weight == 0
+
+
+def test_what_is_not_a_number_stays_so():
+    shape = (1, 4, 4, 16)
+    x = random_matrix(shape)
+    x[5, 3] = torch.nan
+    out = torch.empty(x.shape)
+    kernels.pool_and_sum(out, x, (1, 4, 4), 1.0, [], backward=False)
+    assert torch.equal(out.isnan(), matrix(F.max_pool2d(image(x, shape), 3, 1, 1)).isnan())
+    ones = torch.ones(16)
+    kernels.sum_terms(out, [Term(x, normaliser=Moments.of(x).normaliser(ones, ones, EPS))])
+    assert out[:, 3].isnan().all()
+    assert out.isnan().sum() == len(x)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("outputs", [16, 48, 5])
+def test_convolutions_and_their_gradients(shape, outputs):
+    _, h, w, c = shape
+    x, gradient = random_matrix(shape), random_matrix(shape, 1, outputs)
+    kernel = torch.randn(outputs, c, 3, 3).contiguous(memory_format=torch.channels_last)
+    exact, exact_kernel = image(x, shape).requires_grad_(), kernel.double().requires_grad_()
+    expected = F.conv2d(exact, exact_kernel, padding=1)
+    expected.backward(image(gradient, shape))
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(kernels.convolve(x, (h, w), kernel).double(), matrix(expected.detach()), **close)
+    of_x = kernels.convolve(gradient, (h, w), kernel, backward=True)
+    torch.testing.assert_close(of_x.double(), matrix(exact.grad), **close)
+    of_kernel = kernels.kernel_gradient(x, (h, w), kernel, gradient)
+    torch.testing.assert_close(of_kernel.double(), exact_kernel.grad, **close)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 48, 1000])
+@pytest.mark.parametrize(("depth", "columns"), [(16, 48), (7, 16), (20, 12)])
+def test_products_and_their_moments(rows, depth, columns):
+    x, kernel = torch.randn(rows, depth + 3)[:, 2:-1], torch.randn(columns, depth).t()
+    out, moments = kernels.product_and_moments(x, kernel)
+    torch.testing.assert_close(out.double(), x.double() @ kernel.double(), rtol=1e-5, atol=1e-5)
+    scale, shift = torch.rand(columns) + 0.5, torch.randn(columns)
+    torch.testing.assert_close(
+        moments.normaliser(scale, shift, EPS), Moments.of(out).normaliser(scale, shift, EPS), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_number_of_threads_changes_no_bit():
+    def all_results():
+        shape = (32, 16, 16, 16)
+        assert random_matrix(shape).numel() > kernels._WORTH_THREADS
+        x, z, gradient = (random_matrix(shape, seed) for seed in range(3))
+        kernel = torch.randn(16, 16, 3, 3, generator=torch.Generator().manual_seed(3))
+        made = Moments.of(z).normaliser(torch.ones(16), torch.zeros(16), EPS)
+        out, of_z = torch.empty(x.shape), torch.empty(x.shape)
+        position = kernels.pool_and_sum(out, x, (32, 16, 16), 0.5, [Term(z, normaliser=made)], backward=True)
+        behind = Normalised(z, made, {0: gradient})
+        behind.of_z(behind.of_parameters(), slice(0, len(z)), of_z)
+        product, moments = kernels.product_and_moments(x, kernel[:, :, 0, 0])
+        of_x, of_weight = kernels.unpool(gradient, position, (16, 16), 0.5, x, None)
+        total = torch.empty(x.shape)
+        dots = kernels.sum_terms(total, [Term(x), Term(z)], gradient)
+        return [
+            made, out, of_z, product, moments.totals, of_x, total, torch.tensor([of_weight, *dots]),
+            kernels.convolve(x, (16, 16), kernel), kernels.kernel_gradient(x, (16, 16), kernel, gradient),
+        ]  # fmt: skip
+
+    before = torch.get_num_threads()
+    try:
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        one = all_results()
+        torch.set_num_threads(3)
+        three = all_results()
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
+
+
+def a_search(optimizer, space, channels=16, **fields):
+    images = torch.randint(256, (6, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    half = Half(images, torch.arange(6) % 3)
+    data = SearchData("random", half, half, 3, (0.5,) * 3, (0.25,) * 3, crop_padding=1, flip=True)
+    spec = SearchSpec(
+        optimizer, space, batch_size=6, init_channels=channels, cells_per_stack=2, n_stacks=2, device="cpu", **fields
+    )
+    return Search(resolve(spec), data)
+
+
+def differences(net, mixtures, parameters, seed):
+    """Where output and gradients of both ways, in single precision, are not close."""
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(4) % 3
+    results = []
+    for native in (False, True):
+        net.native = native
+        loss = F.cross_entropy(net(images, mixtures), labels)
+        results.append([loss, *torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)])
+    theirs, ours = results
+    assert [g is None for g in ours] == [g is None for g in theirs]
+    return [
+        (position, ours[position] - g)
+        for position, g in enumerate(theirs)
+        if g is not None
+        and not torch.allclose(ours[position], g, rtol=2e-3, atol=2e-5 * max(1.0, float(g.detach().abs().max())))
+    ]
+
+
+def assert_agreement(net, mixtures, parameters):
+    """Close on two of three batches: on one in a hundred, rounding moves a number across zero or past its neighbour in
+    a ReLU or a pooling, where the gradient jumps (of PyTorch's against double precision no less often).
+    """
+    tried = []
+    for seed in range(3):
+        tried.append(differences(net, mixtures, parameters, seed))
+        if tried.count([]) == 2:
+            return
+    raise AssertionError(tried)
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+@pytest.mark.parametrize("space", list(SEARCH_SPACES))
+def test_a_supernet_agrees_with_its_own_cells(optimizer, space):
+    """Each optimizer's mixtures, with the gradients of an architecture step, a weight step, and both."""
+    search = a_search(optimizer, space)
+    net = search.supernet
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    mixtures = search.method.mixtures()
+    assert_agreement(net, mixtures, net.weights())
+    if any(m.gamma is not None for m in mixtures):
+        assert_agreement(net, mixtures, [*net.weights(), *net.architecture_parameters()])
+        with net.gradients_of_architecture():
+            assert_agreement(net, mixtures, net.architecture_parameters())
+
+
+@pytest.mark.parametrize("space", list(SEARCH_SPACES))
+@pytest.mark.parametrize("channels", [4, 16])
+def test_single_architectures_agree(space, channels):
+    """Loose ends, outputs without an edge from the input, channels that are left out."""
+    net = a_search("random_ws", space, channels).supernet
+    for index in torch.randint(net.space.size, (8,), generator=torch.Generator().manual_seed(3)).tolist():
+        assert_agreement(net, [Mixture.discrete(net.space.decode(index))] * len(net.cells), net.weights())
+
+
+def test_nothing_is_kept_without_a_backward_pass():
+    search = a_search("darts", "1")
+    search.supernet.native = True
+    images = torch.randn(6, 3, 8, 8)
+    with torch.inference_mode():
+        evaluated = search.supernet(images, search.method.mixtures())
+    trained = search.supernet(images, search.method.mixtures())
+    torch.testing.assert_close(evaluated, trained.detach())
+    assert evaluated.grad_fn is None
+
+
+def test_a_search_uses_them_and_says_so(tmp_path, monkeypatch):
+    calls = []
+    run_native = Cell.run_native
+    monkeypatch.setattr(Cell, "run_native", lambda *args: calls.append(1) or run_native(*args))
+    spec = SearchSpec(epochs=1, n_stacks=1, cells_per_stack=1, init_channels=4, batch_size=200, device="cpu")
+    assert choose_kernels(spec).kernels == "native"
+    run_search(spec, None, tmp_path / "native")
+    assert calls
+    calls.clear()
+    run_search(SearchSpec(**{**spec.to_dict(), "kernels": "torch"}), None, tmp_path / "torch")
+    assert not calls
+    saved = [torch.load(tmp_path / k / "checkpoint", weights_only=True)["spec"]["kernels"] for k in ("native", "torch")]
+    assert saved == ["native", "torch"]
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+def test_without_a_compiler_pytorch_computes(compiler, monkeypatch):
+    monkeypatch.setenv("CC", compiler)
+    library.load.cache_clear()
+    try:
+        assert choose_kernels(SearchSpec(device="cpu")).kernels == "torch"
+        with pytest.raises(ValueError, match=r"kernels: got 'native', but .*; choose 'auto' or 'torch'"):
+            choose_kernels(SearchSpec(device="cpu", kernels="native"))
+    finally:
+        library.load.cache_clear()
+
+
+@pytest.mark.parametrize("fields", [{"precision": "bf16"}, {"compile": True}])
+def test_other_precisions_and_compiled_supernets_stay_with_pytorch(fields):
+    assert choose_kernels(SearchSpec(device="cpu", **fields)).kernels == "torch"
+    with pytest.raises(ValueError, match="float32"):
+        choose_kernels(SearchSpec(device="cpu", kernels="native", **fields))
+
+
+def test_what_is_compiled_is_kept_and_shared(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("NASBOHB_CACHE", str(tmp_path))
+    library.load.cache_clear()
+    try:
+        library.load()
+        (kept,) = tmp_path.iterdir()
+        before = kept.stat()
+        library.load.cache_clear()
+        library.load()
+        assert (kept.stat().st_mtime_ns, list(tmp_path.iterdir())) == (before.st_mtime_ns, [kept])
+    finally:
+        library.load.cache_clear()
