@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -30,17 +31,25 @@ from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
 from nas.oneshot.memory import keep_freed_memory
+from nas.oneshot.native import kernels
 from nas.oneshot.search import choose_kernels, resolve
 from spaces import SEARCH_SPACES
 
-#: Prefixes of PyTorch's operators, by what they do.
+#: Prefixes of PyTorch's operators and names of our kernels, by what they do; the first that fits counts.
 KINDS = {
-    "convolutions": ("aten::convolution_backward", "aten::mkldnn_convolution", "aten::mm", "aten::addmm"),
-    "batch normalisation": ("aten::native_batch_norm",),
-    "pooling": ("aten::max_pool2d",),
-    "sums, products, copies": ("aten::add", "aten::mul", "aten::cat", "aten::copy_", "aten::dot", "aten::fill_"),
-    "ReLU": ("aten::threshold_backward", "aten::clamp_min", "aten::relu"),
-}
+    "convolutions and products": (
+        "aten::convolution_backward", "aten::mkldnn_convolution", "aten::mm", "aten::addmm",
+        "kernel convolve", "kernel kernel_gradient", "kernel product",
+    ),
+    "batch normalisation, ReLU": (
+        "aten::native_batch_norm", "aten::threshold_backward", "aten::clamp_min", "aten::relu",
+        "kernel moments", "kernel normaliser", "kernel parameter_gradients", "kernel input_gradient",
+    ),
+    "pooling": ("aten::max_pool2d", "kernel pool_and_sum", "kernel unpool"),
+    "sums, products, copies": (
+        "aten::add", "aten::mul", "aten::cat", "aten::copy_", "aten::dot", "aten::fill_", "kernel sum_terms",
+    ),
+}  # fmt: skip
 
 
 def random_data(n_images: int) -> SearchData:
@@ -151,25 +160,36 @@ def compare(args: argparse.Namespace) -> None:
 
 def profile(args: argparse.Namespace) -> None:
     """Where the time of our step goes."""
-    from torch.profiler import ProfilerActivity
+    from torch.profiler import ProfilerActivity, record_function
     from torch.profiler import profile as torch_profile
 
+    call = kernels.call
+
+    def recorded_call(name: str, *arguments: Any) -> None:
+        with record_function(f"kernel {name}"):
+            call(name, *arguments)
+
+    kernels.call = recorded_call
     for optimizer in args.optimizers:
         for space in args.spaces:
             step = our_step(optimizer, space, args.batch_size, args.channels)
             step()
+            start = time.perf_counter()
+            for _ in range(args.repeats):
+                step()
+            seconds = (time.perf_counter() - start) / args.repeats
             with torch_profile(activities=[ProfilerActivity.CPU]) as recorded:
                 for _ in range(args.repeats):
                     step()
             events = recorded.key_averages()
             total = sum(event.self_cpu_time_total for event in events)
-            print(f"{optimizer} space {space}: {total / args.repeats / 1e6:.3f} s a step")
-            rest = total
-            for kind, prefixes in KINDS.items():
-                share = sum(e.self_cpu_time_total for e in events if e.key.startswith(prefixes))
-                rest -= share
-                print(f"  {kind:24} {share / total:6.1%}")
-            print(f"  {'everything else':24} {rest / total:6.1%}", flush=True)
+            print(f"{optimizer} space {space}: {seconds:.3f} s a step")
+            shares = dict.fromkeys([*KINDS, "everything else"], 0.0)
+            for event in events:
+                kind = next((k for k, prefixes in KINDS.items() if event.key.startswith(prefixes)), "everything else")
+                shares[kind] += event.self_cpu_time_total / total
+            for kind, share in shares.items():
+                print(f"  {kind:26} {share:6.1%}", flush=True)
 
 
 def evaluation(args: argparse.Namespace) -> None:

@@ -80,7 +80,7 @@ def run_search(
         status, error = "out_of_memory", f"no memory left in epoch {len(reports) + 1}; {_hyperparameters(spec)}"
     result = _result(status, error, reports, search.search_s if search else 0.0)
     if directory and status == "ok":
-        checkpoint.write_json(directory / checkpoint.ARCHITECTURE, result.to_dict())
+        checkpoint.write_json(directory / checkpoint.ARCHITECTURE, {**result.to_dict(), "spec": spec.to_dict()})
     return result
 
 

@@ -1,5 +1,6 @@
 """The compiled kernels against PyTorch in double precision, and whole cells against the supernet's own."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -283,8 +284,8 @@ def test_a_search_uses_them_and_says_so(tmp_path, monkeypatch):
     calls.clear()
     run_search(SearchSpec(**{**spec.to_dict(), "kernels": "torch"}), None, tmp_path / "torch")
     assert not calls
-    saved = [torch.load(tmp_path / k / "checkpoint", weights_only=True)["spec"]["kernels"] for k in ("native", "torch")]
-    assert saved == ["native", "torch"]
+    kept = [json.loads((tmp_path / k / "architecture.json").read_text())["spec"] for k in ("native", "torch")]
+    assert [(spec["kernels"], spec["precision"]) for spec in kept] == [("native", "float32"), ("torch", "float32")]
 
 
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
