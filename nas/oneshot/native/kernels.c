@@ -43,16 +43,14 @@ INLINE void to_bytes(uint8_t *out, i8 x) { *(b8 *)out = __builtin_convertvector(
 INLINE v8 where(i8 mask, v8 x) { return (v8)(mask & (i8)x); }
 INLINE v8 relu(v8 x) { return where(~(x < 0), x); }
 
-enum { PLAIN, WEIGHTED, NORMALISED };
-
-/* A term of some columns of a sum: x, weight * x, or relu(slope * x + offset) with a slope and an offset a channel.
- * `adds` is 0 for the first term of its columns. */
+/* A term of some columns of a sum: relu(slope * x + offset) with a slope and an offset a channel, or weight * x where
+ * slope is null.  `adds` is 0 for the first term of its columns. */
 typedef struct {
     const float *x;
     const float *slope, *offset;
     int64_t ld, column, width;
     float weight;
-    int32_t kind, adds;
+    int32_t adds;
 } Term;
 
 /* The gradient of some columns of a normalised matrix. */
@@ -64,7 +62,9 @@ typedef struct {
 static long part_length(long rows) { return ((rows + PARTS - 1) / PARTS + 3) / 4 * 4; }
 static long smaller(long a, long b) { return a < b ? a : b; }
 
-INLINE void add_moments(const float *z, long ld, long rows, const long c, const float *origin, float *sum, float *square)
+/* Adds the sums of z - origin and of its squares to those of each column. */
+INLINE void add_moments(const float *z, long ld, long rows, const long c, const float *origin, float *sum,
+                        float *square)
 {
     long r = 0;
     for (; r + 4 <= rows; r += 4, z += 4 * ld) {
@@ -90,6 +90,20 @@ INLINE void add_moments(const float *z, long ld, long rows, const long c, const 
         }
 }
 
+/* Starts the sums of a block of rows in single precision, and adds them to those of its part in double. */
+INLINE void start(float *sum, long n) { memset(sum, 0, n * sizeof(float)); }
+INLINE void add_block(const float *sum, long n, double *total)
+{
+    for (long k = 0; k < n; k++) total[k] += sum[k];
+}
+
+/* Adds the sums of all parts, in order. */
+static void add_parts(const double *partial, long n, double *totals)
+{
+    for (long part = 0; part < PARTS; part++)
+        for (long k = 0; k < n; k++) totals[k] += partial[part * n + k];
+}
+
 /* Adds the sums of z - origin and of its squares over rows [rows, c] to totals [2, c]. */
 int moments(const float *z, int64_t ld, int64_t rows, int64_t c, const float *origin, double *totals, int32_t threads)
 {
@@ -103,13 +117,12 @@ int moments(const float *z, int64_t ld, int64_t rows, int64_t c, const float *or
         float *sum = sums + part * 2 * c;
         long end = smaller((part + 1) * length, rows);
         for (long r = part * length; r < end; r += BLOCK) {
-            for (long k = 0; k < 2 * c; k++) sum[k] = 0;
+            start(sum, 2 * c);
             FOR_WIDTH(c, add_moments(z + r * ld, ld, smaller(BLOCK, end - r), C, origin, sum, sum + C))
-            for (long k = 0; k < 2 * c; k++) total[k] += sum[k];
+            add_block(sum, 2 * c, total);
         }
     }
-    for (long part = 0; part < PARTS; part++)
-        for (long k = 0; k < 2 * c; k++) totals[k] += partial[part * 2 * c + k];
+    add_parts(partial, 2 * c, totals);
     free(partial);
     free(sums);
     return 0;
@@ -168,13 +181,12 @@ int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const floa
             multiply_strip(x + r * ldx, ldx, height, panels, depth, columns, out + r * columns,
                            copies + part * ROWS * depth);
             if (!totals) continue;
-            for (long k = 0; k < 2 * columns; k++) sum[k] = 0;
+            start(sum, 2 * columns);
             FOR_WIDTH(columns, add_moments(out + r * columns, columns, height, C, origin, sum, sum + columns))
-            for (long k = 0; k < 2 * columns; k++) total[k] += sum[k];
+            add_block(sum, 2 * columns, total);
         }
     }
-    for (long part = 0; totals && part < PARTS; part++)
-        for (long k = 0; k < 2 * columns; k++) totals[k] += partial[part * 2 * columns + k];
+    if (totals) add_parts(partial, 2 * columns, totals);
     free(panels);
     free(copies);
     free(sums);
@@ -202,7 +214,7 @@ int normaliser(const double *totals, int64_t rows, int64_t c, const float *origi
 INLINE void put_term(float *restrict out, long ldo, long rows, const long c, Term t, int first)
 {
     const float *restrict x = t.x;
-    if (t.kind == NORMALISED) {
+    if (t.slope) {
         const float *restrict slope = t.slope, *restrict offset = t.offset;
         for (long r = 0; r < rows; r++, x += t.ld, out += ldo) {
             long k = 0;
@@ -219,7 +231,7 @@ INLINE void put_term(float *restrict out, long ldo, long rows, const long c, Ter
         }
         return;
     }
-    float weight = t.kind == PLAIN ? 1 : t.weight;
+    float weight = t.weight;
     if (t.ld == c && ldo == c) {
         for (long k = 0; k < rows * c; k++) out[k] = first ? weight * x[k] : out[k] + weight * x[k];
         return;
@@ -268,7 +280,7 @@ INLINE float dot(const float *a, long lda, const float *b, long ldb, long rows, 
 }
 
 /* out [rows, c] = the sum of the terms, whose columns cover it.
- * With a dense `reference` [rows, c], dots[i] is its scalar product with the i-th term's x, as wide as itself. */
+ * With a dense `reference` [rows, c], its scalar product with the i-th term's x, as wide as it, is added to dots[i]. */
 int sum_terms(float *out, int64_t ldo, int64_t rows, int64_t c, const Term *terms, int64_t n, const float *reference,
               double *dots, int32_t threads)
 {
@@ -287,10 +299,7 @@ int sum_terms(float *out, int64_t ldo, int64_t rows, int64_t c, const Term *term
             }
         }
     }
-    for (long i = 0; reference && i < n; i++) {
-        dots[i] = 0;
-        for (long part = 0; part < PARTS; part++) dots[i] += partial[part * n + i];
-    }
+    add_parts(partial, n, dots);
     free(partial);
     return 0;
 }
@@ -509,7 +518,7 @@ int parameter_gradients(const Source *sources, int64_t n, const float *z, int64_
         long end = smaller((part + 1) * length, rows);
         for (long r = part * length; r < end; r += BLOCK) {
             long height = smaller(BLOCK, end - r);
-            for (long k = 0; k < 2 * c; k++) sum[k] = 0;
+            start(sum, 2 * c);
             for (long i = 0; i < n; i++) {
                 Source s = sources[i];
                 const float *at_column = normaliser + s.column;
@@ -517,7 +526,7 @@ int parameter_gradients(const Source *sources, int64_t n, const float *z, int64_
                                                  at_column, at_column + 2 * c, at_column + 3 * c, sum + s.column,
                                                  sum + c + s.column))
             }
-            for (long k = 0; k < 2 * c; k++) total[k] += sum[k];
+            add_block(sum, 2 * c, total);
         }
     }
     for (long k = 0; k < c; k++) {

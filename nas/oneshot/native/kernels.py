@@ -19,9 +19,8 @@ from torch.nn.grad import conv2d_weight
 
 from nas.oneshot.native.library import load
 
-#: Channels of a convolution are multiples of it, or PyTorch's takes over.
+#: Columns of a product and channels of a convolution are multiples of it, or PyTorch takes over.
 _PANEL = 16
-_PLAIN, _WEIGHTED, _NORMALISED = range(3)
 #: Numbers in a feature map from which on more threads than one pay.
 _WORTH_THREADS = 2**15
 
@@ -35,7 +34,6 @@ class _Term(ctypes.Structure):
         ("column", c_int64),
         ("width", c_int64),
         ("weight", c_float),
-        ("kind", c_int32),
         ("adds", c_int32),
     )
 
@@ -60,17 +58,16 @@ class Term:
 class Moments:
     """What the BatchNorm of a matrix [P, C] needs to know of it."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, rows: int, channels: int) -> None:
+        self.rows = rows
         self.totals = torch.zeros(2, channels, dtype=torch.float64)
         self.origin = torch.empty(channels)
-        self.rows = 0
 
     @classmethod
     def of(cls, z: Tensor) -> Moments:
         """Those of z."""
-        moments = cls(z.shape[1])
+        moments = cls(*z.shape)
         moments.origin = z[0]
-        moments.rows = len(z)
         call("moments", _at(z), _ld(z), *_shape(z), _at(moments.origin), _at(moments.totals), _threads(z))
         return moments
 
@@ -84,19 +81,8 @@ class Moments:
         return out
 
 
-def product(x: Tensor, kernel: Tensor, out: Tensor | None = None) -> Tensor:
+def product(x: Tensor, kernel: Tensor, out: Tensor | None = None, moments: Moments | None = None) -> Tensor:
     """``x @ kernel`` of x [P, K] and kernel [K, C], into the dense ``out`` [P, C] if given."""
-    return _product(x, kernel, out, None)
-
-
-def product_and_moments(x: Tensor, kernel: Tensor) -> tuple[Tensor, Moments]:
-    """The product and its moments, taken while it is in the cache."""
-    moments = Moments(kernel.shape[1])
-    out = _product(x, kernel, None, moments)
-    return (out, moments) if moments.rows else (out, Moments.of(out))
-
-
-def _product(x: Tensor, kernel: Tensor, out: Tensor | None, moments: Moments | None) -> Tensor:
     depth, columns = kernel.shape
     if out is None:
         out = torch.empty(len(x), columns)
@@ -107,9 +93,16 @@ def _product(x: Tensor, kernel: Tensor, out: Tensor | None, moments: Moments | N
         c_int64(kernel.stride(1)), c_int64(columns), _at(out), _at(moments.origin if moments else None),
         _at(moments.totals if moments else None), _threads(out),
     )  # fmt: skip
-    if moments:
-        moments.rows = len(x)
     return out
+
+
+def product_and_moments(x: Tensor, kernel: Tensor) -> tuple[Tensor, Moments]:
+    """The product and its moments, taken while it is in the cache."""
+    if kernel.shape[1] % _PANEL:
+        out = product(x, kernel)
+        return out, Moments.of(out)
+    moments = Moments(len(x), kernel.shape[1])
+    return product(x, kernel, moments=moments), moments
 
 
 def sum_terms(out: Tensor, terms: Sequence[Term], reference: Tensor | None = None) -> list[float]:
@@ -207,7 +200,7 @@ class Normalised:
 
     Attributes:
         z: The matrix, dense.
-        normaliser: As the function of that name made it.
+        normaliser: As ``Moments.normaliser`` made it.
         gradients: By the first column, the gradients of the output; together they cover all columns.
     """
 
@@ -249,12 +242,10 @@ def _terms(terms: Sequence[Term], *, all_add: bool = False) -> Any:
         entry.column, entry.width = term.column, term.x.shape[1]
         entry.adds = all_add or term.column < covered
         covered = max(covered, term.column + term.x.shape[1])
+        entry.weight = term.weight
         if term.normaliser is not None:
-            entry.kind = _NORMALISED
             at, step = term.normaliser.data_ptr(), 4 * term.normaliser.stride(0)
             entry.slope, entry.offset = at + 2 * step, at + 3 * step
-        else:
-            entry.kind, entry.weight = (_PLAIN if term.weight == 1.0 else _WEIGHTED), term.weight
     return array
 
 

@@ -47,7 +47,7 @@ INLINE Place after(Shape s, Place p)
     return p;
 }
 
-/* Points to the pixels of a square that begins `before` pixels before a window's outputs; `outside` stands for others. */
+/* Points to the pixels of a square that begins `before` pixels before a window's outputs, or to `outside` beyond. */
 INLINE void point(const float *x, Shape s, Place p, long before, const long side, long c, const float *outside,
                   const float **pixels)
 {
