@@ -1,5 +1,8 @@
 import platform
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,3 +20,26 @@ def test_memory_that_was_freed_is_not_fetched_from_the_kernel_again():
     assert keep_freed_memory()
     # 19,532 pages of 4 kB; the heap takes a tensor or two to settle.
     assert min(faults_of_one_tensor() for _ in range(6)) < 1000
+
+
+FLAGS_OF_A_TENSOR = """
+import torch
+from nas.oneshot.memory import keep_freed_memory
+keep_freed_memory()
+at = torch.empty(20_000_000).data_ptr() + 40_000_000  # in its middle
+inside = False
+for line in open("/proc/self/smaps"):
+    first = line.split()[0]
+    if "-" in first:
+        start, end = (int(address, 16) for address in first.split("-"))
+        inside = start <= at < end
+    elif first == "VmFlags:" and inside:
+        print(line)
+"""
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a kernel without huge pages")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt belongs to glibc")
+def test_feature_maps_lie_where_the_kernel_was_told_to_use_huge_pages():
+    ran = subprocess.run([sys.executable, "-c", FLAGS_OF_A_TENSOR], capture_output=True, text=True, check=True)
+    assert "hg" in ran.stdout.split()
