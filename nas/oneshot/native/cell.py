@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -123,21 +123,22 @@ class _Forward:
         self.kept: dict[Key, Tensor] = {}
         n, _, h, w = inputs["x",].shape
         self.nhw = (n, h, w)
-        self.states: dict[int, Tensor] = {}
+        #: The output of each block: a matrix, or one whose BatchNorm and ReLU are taken where it is read.
+        self.states: dict[int, Term] = {}
 
     def output(self) -> Tensor:
         plan = self.plan
         projected = self.project()
         for node in plan.computed():
             self.states[node] = self.block(node, [*projected.get(node, []), *self.edges(node)])
-            if self.needed.get(("edges", plan.n_blocks + 1)) or any(
-                self.needed.get(("edges", later)) for later in plan.computed() if node in plan.parents[later - 1]
+            if self.states[node].normaliser is None and any(
+                self.needed.get(("edges", later)) for later, parents in enumerate(plan.parents, 1) if node in parents
             ):
-                self.kept["state", node] = self.states[node]
+                self.kept["state", node] = self.states[node].x
         columns = plan.output()
         blocks = blocks_among(plan.parents[-1])
         edges = zip(blocks, self.edges(plan.n_blocks + 1), strict=True)
-        terms = [replace(edge, column=columns[block].start) for block, edge in edges]
+        terms = [edge._replace(column=columns[block].start) for block, edge in edges]
         terms = [*projected.get(plan.n_blocks + 1, []), *terms]
         return self.total(terms, plan.channels * len(columns))
 
@@ -158,16 +159,17 @@ class _Forward:
         """The blocks that a node reads, with their weights."""
         blocks = blocks_among(self.plan.parents[node - 1])
         weights = weights_of(self.inputs, ("edges", node), len(blocks))
-        return [Term(self.states[block], weight) for block, weight in zip(blocks, weights, strict=True)]
+        return [self.states[block]._replace(weight=weight) for block, weight in zip(blocks, weights, strict=True)]
 
-    def block(self, node: int, terms: Sequence[Term]) -> Tensor:
+    def block(self, node: int, terms: Sequence[Term]) -> Term:
         """x_j [P, C] from the terms of I_j."""
         if self.plan.channel_groups == 1:
             return self.mix(node, terms)
         first, *others = self.total(terms, self.plan.channels).chunk(self.plan.channel_groups, dim=1)
-        return torch.stack([self.mix(node, [Term(first.contiguous())]), *others], dim=2).flatten(1)
+        mixed = self.mix(node, [Term(first.contiguous())])
+        return Term(torch.stack([self.total([mixed], first.shape[1]), *others], dim=2).flatten(1))
 
-    def mix(self, node: int, terms: Sequence[Term]) -> Tensor:
+    def mix(self, node: int, terms: Sequence[Term]) -> Term:
         """The mixed operation of the sum of the terms."""
         plan, inputs, (_, *hw) = self.plan, self.inputs, self.nhw
         width = terms[0].x.shape[1]
@@ -184,6 +186,10 @@ class _Forward:
             normaliser = moments.normaliser(inputs["scale", node, op], inputs["shift", node, op], plan.eps)
             self.kept["z", node, op], self.kept["normaliser", node, op] = z, normaliser
             normalised.append(Term(z, normaliser=normaliser))
+        if self.needed.get(("pool", node)) or any(self.needed["kernel", node, op] for op in operations):
+            self.kept["input", node] = x
+        if len(normalised) == 1 and not plan.pools[node - 1]:
+            return normalised[0]
         out = self.empty(width)
         if plan.pools[node - 1]:
             (weight,) = weights_of(inputs, ("pool", node), 1)
@@ -192,9 +198,7 @@ class _Forward:
                 self.kept["position", node] = position
         else:
             kernels.sum_terms(out, normalised)
-        if self.needed.get(("pool", node)) or any(self.needed["kernel", node, op] for op in operations):
-            self.kept["input", node] = x
-        return out
+        return Term(out)
 
     def total(self, terms: Sequence[Term], channels: int) -> Tensor:
         """[P, channels] the sum of the terms."""
@@ -222,6 +226,8 @@ class _Backward:
     ) -> None:
         self.plan, self.inputs, self.kept, self.needed, self.nhw = plan, inputs, kept, needed, nhw
         self.of_inputs: dict[Key, Tensor] = {}
+        #: Of convolutions, by node and operation, the gradients of scale and shift that came out on the way.
+        self.of_parameters: dict[tuple[int, int], Tensor] = {}
         #: For each block, what its readers send back: the gradient of their sum, the weight of the edge, and whose.
         self.sent: dict[int, list[tuple[Tensor, float, Key, int]]] = defaultdict(list)
 
@@ -251,18 +257,33 @@ class _Backward:
             self.sent[block].append((gradient, weight, key, i))
 
     def received(self, node: int) -> Tensor:
-        """The gradient of a block's output; that of the weights of the edges to its readers on the way."""
+        """The gradient of a block's output; on the way, those of its edges' weights, of its scales and its shifts."""
         sent = self.sent.pop(node)
-        gradient, weight, _, _ = sent[0]
-        state = self.kept.get(("state", node))
-        if len(sent) == 1 and weight == 1.0 and state is None and gradient.is_contiguous():
-            return gradient
-        out = torch.empty(gradient.shape)
-        dots = kernels.sum_terms(out, [Term(gradient, weight) for gradient, weight, _, _ in sent], state)
+        weighted = [Term(gradient, weight) for gradient, weight, _, _ in sent]
+        output = self.output_of(node) if any(self.needed.get(key) for _, _, key, _ in sent) else None
+        if len(weighted) == 1 and output is None and weighted[0].weight == 1.0 and weighted[0].x.is_contiguous():
+            return weighted[0].x
+        operations = self.plan.convolutions[node - 1] if self.plan.channel_groups == 1 else ()
+        normalised = [self.normalised(node, op) for op in operations]
+        out, dots, of_parameters = kernels.receive(weighted, output, normalised)
+        for op, of_these in zip(operations, of_parameters, strict=True):
+            self.of_parameters[node, op] = of_these
         for (_, _, key, i), dot in zip(sent, dots, strict=True):
             if self.needed.get(key):
                 self.of_inputs[key][i] = dot
         return out
+
+    def output_of(self, node: int) -> Term:
+        """A block's output: kept, or that of its only operation."""
+        if ("state", node) in self.kept:
+            return Term(self.kept["state", node])
+        (operation,) = self.plan.convolutions[node - 1]
+        z, normaliser = self.normalised(node, operation)
+        return Term(z, normaliser=normaliser)
+
+    def normalised(self, node: int, operation: int) -> Normalised:
+        """What a convolution's BatchNorm and ReLU are taken of."""
+        return Normalised(self.kept["z", node, operation], self.kept["normaliser", node, operation])
 
     def block(self, node: int, gradient: Tensor) -> Tensor:
         """The gradient of I_j from that of x_j."""
@@ -279,11 +300,13 @@ class _Backward:
         x = kept.get(("input", node))
         total = None
         for op in plan.convolutions[node - 1]:
-            z = Normalised(kept["z", node, op], kept["normaliser", node, op], {0: gradient})
-            of_parameters = z.of_parameters()
+            z, gradients = self.normalised(node, op), {0: gradient}
+            of_parameters = self.of_parameters.get((node, op))
+            if of_parameters is None:
+                of_parameters = z.of_parameters(gradients)
             self.of_inputs["scale", node, op], self.of_inputs["shift", node, op] = of_parameters
             of_z = torch.empty(gradient.shape)
-            z.of_z(of_parameters, slice(0, len(of_z)), of_z)
+            z.of_z(gradients, of_parameters, slice(0, len(of_z)), of_z)
             kernel = self.inputs["kernel", node, op]
             if not is_pointwise(kernel):
                 of_x = kernels.convolve(of_z, hw, kernel, backward=True)
@@ -313,10 +336,9 @@ class _Backward:
     def projections(self, gradients: dict[int, Tensor]) -> None:
         """The gradients of the cell's input and of its projections from those of the nodes' sums."""
         columns = self.plan.projections()
-        z = Normalised(
-            self.kept["z",], self.kept["normaliser",], {columns[node].start: gradients[node] for node in columns}
-        )
-        of_parameters = z.of_parameters()
+        z = Normalised(self.kept["z",], self.kept["normaliser",])
+        by_column = {columns[node].start: gradients[node] for node in columns}
+        of_parameters = z.of_parameters(by_column)
         self.of_inputs["scale",], self.of_inputs["shift",] = of_parameters
         x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
         of_x = torch.empty(x.shape) if self.needed["x",] else None
@@ -325,7 +347,7 @@ class _Backward:
             return
         for part in parts(*z.z.shape):
             of_z = torch.empty(z.z[part].shape)
-            z.of_z(of_parameters, part, of_z)
+            z.of_z(by_column, of_parameters, part, of_z)
             if of_x is not None:
                 kernels.product(of_z, kernel, of_x[part])
             if of_kernel is not None:

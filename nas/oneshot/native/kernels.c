@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PARTS 64       /* parts of the rows in a reduction */
+#define PARTS 64       /* parts of the rows in a reduction, at most */
+#define PART_ROWS 192  /* rows of a part, at least: a multiple of BLOCK and of STRIP */
 #define BLOCK 64       /* rows whose sums are kept in single precision */
 #define TILE 4096      /* floats of a matrix that stay in the first-level cache while terms are added up */
 #define LANES 32       /* partial sums of a scalar product */
@@ -43,8 +44,8 @@ INLINE void to_bytes(uint8_t *out, i8 x) { *(b8 *)out = __builtin_convertvector(
 INLINE v8 where(i8 mask, v8 x) { return (v8)(mask & (i8)x); }
 INLINE v8 relu(v8 x) { return where(~(x < 0), x); }
 
-/* A term of some columns of a sum: relu(slope * x + offset) with a slope and an offset a channel, or weight * x where
- * slope is null.  `adds` is 0 for the first term of its columns. */
+/* A term of some columns of a sum: weight * relu(slope * x + offset) with a slope and an offset a channel, or weight * x
+ * where slope is null.  `adds` is 0 for the first term of its columns. */
 typedef struct {
     const float *x;
     const float *slope, *offset;
@@ -59,8 +60,16 @@ typedef struct {
     int64_t ld, column, width;
 } Source;
 
-static long part_length(long rows) { return ((rows + PARTS - 1) / PARTS + 3) / 4 * 4; }
+/* A matrix behind which relu(batch_norm) was taken, its normaliser, and where the gradients of scale and shift go. */
+typedef struct {
+    const float *z, *normaliser;
+    float *of_parameters;
+} Normalised;
+
 static long smaller(long a, long b) { return a < b ? a : b; }
+static long larger(long a, long b) { return a > b ? a : b; }
+static long part_length(long rows) { return larger(((rows + PARTS - 1) / PARTS + 3) / 4 * 4, PART_ROWS); }
+static long parts_of(long rows) { return (rows + part_length(rows) - 1) / part_length(rows); }
 
 /* Adds the sums of z - origin and of its squares to those of each column. */
 INLINE void add_moments(const float *z, long ld, long rows, const long c, const float *origin, float *sum,
@@ -97,22 +106,22 @@ INLINE void add_block(const float *sum, long n, double *total)
     for (long k = 0; k < n; k++) total[k] += sum[k];
 }
 
-/* Adds the sums of all parts, in order. */
-static void add_parts(const double *partial, long n, double *totals)
+/* Adds n sums of all parts, in order; those of a part lie `step` after those of the one before. */
+static void add_parts(const double *partial, long parts, long step, long n, double *totals)
 {
-    for (long part = 0; part < PARTS; part++)
-        for (long k = 0; k < n; k++) totals[k] += partial[part * n + k];
+    for (long part = 0; part < parts; part++)
+        for (long k = 0; k < n; k++) totals[k] += partial[part * step + k];
 }
 
 /* Adds the sums of z - origin and of its squares over rows [rows, c] to totals [2, c]. */
 int moments(const float *z, int64_t ld, int64_t rows, int64_t c, const float *origin, double *totals, int32_t threads)
 {
-    double *partial = calloc(PARTS * 2 * c, sizeof(double));
-    float *sums = malloc(PARTS * 2 * c * sizeof(float));
+    long parts = parts_of(rows), length = part_length(rows);
+    double *partial = calloc(parts * 2 * c, sizeof(double));
+    float *sums = aligned(parts * 2 * c);
     if (!partial || !sums) { free(partial); free(sums); return 1; }
-    long length = part_length(rows);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long part = 0; part < PARTS; part++) {
+    for (long part = 0; part < parts; part++) {
         double *total = partial + part * 2 * c;
         float *sum = sums + part * 2 * c;
         long end = smaller((part + 1) * length, rows);
@@ -122,7 +131,7 @@ int moments(const float *z, int64_t ld, int64_t rows, int64_t c, const float *or
             add_block(sum, 2 * c, total);
         }
     }
-    add_parts(partial, 2 * c, totals);
+    add_parts(partial, parts, 2 * c, 2 * c, totals);
     free(partial);
     free(sums);
     return 0;
@@ -157,22 +166,22 @@ static void multiply_strip(const float *x, long ldx, long rows, const float *pan
 int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const float *kernel, int64_t by_depth,
             int64_t by_column, int64_t columns, float *out, float *origin, double *totals, int32_t threads)
 {
-    long parts = PARTS + 1; /* the last for the first row */
-    float *panels = aligned(depth * columns), *copies = aligned(parts * ROWS * depth);
-    float *sums = aligned(PARTS * 2 * columns);
-    double *partial = calloc(PARTS * 2 * columns, sizeof(double));
+    long parts = parts_of(rows), length = part_length(rows);
+    float *panels = aligned(depth * columns), *copies = aligned((parts + 1) * ROWS * depth); /* one for the first row */
+    float *sums = aligned(parts * 2 * columns);
+    double *partial = calloc(parts * 2 * columns, sizeof(double));
     if (!panels || !copies || !sums || !partial) {
         free(panels); free(copies); free(sums); free(partial);
         return 1;
     }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long k = 0; k < columns; k += PANEL)
         for (long i = 0; i < depth; i++)
             for (long l = 0; l < PANEL; l++)
                 panels[k * depth + i * PANEL + l] = kernel[i * by_depth + (k + l) * by_column];
-    if (totals) multiply_strip(x, ldx, 1, panels, depth, columns, origin, copies + PARTS * ROWS * depth);
-    long length = part_length(rows);
+    if (totals) multiply_strip(x, ldx, 1, panels, depth, columns, origin, copies + parts * ROWS * depth);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long part = 0; part < PARTS; part++) {
+    for (long part = 0; part < parts; part++) {
         double *total = partial + part * 2 * columns;
         float *sum = sums + part * 2 * columns;
         long end = smaller((part + 1) * length, rows);
@@ -186,7 +195,7 @@ int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const floa
             add_block(sum, 2 * columns, total);
         }
     }
-    if (totals) add_parts(partial, 2 * columns, totals);
+    if (totals) add_parts(partial, parts, 2 * columns, 2 * columns, totals);
     free(panels);
     free(copies);
     free(sums);
@@ -214,24 +223,24 @@ int normaliser(const double *totals, int64_t rows, int64_t c, const float *origi
 INLINE void put_term(float *restrict out, long ldo, long rows, const long c, Term t, int first)
 {
     const float *restrict x = t.x;
+    float weight = t.weight;
     if (t.slope) {
         const float *restrict slope = t.slope, *restrict offset = t.offset;
         for (long r = 0; r < rows; r++, x += t.ld, out += ldo) {
             long k = 0;
             for (; k + 8 <= c; k += 8) {
-                v8 v = relu(at(slope + k) * at(x + k) + at(offset + k));
+                v8 v = weight * relu(at(slope + k) * at(x + k) + at(offset + k));
                 if (!first) v += at(out + k);
                 put(out + k, v);
             }
             for (; k < c; k++) {
                 float v = slope[k] * x[k] + offset[k];
-                v = 0 > v ? 0 : v;
+                v = weight * (0 > v ? 0 : v);
                 out[k] = first ? v : out[k] + v;
             }
         }
         return;
     }
-    float weight = t.weight;
     if (t.ld == c && ldo == c) {
         for (long k = 0; k < rows * c; k++) out[k] = first ? weight * x[k] : out[k] + weight * x[k];
         return;
@@ -279,28 +288,14 @@ INLINE float dot(const float *a, long lda, const float *b, long ldb, long rows, 
     return total;
 }
 
-/* out [rows, c] = the sum of the terms, whose columns cover it.
- * With a dense `reference` [rows, c], its scalar product with the i-th term's x, as wide as it, is added to dots[i]. */
-int sum_terms(float *out, int64_t ldo, int64_t rows, int64_t c, const Term *terms, int64_t n, const float *reference,
-              double *dots, int32_t threads)
+/* out [rows, c] = the sum of the terms, whose columns cover it. */
+int sum_terms(float *out, int64_t ldo, int64_t rows, int64_t c, const Term *terms, int64_t n, int32_t threads)
 {
-    double *partial = calloc(PARTS * n, sizeof(double));
-    if (!partial) return 1;
-    long length = part_length(rows), tile = TILE / c > 4 ? TILE / c : 4;
+    long parts = parts_of(rows), length = part_length(rows), tile = larger(TILE / c, 4);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long part = 0; part < PARTS; part++) {
-        long end = smaller((part + 1) * length, rows);
-        for (long r = part * length; r < end; r += tile) {
-            long height = smaller(tile, end - r);
-            put_terms(out, ldo, r, height, terms, n);
-            for (long i = 0; reference && i < n; i++) {
-                const float *x = terms[i].x + r * terms[i].ld, *y = reference + r * c;
-                FOR_WIDTH(c, partial[part * n + i] += dot(x, terms[i].ld, y, C, height, C))
-            }
-        }
-    }
-    add_parts(partial, n, dots);
-    free(partial);
+    for (long part = 0; part < parts; part++)
+        for (long r = part * length, end = smaller(r + length, rows); r < end; r += tile)
+            put_terms(out, ldo, r, smaller(tile, end - r), terms, n);
     return 0;
 }
 
@@ -502,17 +497,32 @@ INLINE void put_gradient(float *restrict out, long ldo, const float *restrict gr
     }
 }
 
+/* of_parameters [2, c] = the gradients of scale and shift, from the sums that `add_gradients` made of each part. */
+static void put_parameter_gradients(const double *partial, long parts, long step, long c, const float *normaliser,
+                                    float *of_parameters)
+{
+    for (long k = 0; k < c; k++) {
+        double of_shift = 0, of_slope = 0;
+        for (long part = 0; part < parts; part++) {
+            of_shift += partial[part * step + k];
+            of_slope += partial[part * step + c + k];
+        }
+        of_parameters[k] = of_slope * normaliser[c + k];
+        of_parameters[c + k] = of_shift;
+    }
+}
+
 /* The gradients of scale and shift behind relu(batch_norm(z)), from those of its output's columns.
  * `normaliser` is [4, c] as the function of that name made it; `of_parameters` gets [2, c]: of the scale, the shift. */
 int parameter_gradients(const Source *sources, int64_t n, const float *z, int64_t rows, int64_t c,
                         const float *normaliser, float *of_parameters, int32_t threads)
 {
-    double *partial = calloc(PARTS * 2 * c, sizeof(double));
-    float *sums = malloc(PARTS * 2 * c * sizeof(float));
+    long parts = parts_of(rows), length = part_length(rows);
+    double *partial = calloc(parts * 2 * c, sizeof(double));
+    float *sums = aligned(parts * 2 * c);
     if (!partial || !sums) { free(partial); free(sums); return 1; }
-    long length = part_length(rows);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long part = 0; part < PARTS; part++) {
+    for (long part = 0; part < parts; part++) {
         double *total = partial + part * 2 * c;
         float *sum = sums + part * 2 * c;
         long end = smaller((part + 1) * length, rows);
@@ -529,17 +539,58 @@ int parameter_gradients(const Source *sources, int64_t n, const float *z, int64_
             add_block(sum, 2 * c, total);
         }
     }
-    for (long k = 0; k < c; k++) {
-        double of_shift = 0, of_slope = 0;
-        for (long part = 0; part < PARTS; part++) {
-            of_shift += partial[part * 2 * c + k];
-            of_slope += partial[part * 2 * c + c + k];
-        }
-        of_parameters[k] = of_slope * normaliser[c + k];
-        of_parameters[c + k] = of_shift;
-    }
+    put_parameter_gradients(partial, parts, 2 * c, c, normaliser, of_parameters);
     free(partial);
     free(sums);
+    return 0;
+}
+
+/* What a block's readers send back: out [rows, c], dense, = the sum of the terms; and while that is in the cache,
+ *     dots[i] = the scalar product of the i-th term's x with the block's output, the dense `output` [rows, c]; with
+ *         `normaliser`, relu(slope * output + offset) takes its place; unless `output` is null;
+ *     the gradients of scale and shift of each `normalised`, of which the block's output is a sum. */
+int receive(float *out, int64_t rows, int64_t c, const Term *terms, int64_t n, const float *output,
+            const float *normaliser, double *dots, const Normalised *normalised, int64_t n_normalised, int32_t threads)
+{
+    long parts = parts_of(rows), length = part_length(rows), tile = larger(TILE / c, 4), step = n + n_normalised * 2 * c;
+    double *partial = calloc(parts * step, sizeof(double));
+    float *sums = aligned(parts * 2 * c), *outputs = aligned(parts * tile * c);
+    if (!partial || !sums || !outputs) { free(partial); free(sums); free(outputs); return 1; }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long part = 0; part < parts; part++) {
+        double *of_edges = partial + part * step;
+        float *sum = sums + part * 2 * c;
+        for (long r = part * length, end = smaller(r + length, rows); r < end; r += tile) {
+            long height = smaller(tile, end - r);
+            put_terms(out, c, r, height, terms, n);
+            const float *y = output ? output + r * c : 0;
+            if (y && normaliser) {
+                Term whole = {y, normaliser + 2 * c, normaliser + 3 * c, c, 0, c, 1, 0};
+                y = outputs + part * tile * c;
+                put_terms(outputs + part * tile * c, c, 0, height, &whole, 1);
+            }
+            for (long i = 0; y && i < n; i++) {
+                const float *x = terms[i].x + r * terms[i].ld;
+                FOR_WIDTH(c, of_edges[i] += dot(x, terms[i].ld, y, C, height, C))
+            }
+            for (long i = 0; i < n_normalised; i++) {
+                const float *z = normalised[i].z, *by = normalised[i].normaliser;
+                for (long b = r; b < r + height; b += BLOCK) {
+                    start(sum, 2 * c);
+                    FOR_WIDTH(c, add_gradients(out + b * c, C, z + b * c, C, smaller(BLOCK, r + height - b), C, by,
+                                               by + 2 * c, by + 3 * c, sum, sum + C))
+                    add_block(sum, 2 * c, of_edges + n + i * 2 * c);
+                }
+            }
+        }
+    }
+    add_parts(partial, parts, step, n, dots);
+    for (long i = 0; i < n_normalised; i++)
+        put_parameter_gradients(partial + n + i * 2 * c, parts, step, c, normalised[i].normaliser,
+                                normalised[i].of_parameters);
+    free(partial);
+    free(sums);
+    free(outputs);
     return 0;
 }
 
@@ -556,9 +607,9 @@ int input_gradient(const Source *sources, int64_t n, const float *z, int64_t fir
         by_z[k] = factor;
         constant[k] = -(double)slope[k] * of_parameters[c + k] / all_rows - factor * mean[k];
     }
-    long length = part_length(rows);
+    long parts = parts_of(rows), length = part_length(rows);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long part = 0; part < PARTS; part++) {
+    for (long part = 0; part < parts; part++) {
         long end = smaller((part + 1) * length, rows);
         for (long r = part * length; r < end; r += BLOCK) {
             long height = smaller(BLOCK, end - r);

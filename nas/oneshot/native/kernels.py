@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
-from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,9 +42,29 @@ class _Source(ctypes.Structure):
     _fields_ = (("gradient", c_void_p), ("ld", c_int64), ("column", c_int64), ("width", c_int64))
 
 
-@dataclass(frozen=True)
-class Term:
-    """``weight * x``, or ``relu(slope * x + offset)`` with the last two rows of a [4, C] ``normaliser``.
+class _Normalised(ctypes.Structure):
+    _fields_ = (("z", c_void_p), ("normaliser", c_void_p), ("of_parameters", c_void_p))
+
+
+_TYPES = {"p": c_void_p, "n": c_int64, "i": c_int32, "f": c_float, "d": c_double}
+#: The arguments of each kernel: pointers, numbers of things, flags and threads, float and double.
+_SIGNATURES = {
+    "moments": "pnnnppi",
+    "product": "pnnnpnnnpppi",
+    "normaliser": "pnnpppdp",
+    "sum_terms": "pnnnpni",
+    "pool_and_sum": "pnnnnfpppni",
+    "unpool": "ppnnnnfppppi",
+    "parameter_gradients": "pnpnnppi",
+    "receive": "pnnpnppppni",
+    "input_gradient": "pnpnnnnpppi",
+    "convolve": "pnnnnppnipi",
+    "kernel_gradient": "ppnnnnnppi",
+}
+
+
+class Term(NamedTuple):
+    """``weight * x``, or ``weight * relu(slope * x + offset)`` with the last two rows of a [4, C] ``normaliser``.
 
     It is added to the columns of a sum from ``column`` on; the first term of a column covers all that later ones do.
     """
@@ -68,16 +88,14 @@ class Moments:
         """Those of z."""
         moments = cls(*z.shape)
         moments.origin = z[0]
-        call("moments", _at(z), _ld(z), *_shape(z), _at(moments.origin), _at(moments.totals), _threads(z))
+        call("moments", _at(z), z.stride(0), *z.shape, _at(moments.origin), _at(moments.totals), _threads(z))
         return moments
 
     def normaliser(self, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
         """[4, C] mean, 1 / sqrt(variance + eps), slope and offset."""
-        out = torch.empty(4, len(scale))
-        call(
-            "normaliser", _at(self.totals), c_int64(self.rows), c_int64(len(scale)), _at(self.origin), _at(scale),
-            _at(shift), c_double(eps), _at(out),
-        )  # fmt: skip
+        c = len(scale)
+        out = torch.empty(4, c)
+        call("normaliser", _at(self.totals), self.rows, c, _at(self.origin), _at(scale), _at(shift), eps, _at(out))
         return out
 
 
@@ -85,13 +103,13 @@ def product(x: Tensor, kernel: Tensor, out: Tensor | None = None, moments: Momen
     """``x @ kernel`` of x [P, K] and kernel [K, C], into the dense ``out`` [P, C] if given."""
     depth, columns = kernel.shape
     if out is None:
-        out = torch.empty(len(x), columns)
+        out = torch.empty(x.shape[0], columns)
     if columns % _PANEL:
         return torch.mm(x, kernel, out=out)
+    origin, totals = (None, None) if moments is None else (_at(moments.origin), _at(moments.totals))
     call(
-        "product", _at(x), _ld(x), c_int64(len(x)), c_int64(depth), _at(kernel), c_int64(kernel.stride(0)),
-        c_int64(kernel.stride(1)), c_int64(columns), _at(out), _at(moments.origin if moments else None),
-        _at(moments.totals if moments else None), _threads(out),
+        "product", _at(x), x.stride(0), x.shape[0], depth, _at(kernel), *kernel.stride(), columns, _at(out), origin,
+        totals, _threads(out),
     )  # fmt: skip
     return out
 
@@ -101,22 +119,13 @@ def product_and_moments(x: Tensor, kernel: Tensor) -> tuple[Tensor, Moments]:
     if kernel.shape[1] % _PANEL:
         out = product(x, kernel)
         return out, Moments.of(out)
-    moments = Moments(len(x), kernel.shape[1])
+    moments = Moments(x.shape[0], kernel.shape[1])
     return product(x, kernel, moments=moments), moments
 
 
-def sum_terms(out: Tensor, terms: Sequence[Term], reference: Tensor | None = None) -> list[float]:
-    """Puts the sum of the terms into ``out``.
-
-    Returns:
-        The scalar products of each x with ``reference``; nothing of meaning without it.
-    """
-    dots = (c_double * len(terms))()
-    call(
-        "sum_terms", _at(out), _ld(out), *_shape(out), _terms(terms), c_int64(len(terms)), _at(reference), dots,
-        _threads(out),
-    )  # fmt: skip
-    return list(dots)
+def sum_terms(out: Tensor, terms: Sequence[Term]) -> None:
+    """Puts the sum of the terms into ``out``."""
+    call("sum_terms", _at(out), out.stride(0), *out.shape, _terms(terms), len(terms), _threads(out))
 
 
 def pool_and_sum(
@@ -129,8 +138,8 @@ def pool_and_sum(
     """
     position = torch.empty(x.shape, dtype=torch.uint8) if backward else None
     call(
-        "pool_and_sum", _at(x), *map(c_int64, nhw), c_int64(x.shape[1]), c_float(weight), _at(out), _at(position),
-        _terms(terms, all_add=True), c_int64(len(terms)), _threads(x),
+        "pool_and_sum", _at(x), *nhw, x.shape[1], weight, _at(out), None if position is None else _at(position),
+        _terms(terms, all_add=True), len(terms), _threads(x),
     )  # fmt: skip
     return position
 
@@ -153,11 +162,11 @@ def unpool(
     """
     out = torch.empty(gradient.shape)
     of_weight = c_double()
+    rows, channels = gradient.shape
     h, w = hw
     call(
-        "unpool", _at(gradient), _at(position), c_int64(len(gradient) // (h * w)), c_int64(h), c_int64(w),
-        c_int64(gradient.shape[1]), c_float(weight), _at(x), _at(more), _at(out), ctypes.byref(of_weight),
-        _threads(gradient),
+        "unpool", _at(gradient), _at(position), rows // (h * w), h, w, channels, weight, None if x is None else _at(x),
+        None if more is None else _at(more), _at(out), ctypes.byref(of_weight), _threads(gradient),
     )  # fmt: skip
     return out, of_weight.value
 
@@ -165,16 +174,16 @@ def unpool(
 def convolve(x: Tensor, hw: Sequence[int], kernel: Tensor, *, backward: bool = False) -> Tensor:
     """[P, C_out] the 3x3 convolution of x [P, C_in] with a kernel [C_out, C_in, 3, 3], or the gradient of its input."""
     h, w = hw
-    inputs, outputs = x.shape[1], kernel.shape[1 if backward else 0]
-    out = torch.empty(len(x), outputs)
+    (rows, inputs), outputs = x.shape, kernel.shape[1 if backward else 0]
+    out = torch.empty(rows, outputs)
     if inputs % _PANEL or outputs % _PANEL:
         images = x.view(-1, h, w, inputs).permute(0, 3, 1, 2)
         convolution = F.conv_transpose2d if backward else F.conv2d
         return convolution(images, kernel, padding=1).permute(0, 2, 3, 1).reshape(out.shape)
     order = (1, 0, 2, 3) if backward else (0, 1, 2, 3)
     call(
-        "convolve", _at(x), c_int64(len(x) // (h * w)), c_int64(h), c_int64(w), c_int64(inputs), _at(kernel),
-        _strides(kernel, order), c_int64(outputs), c_int32(backward), _at(out), _threads(x),
+        "convolve", _at(x), rows // (h * w), h, w, inputs, _at(kernel), _strides(kernel, order), outputs, backward,
+        _at(out), _threads(x),
     )  # fmt: skip
     return out
 
@@ -188,85 +197,111 @@ def kernel_gradient(x: Tensor, hw: Sequence[int], kernel: Tensor, gradient: Tens
         return conv2d_weight(images, list(kernel.shape), of_output, padding=1)
     out = torch.empty_like(kernel)
     call(
-        "kernel_gradient", _at(x), _at(gradient), c_int64(len(x) // (h * w)), c_int64(h), c_int64(w), c_int64(inputs),
-        c_int64(outputs), _at(out), _strides(out, (0, 1, 2, 3)), _threads(x),
+        "kernel_gradient", _at(x), _at(gradient), x.shape[0] // (h * w), h, w, inputs, outputs, _at(out),
+        _strides(out, (0, 1, 2, 3)), _threads(x),
     )  # fmt: skip
     return out
 
 
-@dataclass(frozen=True)
-class Normalised:
-    """A matrix z [P, C] behind which ``relu(batch_norm(z))`` was taken, and the gradients of that: from the outputs.
+class Normalised(NamedTuple):
+    """A matrix z [P, C], dense, behind which ``relu(batch_norm(z))`` was taken.
+
+    ``gradients`` are those of its output: some columns, by the first of them; together they cover all.
 
     Attributes:
-        z: The matrix, dense.
+        z: The matrix.
         normaliser: As ``Moments.normaliser`` made it.
-        gradients: By the first column, the gradients of the output; together they cover all columns.
     """
 
     z: Tensor
     normaliser: Tensor
-    gradients: dict[int, Tensor]
 
-    def of_parameters(self) -> Tensor:
+    def of_parameters(self, gradients: dict[int, Tensor]) -> Tensor:
         """[2, C] the gradients of scale and shift."""
-        out = torch.empty(2, self.z.shape[1])
+        rows, c = self.z.shape
+        out = torch.empty(2, c)
         call(
-            "parameter_gradients", *self._sources(), _at(self.z), *_shape(self.z), _at(self.normaliser), _at(out),
-            _threads(self.z),
+            "parameter_gradients", _sources(gradients), len(gradients), _at(self.z), rows, c, _at(self.normaliser),
+            _at(out), _threads(self.z),
         )  # fmt: skip
         return out
 
-    def of_z(self, of_parameters: Tensor, part: slice, out: Tensor) -> None:
+    def of_z(self, gradients: dict[int, Tensor], of_parameters: Tensor, part: slice, out: Tensor) -> None:
         """Puts the gradient of some rows of z into ``out``."""
         rows, c = self.z.shape
         call(
-            "input_gradient", *self._sources(), _at(self.z), c_int64(part.start), c_int64(part.stop - part.start),
-            c_int64(rows), c_int64(c), _at(self.normaliser), _at(of_parameters), _at(out), _threads(out),
+            "input_gradient", _sources(gradients), len(gradients), _at(self.z), part.start, part.stop - part.start,
+            rows, c, _at(self.normaliser), _at(of_parameters), _at(out), _threads(out),
         )  # fmt: skip
 
-    def _sources(self) -> tuple[Any, c_int64]:
-        array = (_Source * len(self.gradients))()
-        for entry, (column, gradient) in zip(array, self.gradients.items(), strict=True):
-            entry.gradient, entry.ld = gradient.data_ptr(), gradient.stride(0)
-            entry.column, entry.width = column, gradient.shape[1]
-        return array, c_int64(len(array))
+
+def receive(
+    gradients: Sequence[Term], output: Term | None, normalised: Sequence[Normalised]
+) -> tuple[Tensor, list[float], list[Tensor]]:
+    """The gradient of a block's output from what those send that read it, and what comes out on the way.
+
+    Args:
+        gradients: Each [P, C] with its weight.
+        output: The block's output; None if its scalar products are not needed.
+        normalised: Those of which the output is a sum.
+
+    Returns:
+        The sum of the gradients; the scalar product of each with the output, zeros without it; of each of
+        ``normalised`` the gradients [2, C] of scale and shift.
+    """
+    rows, c = gradients[0].x.shape
+    out = torch.empty(rows, c)
+    dots = (c_double * len(gradients))()
+    of_parameters = [torch.empty(2, c) for _ in normalised]
+    at_output, at_normaliser = None, None
+    if output is not None:
+        at_output, at_normaliser = _at(output.x), None if output.normaliser is None else _at(output.normaliser)
+    parts = [(_at(n.z), _at(n.normaliser), _at(o)) for n, o in zip(normalised, of_parameters, strict=True)]
+    call(
+        "receive", _at(out), rows, c, _terms(gradients), len(gradients), at_output, at_normaliser, dots,
+        _array(_Normalised, parts), len(parts), _threads(out),
+    )  # fmt: skip
+    return out, list(dots), of_parameters
 
 
 def _terms(terms: Sequence[Term], *, all_add: bool = False) -> Any:
-    array = (_Term * max(len(terms), 1))()
-    covered = 0
-    for entry, term in zip(array, terms, strict=False):
-        entry.ld = term.x.stride(0)
-        entry.x = term.x.data_ptr()
-        entry.column, entry.width = term.column, term.x.shape[1]
-        entry.adds = all_add or term.column < covered
-        covered = max(covered, term.column + term.x.shape[1])
-        entry.weight = term.weight
-        if term.normaliser is not None:
-            at, step = term.normaliser.data_ptr(), 4 * term.normaliser.stride(0)
-            entry.slope, entry.offset = at + 2 * step, at + 3 * step
-    return array
+    entries, covered = [], 0
+    for x, weight, normaliser, column in terms:
+        width = x.shape[1]
+        slope = offset = None
+        if normaliser is not None:
+            at, step = _at(normaliser), 4 * normaliser.stride(0)
+            slope, offset = at + 2 * step, at + 3 * step
+        entries.append((_at(x), slope, offset, x.stride(0), column, width, weight, all_add or column < covered))
+        covered = max(covered, column + width)
+    return _array(_Term, entries)
+
+
+def _sources(gradients: dict[int, Tensor]) -> Any:
+    return _array(_Source, [(_at(g), g.stride(0), column, g.shape[1]) for column, g in gradients.items()])
+
+
+def _array(kind: Any, entries: Sequence[tuple[Any, ...]]) -> Any:
+    return (kind * len(entries))(*entries)
 
 
 def _strides(kernel: Tensor, order: Sequence[int]) -> Any:
     return (c_int64 * 4)(*(kernel.stride(dimension) for dimension in order))
 
 
-def _at(x: Tensor | None) -> c_void_p:
-    return c_void_p(None if x is None else x.data_ptr())
+def _at(x: Tensor) -> int:
+    return x.data_ptr()
 
 
-def _ld(x: Tensor) -> c_int64:
-    return c_int64(x.stride(0))
+def _threads(x: Tensor) -> int:
+    return torch.get_num_threads() if x.numel() >= _WORTH_THREADS else 1
 
 
-def _shape(x: Tensor) -> tuple[c_int64, c_int64]:
-    return c_int64(x.shape[0]), c_int64(x.shape[1])
-
-
-def _threads(x: Tensor) -> c_int32:
-    return c_int32(torch.get_num_threads() if x.numel() >= _WORTH_THREADS else 1)
+@cache
+def _kernel(name: str) -> Any:
+    kernel = getattr(load(), name)
+    kernel.argtypes = [_TYPES[letter] for letter in _SIGNATURES[name]]
+    return kernel
 
 
 def call(name: str, *arguments: Any) -> None:
@@ -276,5 +311,5 @@ def call(name: str, *arguments: Any) -> None:
         MemoryError: It could not allocate what it needs beside its arguments.
         NativeKernelsError: The kernels cannot be compiled here.
     """
-    if getattr(load(), name)(*arguments):
+    if _kernel(name)(*arguments):
         raise MemoryError(f"{name}: no memory left for partial sums")

@@ -21,6 +21,8 @@ typedef struct {
 
 static Shape shape_of(long n, long h, long w) { return (Shape){n, h, w, (w + 1) / 2, (h + 1) / 2}; }
 static long windows(Shape s) { return s.n * s.down * s.across; }
+/* Between two positions of a transformed kernel: not a power of two, of which the cache would keep few apart. */
+static long position_step(long inputs, long outputs) { return inputs * outputs + 16; }
 
 /* Where the outputs of a window begin. */
 typedef struct {
@@ -143,10 +145,11 @@ static void transform_gradient(const float *gradient, Shape s, long c, long firs
     }
 }
 
-/* G g G': u is [16, inputs, outputs]. */
+/* G g G': u is [16, inputs, outputs], its positions `position_step` apart. */
 static void transform_kernel(const float *kernel, const int64_t *strides, long inputs, long outputs, int flipped,
                              float *u, int threads)
 {
+    long step = position_step(inputs, outputs);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long i = 0; i < inputs; i++)
         for (long o = 0; o < outputs; o++) {
@@ -163,7 +166,6 @@ static void transform_kernel(const float *kernel, const int64_t *strides, long i
                 r[3][x] = g[2][x];
             }
             float *to = u + i * outputs + o;
-            long step = inputs * outputs;
             for (long y = 0; y < 4; y++) {
                 to[(4 * y + 0) * step] = r[y][0];
                 to[(4 * y + 1) * step] = (r[y][0] + r[y][1] + r[y][2]) / 2;
@@ -234,7 +236,8 @@ int convolve(const float *x, int64_t n, int64_t h, int64_t w, int64_t inputs, co
 {
     Shape s = shape_of(n, h, w);
     long wide = inputs > outputs ? inputs : outputs, blocks = (windows(s) + TILES - 1) / TILES;
-    float *u = aligned(16 * inputs * outputs), *buffers = aligned(threads * 16 * TILES * (inputs + outputs));
+    long step = position_step(inputs, outputs);
+    float *u = aligned(16 * step), *buffers = aligned(threads * 16 * TILES * (inputs + outputs));
     float *edges = aligned((threads + 1) * wide);
     if (!u || !buffers || !edges) { free(u); free(buffers); free(edges); return 1; }
     memset(edges, 0, wide * sizeof(float));
@@ -247,7 +250,7 @@ int convolve(const float *x, int64_t n, int64_t h, int64_t w, int64_t inputs, co
             long first = block * TILES, count = windows(s) - first < TILES ? windows(s) - first : TILES;
             transform_input(x, s, inputs, first, count, edges, v);
             for (long position = 0; position < 16; position++)
-                multiply(v + position * TILES * inputs, u + position * inputs * outputs, inputs, outputs, count,
+                multiply(v + position * TILES * inputs, u + position * step, inputs, outputs, count,
                          m + position * TILES * outputs);
             transform_output(m, s, outputs, first, count, edges + (part + 1) * wide, out);
         }
@@ -264,7 +267,7 @@ int kernel_gradient(const float *x, const float *gradient, int64_t n, int64_t h,
 {
     Shape s = shape_of(n, h, w);
     long wide = inputs > outputs ? inputs : outputs, blocks = (windows(s) + TILES - 1) / TILES;
-    long size = 16 * inputs * outputs;
+    long step = position_step(inputs, outputs), size = 16 * step;
     float *u = aligned(GRADIENT_PARTS * size), *zeros = aligned(wide);
     float *buffers = aligned(GRADIENT_PARTS * 16 * TILES * (inputs + outputs));
     if (!u || !buffers || !zeros) { free(u); free(buffers); free(zeros); return 1; }
@@ -279,18 +282,18 @@ int kernel_gradient(const float *x, const float *gradient, int64_t n, int64_t h,
             transform_gradient(gradient, s, outputs, first, count, zeros, y);
             for (long position = 0; position < 16; position++)
                 add_product(v + position * TILES * inputs, y + position * TILES * outputs, inputs, outputs, count,
-                            u + part * size + position * inputs * outputs);
+                            u + part * size + position * step);
         }
     }
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long i = 0; i < inputs; i++) {
         for (long part = 1; part < GRADIENT_PARTS; part++)
             for (long position = 0; position < 16; position++) {
-                float *to = u + (position * inputs + i) * outputs;
+                float *to = u + position * step + i * outputs;
                 for (long o = 0; o < outputs; o += 8) put(to + o, at(to + o) + at(to + part * size + o));
             }
         for (long o = 0; o < outputs; o++)
-            transform_back(u + i * outputs + o, inputs * outputs, of_kernel + o * strides[0] + i * strides[1], strides);
+            transform_back(u + i * outputs + o, step, of_kernel + o * strides[0] + i * strides[1], strides);
     }
     free(u);
     free(buffers);

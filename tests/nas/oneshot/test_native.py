@@ -55,12 +55,12 @@ def test_a_normalised_matrix_and_its_gradients(shape):
     kernels.sum_terms(out, [Term(z, normaliser=made)])
     torch.testing.assert_close(out.double(), expected.detach(), rtol=1e-4, atol=5e-4)
 
-    behind = Normalised(z, made, {0: gradient})
-    of_parameters = behind.of_parameters()
+    behind = Normalised(z, made)
+    of_parameters = behind.of_parameters({0: gradient})
     of_z = torch.empty(z.shape)
     half = len(z) // 2
     for part in (slice(0, half), slice(half, len(z))):
-        behind.of_z(of_parameters, part, of_z[part])
+        behind.of_z({0: gradient}, of_parameters, part, of_z[part])
     torch.testing.assert_close(of_z.double(), exact[0].grad, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(
         of_parameters.double(), torch.stack([exact[1].grad, exact[2].grad]), rtol=1e-3, atol=1e-3
@@ -75,9 +75,9 @@ def test_gradients_of_columns_from_several_sources(shape):
     wide, narrow = random_matrix(shape, 1, 4 * c)[:, c : 3 * c], random_matrix(shape, 2)
     exact = [t.double().requires_grad_() for t in (z, scale, shift)]
     normalised(*exact).backward(torch.cat([narrow, wide], dim=1).double())
-    behind = Normalised(z, Moments.of(z).normaliser(scale, shift, EPS), {0: narrow, c: wide})
-    of_parameters, of_z = behind.of_parameters(), torch.empty(z.shape)
-    behind.of_z(of_parameters, slice(0, len(z)), of_z)
+    behind, gradients = Normalised(z, Moments.of(z).normaliser(scale, shift, EPS)), {0: narrow, c: wide}
+    of_parameters, of_z = behind.of_parameters(gradients), torch.empty(z.shape)
+    behind.of_z(gradients, of_parameters, slice(0, len(z)), of_z)
     torch.testing.assert_close(of_z.double(), exact[0].grad, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
         of_parameters.double(), torch.stack([exact[1].grad, exact[2].grad]), rtol=1e-4, atol=1e-4
@@ -85,20 +85,40 @@ def test_gradients_of_columns_from_several_sources(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_sums_of_columns_and_scalar_products(shape):
+def test_sums_of_columns(shape):
     c = shape[-1]
     a, b, wide = random_matrix(shape), random_matrix(shape, 1), random_matrix(shape, 2, 2 * c)
+    made = Moments.of(b).normaliser(torch.rand(c) + 0.5, torch.randn(c), EPS)
     out = torch.full((len(a), 3 * c), torch.nan)
-    kernels.sum_terms(out[:, c:], [Term(wide), Term(a, 0.25), Term(b, column=c)])
-    expected = wide + torch.cat([0.25 * a, b], dim=1)
+    kernels.sum_terms(out[:, c:], [Term(wide), Term(a, 0.25), Term(b, 0.5, made, column=c)])
+    expected = wide + torch.cat([0.25 * a, 0.5 * F.relu(made[2] * b + made[3])], dim=1)
     torch.testing.assert_close(out[:, c:], expected)
     assert out[:, :c].isnan().all()
 
-    total = torch.empty(a.shape)
-    dots = kernels.sum_terms(total, [Term(a, 0.5), Term(wide[:, c:], 2.0)], b)
-    torch.testing.assert_close(total, 0.5 * a + 2 * wide[:, c:])
-    exact = [float((t.double() * b.double()).sum()) for t in (a, wide[:, c:])]
-    assert dots == pytest.approx(exact, rel=1e-4, abs=1e-4)
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_a_block_receives_from_its_readers(shape):
+    c = shape[-1]
+    a, wide = random_matrix(shape), random_matrix(shape, 1, 2 * c)
+    gradients, total = [Term(a, 0.5), Term(wide[:, c:], 2.0)], 0.5 * a + 2 * wide[:, c:]
+    zs = [random_matrix(shape, seed) for seed in (2, 3)]
+    scales, shifts = torch.rand(2, c) + 0.5, torch.randn(2, c)
+    exact = [t.double().requires_grad_() for t in (*zs, scales, shifts)]
+    first, second = (normalised(exact[i], exact[2][i], exact[3][i]) for i in range(2))
+    (first + second).backward(total.double())
+    behind = [Normalised(z, Moments.of(z).normaliser(*p, EPS)) for z, *p in zip(zs, scales, shifts, strict=True)]
+
+    out, dots, of_parameters = kernels.receive(gradients, Term(zs[0]), behind)
+    torch.testing.assert_close(out, total)
+    x = zs[0].double()
+    assert dots == pytest.approx([float((g.x.double() * x).sum()) for g in gradients], rel=1e-4, abs=1e-4)
+    for i, of_these in enumerate(of_parameters):
+        expected = torch.stack([exact[2].grad[i], exact[3].grad[i]])
+        torch.testing.assert_close(of_these.double(), expected, rtol=1e-4, atol=1e-4)
+
+    _, dots, _ = kernels.receive(gradients, Term(zs[0], normaliser=behind[0].normaliser), [])
+    y = first.detach()
+    assert dots == pytest.approx([float((g.x.double() * y).sum()) for g in gradients], rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -172,14 +192,13 @@ def test_the_number_of_threads_changes_no_bit():
         made = Moments.of(z).normaliser(torch.ones(16), torch.zeros(16), EPS)
         out, of_z = torch.empty(x.shape), torch.empty(x.shape)
         position = kernels.pool_and_sum(out, x, (32, 16, 16), 0.5, [Term(z, normaliser=made)], backward=True)
-        behind = Normalised(z, made, {0: gradient})
-        behind.of_z(behind.of_parameters(), slice(0, len(z)), of_z)
+        behind, gradients = Normalised(z, made), {0: gradient}
+        behind.of_z(gradients, behind.of_parameters(gradients), slice(0, len(z)), of_z)
         product, moments = kernels.product_and_moments(x, kernel[:, :, 0, 0])
         of_x, of_weight = kernels.unpool(gradient, position, (16, 16), 0.5, x, None)
-        total = torch.empty(x.shape)
-        dots = kernels.sum_terms(total, [Term(x), Term(z)], gradient)
+        total, dots, of_parameters = kernels.receive([Term(x), Term(z)], Term(gradient), [behind])
         return [
-            made, out, of_z, product, moments.totals, of_x, total, torch.tensor([of_weight, *dots]),
+            made, out, of_z, product, moments.totals, of_x, total, torch.tensor([of_weight, *dots]), *of_parameters,
             kernels.convolve(x, (16, 16), kernel), kernels.kernel_gradient(x, (16, 16), kernel, gradient),
         ]  # fmt: skip
 
