@@ -128,7 +128,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the table there too")
     args = parser.parse_args()
     specs = list(specifications(args))
-    results = list(outcomes(run(specs, args.directory, args.processes), args.table))
+    finished = list(run(specs, args.directory, args.processes))  # all of them: training a cell would disturb the rest
+    results = list(outcomes(finished, args.table))
     text = markdown(results, args)
     print(text)
     if args.output:

@@ -106,8 +106,8 @@ def normalise(images: Tensor, data: SearchData) -> Tensor:
     return images.to(torch.float32).mul(1 / (scale * std)).sub(mean / std).permute(0, 3, 1, 2)
 
 
-def fixed_batches(half: Half, data: SearchData, batch_size: int) -> list[Batch]:
-    """The half in its own order, unaugmented, in the fewest batches of nearly equal size (none tiny)."""
+def fixed_batches(half: Half, batch_size: int) -> list[Half]:
+    """The half in its own order, as it is, in the fewest batches of nearly equal size (none tiny)."""
     n_batches = -(-len(half) // batch_size)
     parts = zip(half.images.tensor_split(n_batches), half.labels.tensor_split(n_batches), strict=True)
-    return [Batch(normalise(images, data), labels) for images, labels in parts]
+    return [Half(images, labels) for images, labels in parts]

@@ -135,11 +135,13 @@ class Search:
     def _stopwatch(self, running: bool = True) -> Iterator[None]:
         """Adds the time within to ``search_s``."""
         start = time.perf_counter()
-        yield
-        if running:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.search_s += time.perf_counter() - start
+        try:
+            yield
+        finally:  # what fails has cost something, too
+            if running:
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                self.search_s += time.perf_counter() - start
 
     def state_dict(self) -> dict[str, Any]:
         """All that a later epoch depends on."""

@@ -54,7 +54,8 @@ def run_search(
     spec = choose_kernels(resolve(spec))
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    keep_freed_memory()
+    if device_of(spec).type == "cpu":
+        keep_freed_memory()
     reports: list[EpochReport] = []
     status: SearchStatus = "ok"
     error = None

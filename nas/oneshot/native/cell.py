@@ -90,7 +90,7 @@ def run_cell(plan: Plan, inputs: dict[Key, Tensor]) -> Tensor:
 class _Cell(Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, keys: tuple[Key, ...], *tensors: Tensor) -> Tensor:
-        needed = dict(zip(keys, ctx.needs_input_grad[2:], strict=True))
+        needed = dict(zip(keys, ctx.needs_input_grad[2:], strict=True)) if plan.backward else dict.fromkeys(keys, False)
         run = _Forward(plan, dict(zip(keys, tensors, strict=True)), needed)
         output = run.output()
         if plan.backward:
@@ -134,7 +134,7 @@ class _Forward:
             if self.states[node].normaliser is None and any(
                 self.needed.get(("edges", later)) for later, parents in enumerate(plan.parents, 1) if node in parents
             ):
-                self.kept["state", node] = self.states[node].x
+                self.keep(self.states[node].x, "state", node)
         columns = plan.output()
         blocks = blocks_among(plan.parents[-1])
         edges = zip(blocks, self.edges(plan.n_blocks + 1), strict=True)
@@ -149,7 +149,8 @@ class _Forward:
         x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
         z, moments = kernels.product_and_moments(x, kernel.t())
         normaliser = moments.normaliser(self.inputs["scale",], self.inputs["shift",], self.plan.eps)
-        self.kept["z",], self.kept["normaliser",] = z, normaliser
+        self.keep(z, "z")
+        self.keep(normaliser, "normaliser")
         return {
             node: [Term(z[:, columns], normaliser=normaliser[:, columns])]
             for node, columns in self.plan.projections().items()
@@ -184,10 +185,11 @@ class _Forward:
                 z = kernels.convolve(x, hw, kernel)
                 moments = Moments.of(z)
             normaliser = moments.normaliser(inputs["scale", node, op], inputs["shift", node, op], plan.eps)
-            self.kept["z", node, op], self.kept["normaliser", node, op] = z, normaliser
+            self.keep(z, "z", node, op)
+            self.keep(normaliser, "normaliser", node, op)
             normalised.append(Term(z, normaliser=normaliser))
         if self.needed.get(("pool", node)) or any(self.needed["kernel", node, op] for op in operations):
-            self.kept["input", node] = x
+            self.keep(x, "input", node)
         if len(normalised) == 1 and not plan.pools[node - 1]:
             return normalised[0]
         out = self.empty(width)
@@ -195,7 +197,7 @@ class _Forward:
             (weight,) = weights_of(inputs, ("pool", node), 1)
             position = kernels.pool_and_sum(out, x, self.nhw, weight, normalised, backward=plan.backward)
             if position is not None:
-                self.kept["position", node] = position
+                self.keep(position, "position", node)
         else:
             kernels.sum_terms(out, normalised)
         return Term(out)
@@ -207,6 +209,11 @@ class _Forward:
         out = self.empty(channels)
         kernels.sum_terms(out, terms)
         return out
+
+    def keep(self, x: Tensor, *key: str | int) -> None:
+        """Has the backward pass find a tensor under a key, if there is one."""
+        if self.plan.backward:
+            self.kept[key] = x
 
     def empty(self, channels: int) -> Tensor:
         n, h, w = self.nhw

@@ -12,6 +12,7 @@ from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
 from nas.oneshot.mixture import Mixture
 from nas.oneshot.native import kernels, library
+from nas.oneshot.native.cell import _Forward
 from nas.oneshot.native.kernels import Moments, Normalised, Term
 from nas.oneshot.search import choose_kernels, resolve, run_search
 from nas.oneshot.supernet import Cell
@@ -281,15 +282,19 @@ def test_single_architectures_agree(space, channels):
         assert_agreement(net, [Mixture.discrete(net.space.decode(index))] * len(net.cells), net.weights())
 
 
-def test_nothing_is_kept_without_a_backward_pass():
+def test_nothing_is_kept_without_a_backward_pass(monkeypatch):
     search = a_search("darts", "1")
     search.supernet.native = True
+    kept, keep = [], _Forward.keep
+    monkeypatch.setattr(_Forward, "keep", lambda run, *args: keep(run, *args) or kept.append(len(run.kept)))
     images = torch.randn(6, 3, 8, 8)
     with torch.inference_mode():
         evaluated = search.supernet(images, search.method.mixtures())
-    trained = search.supernet(images, search.method.mixtures())
-    torch.testing.assert_close(evaluated, trained.detach())
     assert evaluated.grad_fn is None
+    assert max(kept) == 0
+    trained = search.supernet(images, search.method.mixtures())
+    assert max(kept) > 0
+    torch.testing.assert_close(evaluated, trained.detach())
 
 
 def test_a_search_uses_them_and_says_so(tmp_path, monkeypatch):

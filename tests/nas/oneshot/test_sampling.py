@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from nas.oneshot.augment import fixed_batches
+from nas.oneshot.augment import fixed_batches, normalise
 from nas.oneshot.evaluation import Evaluator
 from nas.oneshot.mixture import Mixture
 from spaces import SEARCH_SPACES
@@ -89,8 +89,8 @@ def test_errors_of_architectures_are_those_of_a_forward_pass_each(tiny_net, smal
     errors = evaluator.architecture_errors(architectures, evaluator.batches)
     for architecture, error in zip(architectures, errors, strict=True):
         wrong = n = 0
-        for batch in fixed_batches(data.architecture, data, 500):
-            predicted = net(batch.images, [Mixture.discrete(architecture)] * 2).argmax(1)
+        for batch in fixed_batches(data.architecture, 500):
+            predicted = net(normalise(batch.images, data), [Mixture.discrete(architecture)] * 2).argmax(1)
             wrong += int((predicted != batch.labels).sum())
             n += len(batch)
         assert error == wrong / n
@@ -101,9 +101,9 @@ def test_one_shot_error_is_the_fraction_of_the_whole_half(tiny_net, small_data):
     net, data = tiny_net("1").float(), small_data()
     evaluator = Evaluator(net, data, batch_size=16)
     architecture = net.space.decode(99)
-    (whole,) = fixed_batches(data.architecture, data, 500)
+    (whole,) = fixed_batches(data.architecture, 500)
     mixtures = [Mixture.discrete(architecture)] * 2
-    expected = float((net(whole.images, mixtures).argmax(1) != whole.labels).double().mean())
+    expected = float((net(normalise(whole.images, data), mixtures).argmax(1) != whole.labels).double().mean())
     assert evaluator.error(lambda: mixtures) == pytest.approx(expected)
     assert 0 < expected < 1
 

@@ -252,6 +252,7 @@ def test_a_diverging_search_says_when_and_with_what_and_keeps_its_trajectory(tmp
     assert result.epochs == 1
     assert "in epoch 2" in result.error
     assert "weight_decay 0.00123" in result.error
+    assert result.search_s > trajectory(tmp_path)[0]["search_s"]  # the epoch that failed has cost something
     assert [line["epoch"] for line in trajectory(tmp_path)] == [1]
     assert result.architecture == trajectory(tmp_path)[0]["architecture"]
     assert not (tmp_path / "architecture.json").exists()
@@ -260,6 +261,23 @@ def test_a_diverging_search_says_when_and_with_what_and_keeps_its_trajectory(tmp
 def test_an_absurd_learning_rate_diverges_by_itself():
     result = run_search(small(learning_rate=1e30, grad_clip=1e30, epochs=2))
     assert (result.status, result.epochs, result.architecture) == ("diverged", 0, None)
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_weights_that_diverge_in_the_last_step_end_the_search(optimizer, monkeypatch):
+    step, calls = WeightTrainer.step, []
+
+    def poisons_afterwards(self, batch, mixtures):
+        loss = step(self, batch, mixtures)
+        calls.append(None)
+        if len(calls) == 3:
+            with torch.no_grad():
+                self.supernet.classifier.bias.fill_(float("nan"))
+        return loss
+
+    monkeypatch.setattr(WeightTrainer, "step", poisons_afterwards)
+    result = run_search(small(optimizer=optimizer, epochs=1))
+    assert (len(calls), result.status) == (3, "diverged")
 
 
 @pytest.mark.parametrize(
@@ -282,6 +300,7 @@ def test_running_out_of_memory_is_a_result(failure, tmp_path, monkeypatch):
     monkeypatch.setattr(Supernet, "forward", fails_in_the_second_epoch)
     result = run_search(small(), None, tmp_path)
     assert (result.status, result.epochs) == ("out_of_memory", 1)
+    assert result.search_s > trajectory(tmp_path)[0]["search_s"]
     assert "in epoch 2; optimizer darts" in result.error
     assert len(trajectory(tmp_path)) == 1
 
