@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -24,13 +25,9 @@ class CheckpointError(ValueError):
 
 
 def write_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
-    """Replaces the directory's checkpoint; a crash leaves either the old or the new one."""
-    scratch = directory / f".{CHECKPOINT}.{secrets.token_hex(4)}"
-    with scratch.open("wb") as file:
+    """Replaces the directory's checkpoint."""
+    with _replacing(directory / CHECKPOINT) as file:
         torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(directory / CHECKPOINT)
 
 
 def read_checkpoint(directory: Path) -> dict[str, Any] | None:
@@ -53,23 +50,14 @@ def read_checkpoint(directory: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON object atomically."""
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with scratch.open("w") as file:
-        json.dump(value, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    with _replacing(path) as file:
+        file.write(json.dumps(value, indent=1).encode() + b"\n")
 
 
 def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
     """Writes JSON lines atomically: what a resumed search had reported before its checkpoint."""
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with scratch.open("w") as file:
-        file.writelines(json.dumps(value) + "\n" for value in values)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    with _replacing(path) as file:
+        file.writelines(json.dumps(value).encode() + b"\n" for value in values)
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
@@ -78,3 +66,24 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
         file.write(json.dumps(value) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Removes what processes left that were killed while they wrote."""
+    for name in (CHECKPOINT, TRAJECTORY, ARCHITECTURE):
+        for path in directory.glob(f".{name}.*"):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file beside ``path`` that takes its place when it is on the disk: a crash leaves either the old or the new."""
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with scratch.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

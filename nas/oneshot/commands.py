@@ -49,10 +49,8 @@ class Search:
         return 0
 
     def _show(self, report: EpochReport) -> None:
-        one_shot = report.one_shot_validation_error
         parts = [f"epoch {report.epoch:>3}/{self.spec.epochs}", f"loss {report.train_loss:.4f}"]
-        parts += [] if one_shot is None else [f"one-shot error {one_shot:.4f}"]
-        parts += [report.cell_hash[:8]]
+        parts += [f"one-shot error {report.one_shot_validation_error:.4f}", report.cell_hash[:8]]
         if report.table:
             answer = report.table[max(report.table)]
             parts += [f"table: validation {answer.validation_error:.4f}, test {answer.test_error:.4f}"]

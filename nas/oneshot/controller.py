@@ -26,7 +26,7 @@ class Samples:
     Attributes:
         choices: [n, 2B + 1] as ``SearchSpace.radices`` orders them.
         log_prob: [n] logarithm of the probability of the draws.
-        entropy: [n] sum of the entropies of the distributions drawn from.
+        entropy: [n] sum over the nodes of the entropies of their distributions; of parents, that of the first draw.
     """
 
     choices: Tensor

@@ -160,4 +160,8 @@ def load_data(spec: SearchSpec) -> SearchData:
             f"n_stacks: got {spec.n_stacks}, expected at least one pixel left of the {data.image_size} of "
             f"{spec.dataset}, which each further stack halves; give fewer"
         )
+    if spec.batch_size == 1 and data.image_size >> (spec.n_stacks - 1) == 1:
+        raise DatasetError(
+            "batch_size: got 1, expected at least 2, or fewer stacks: a single pixel has no variance to normalise by"
+        )
     return data

@@ -111,18 +111,18 @@ class Search:
         """The steps of an epoch; returns the mean losses of weights and architecture."""
         self.weights.start_epoch(epoch)
         self.method.start_epoch(epoch)
-        warm = epoch >= self.spec.warm_start_epochs
+        warming_up = epoch < self.spec.warm_start_epochs
         train_losses: list[float] = []
         arch_losses: list[float] = []
         cutout_prob = self.cutout_prob(epoch)
         architecture_batches = self._endless(cutout_prob)
         for batch in self.weight_batches.one_pass(cutout_prob):
-            if warm:
+            if not warming_up:
                 loss = self.method.architecture_step(batch, architecture_batches, self.weights)
                 if loss is not None:
                     arch_losses.append(loss)
             train_losses.append(self.weights.step(batch, self.method.mixtures))
-        if warm:
+        if not warming_up:
             arch_losses.extend(self.method.end_epoch(architecture_batches))
         return fmean(train_losses), fmean(arch_losses) if arch_losses else None
 

@@ -38,7 +38,7 @@ class EpochReport:
     epoch: int
     train_loss: float
     arch_loss: float | None
-    one_shot_validation_error: float | None
+    one_shot_validation_error: float
     learning_rate: float
     cutout_prob: float
     architecture: int

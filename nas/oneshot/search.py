@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from spaces import SEARCH_SPACES
 
 if TYPE_CHECKING:
     from nas.tabular.table import Table
+
+logger = logging.getLogger("nasbohb.search")
 
 #: How PyTorch's CPU allocator says, in a plain RuntimeError, that there is no memory left.
 _CPU_ALLOCATOR_FAILURE = "DefaultCPUAllocator"
@@ -79,6 +82,9 @@ def run_search(
         if not _is_out_of_memory(failure):
             raise
         status, error = "out_of_memory", f"no memory left in epoch {len(reports) + 1}; {_hyperparameters(spec)}"
+    if directory and search:
+        # Once more, whole: another worker's process, believed dead, may have written since.
+        checkpoint.write_lines(directory / checkpoint.TRAJECTORY, [report.to_dict() for report in reports])
     result = _result(status, error, reports, search.search_s if search else 0.0)
     if directory and status == "ok":
         checkpoint.write_json(directory / checkpoint.ARCHITECTURE, {**result.to_dict(), "spec": spec.to_dict()})
@@ -89,8 +95,8 @@ def resolve(spec: SearchSpec) -> SearchSpec:
     """The specification with its open fields at the optimizer's defaults.
 
     Raises:
-        ValueError: An unknown optimizer or search space, one that cannot be compiled or has too few channels, or
-            a device that is not here.
+        ValueError: An unknown optimizer or search space, one that cannot be compiled or has too few channels, a warm
+            start that leaves no epoch, native kernels where they never apply, or a device that is not here.
     """
     if spec.optimizer not in oneshot.METHODS:
         raise ValueError(f"optimizer: got {spec.optimizer!r}, expected one of {sorted(oneshot.METHODS)}")
@@ -106,6 +112,16 @@ def resolve(spec: SearchSpec) -> SearchSpec:
             f"init_channels: got {spec.init_channels}, expected a multiple of {method.channel_groups} for "
             f"{spec.optimizer!r}, which mixes one of {method.channel_groups} parts"
         )
+    if spec.warm_start_epochs >= spec.epochs:
+        raise ValueError(
+            f"warm_start_epochs: got {spec.warm_start_epochs}, expected fewer than the {spec.epochs} epochs, "
+            "or the architecture is never updated"
+        )
+    if spec.kernels == "native" and (spec.precision != "float32" or spec.compile):
+        raise ValueError(
+            f"kernels: got 'native' with precision {spec.precision!r} and compile {spec.compile}, but they are for "
+            "float32 and no compilation of the supernet; choose 'auto' or 'torch'"
+        )
     check_device(spec.device)
     return method.resolve(spec)
 
@@ -118,19 +134,19 @@ def choose_kernels(spec: SearchSpec) -> SearchSpec:
     """
     if spec.kernels == "torch":
         return spec
-    reason = None
-    if device_of(spec).type != "cpu" or spec.precision != "float32" or spec.compile:
-        reason = "they are for the CPU, float32 and no compilation of the supernet"
-    else:
-        try:
-            load()
-        except NativeKernelsError as error:
-            reason = str(error)
-    if reason is None:
-        return replace(spec, kernels="native")
-    if spec.kernels == "native":
-        raise ValueError(f"kernels: got 'native', but {reason}; choose 'auto' or 'torch'")
-    return replace(spec, kernels="torch")
+    device = device_of(spec)
+    if device.type != "cpu" or spec.precision != "float32" or spec.compile:
+        if spec.kernels == "native":
+            raise ValueError(f"kernels: got 'native', but they are for the CPU, not {device}; choose 'auto' or 'torch'")
+        return replace(spec, kernels="torch")
+    try:
+        load()
+    except NativeKernelsError as error:
+        if spec.kernels == "native":
+            raise ValueError(f"kernels: got 'native', but {error}; choose 'auto' or 'torch'") from error
+        logger.warning("PyTorch computes the cells, more slowly: %s", error)
+        return replace(spec, kernels="torch")
+    return replace(spec, kernels="native")
 
 
 def check_device(name: str) -> None:
@@ -153,6 +169,7 @@ def resume(search: Search, directory: Path) -> list[EpochReport]:
         CheckpointError: The directory holds a search of another specification.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    checkpoint.remove_unfinished(directory)
     state = checkpoint.read_checkpoint(directory)
     reports = []
     if state is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-#: Fields that change where and how fast a search runs, never what it computes: a search may be
+#: Fields that change where and how fast a search runs, and what it computes by rounding alone: a search may be
 #: resumed with other values of these.
 PLACEMENT_FIELDS = frozenset({"data_dir", "download", "device", "threads", "kernels"})
 

@@ -1,7 +1,8 @@
 """Compiling the C sources for this machine, once, and loading it.
 
 The compiler is ``$CC``, or ``cc``.  What it makes lies in ``nas.tabular.cache.cache_folder`` under a name made of the
-sources, the compiler, its options and the processor: machines that share a home do not run each other's code.
+sources, the compiler, its options and the processor: machines that share a home do not run each other's code.  Behind
+the library the file holds its digest: loading one whose end is missing would kill the process.
 """
 
 from __future__ import annotations
@@ -21,30 +22,53 @@ import torch  # noqa: F401  # loads the OpenMP runtime that the kernels share wi
 from nas.tabular.cache import cache_folder
 
 _FOLDER = Path(__file__).parent
-_SOURCES = ("kernels.c", "winograd.c")
-_HEADERS = ("vectors.h",)
+_SOURCES = ("terms.c", "products.c", "normalisation.c", "pooling.c", "winograd.c")
+_HEADERS = ("vectors.h", "parts.h", "terms.h")
 _OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 _COMPILE_SECONDS = 120
+_DIGEST_BYTES = 32
+#: The fields of /proc/cpuinfo that say what ``-march=native`` means, on x86 and on ARM.
+_PROCESSOR_FIELDS = frozenset(
+    {"vendor_id", "cpu family", "model", "model name", "flags"}
+    | {"CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features"}
+)
 
 
 class NativeKernelsError(RuntimeError):
     """The kernels cannot be compiled or loaded here."""
 
 
-@functools.cache
-def load() -> ctypes.CDLL:
-    """The compiled kernels.
+class _Load:
+    """Loads the kernels once; where that fails, no compiler is called again, either."""
 
-    Raises:
-        NativeKernelsError: There is no C compiler with OpenMP, or its code does not load.
-    """
+    def __init__(self) -> None:
+        self._outcome = functools.cache(_library_or_error)
+        self.cache_clear = self._outcome.cache_clear
+
+    def __call__(self) -> ctypes.CDLL:
+        """The compiled kernels.
+
+        Raises:
+            NativeKernelsError: There is no C compiler with OpenMP, or its code does not load.
+        """
+        outcome = self._outcome()
+        if isinstance(outcome, NativeKernelsError):
+            raise outcome.with_traceback(None)  # without the lines of earlier calls
+        return outcome
+
+
+def _library_or_error() -> ctypes.CDLL | NativeKernelsError:
+    try:
+        return _library()
+    except NativeKernelsError as error:
+        return error
+
+
+def _library() -> ctypes.CDLL:
     compiler = shlex.split(os.environ.get("CC", "cc"))
     try:
-        version = _run([*compiler, "--version"])
-        sources = [(_FOLDER / name).read_bytes() for name in (*_SOURCES, *_HEADERS)]
-        key = hashlib.sha256(b"\0".join([*sources, version, " ".join(_OPTIONS).encode(), _processor()]))
-        library = cache_folder() / f"kernels-{key.hexdigest()[:24]}.so"
-        if not library.exists():
+        library = cache_folder() / f"kernels-{_key(compiler)[:24]}.so"
+        if not _is_whole(library):
             _compile(compiler, library)
         return ctypes.CDLL(str(library))
     except subprocess.CalledProcessError as error:
@@ -53,6 +77,38 @@ def load() -> ctypes.CDLL:
         raise NativeKernelsError(f"{shlex.join(compiler)} cannot compile the kernels: {said}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NativeKernelsError(f"the kernels cannot be compiled and loaded: {error}") from error
+
+
+def _key(compiler: list[str]) -> str:
+    sources = [(_FOLDER / name).read_bytes() for name in (*_SOURCES, *_HEADERS)]
+    version = _run([*compiler, "--version"])
+    parts = [*sources, version, " ".join(_OPTIONS).encode(), _processor(_cpuinfo()).encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return f"model name: {platform.processor()}"
+
+
+def _processor(cpuinfo: str) -> str:
+    """What ``-march=native`` depends on; an ARM machine may have processors of several kinds."""
+    lines = {line for line in cpuinfo.splitlines() if line.partition(":")[0].strip() in _PROCESSOR_FIELDS}
+    return "\n".join([platform.machine(), *sorted(lines)])
+
+
+def _is_whole(library: Path) -> bool:
+    try:
+        content = library.read_bytes()
+    except FileNotFoundError:
+        return False
+    return content.endswith(_digest(content[:-_DIGEST_BYTES]))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _compile(compiler: list[str], library: Path) -> None:
@@ -66,6 +122,8 @@ def _compile(compiler: list[str], library: Path) -> None:
             _run([*compiler, *_OPTIONS, "-c", str(_FOLDER / name), "-o", objects[-1]])
         # Without -fopenmp here: a second OpenMP runtime would bring a second set of threads.
         _run([*compiler, "-shared", *objects, "-o", str(linked), "-lm"])
+        with linked.open("ab") as file:
+            file.write(_digest(linked.read_bytes()))
         linked.replace(library)
 
 
@@ -73,10 +131,4 @@ def _run(command: list[str]) -> bytes:
     return subprocess.run(command, capture_output=True, check=True, timeout=_COMPILE_SECONDS).stdout
 
 
-def _processor() -> bytes:
-    """What ``-march=native`` depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_bytes().split(b"\n\n")[0].splitlines()
-    except OSError:
-        return platform.processor().encode()
-    return b"\n".join(line for line in lines if line.startswith((b"vendor", b"cpu family", b"model", b"flags")))
+load = _Load()

@@ -1,8 +1,10 @@
-/* Eight numbers at once, in the compiler's vector types. */
+/* Eight numbers at once, in the compiler's vector types.
+ *
+ * A feature map is a matrix of float32, a row a pixel, a column a channel (channels last); `ld` is the distance of two
+ * rows, so that a matrix may be some columns of a wider one.  Comparisons are written such that a value that is not a
+ * number stays one.
+ */
 #pragma once
-#ifdef __AVX2__
-#include <immintrin.h>
-#endif
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -13,8 +15,18 @@ typedef int32_t i8 __attribute__((vector_size(32), aligned(4), may_alias));
 
 INLINE v8 at(const float *x) { return *(const v8 *)x; }
 INLINE void put(float *x, v8 value) { *(v8 *)x = value; }
+INLINE v8 where(i8 mask, v8 x) { return (v8)(mask & (i8)x); }
 /* Memory that begins a line of the cache. */
 INLINE float *aligned(long numbers) { return aligned_alloc(64, (numbers * sizeof(float) + 63) / 64 * 64); }
+
+/* Runs `call` with `c` known to the compiler where it is one of the usual widths. */
+#define FOR_WIDTH(c, call)                                                                                             \
+    switch (c) {                                                                                                       \
+    case 16: { enum { C = 16 }; call; break; }                                                                         \
+    case 32: { enum { C = 32 }; call; break; }                                                                         \
+    case 64: { enum { C = 64 }; call; break; }                                                                         \
+    default: { const long C = c; call; }                                                                               \
+    }
 
 #define ROWS 6   /* rows of a matrix product in registers */
 #define PANEL 16 /* its columns in registers */

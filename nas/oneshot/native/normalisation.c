@@ -1,0 +1,206 @@
+/* BatchNorm behind a ReLU, as a slope and an offset a channel, and the gradients behind it. */
+#include "parts.h"
+#include "terms.h"
+#include <math.h>
+
+/* The gradient of some columns of a normalised matrix. */
+typedef struct {
+    const float *gradient;
+    int64_t ld, column, width;
+} Source;
+
+/* A matrix behind which relu(batch_norm) was taken, its normaliser, and where the gradients of scale and shift go. */
+typedef struct {
+    const float *z, *normaliser;
+    float *of_parameters;
+} Normalised;
+
+/* BatchNorm with the moments of all `rows`, as slope * z + offset.
+ * `out` is [4, c]: mean, 1 / sqrt(variance + eps), slope, offset. */
+int normaliser(const double *totals, int64_t rows, int64_t c, const float *origin, const float *scale,
+               const float *shift, double eps, float *out)
+{
+    for (long k = 0; k < c; k++) {
+        double mean = totals[k] / rows, variance = totals[c + k] / rows - mean * mean;
+        double inverse_std = 1 / sqrt((variance < 0 ? 0 : variance) + eps);
+        mean += origin[k];
+        out[k] = mean;
+        out[c + k] = inverse_std;
+        out[2 * c + k] = scale[k] * inverse_std;
+        out[3 * c + k] = shift[k] - mean * scale[k] * inverse_std;
+    }
+    return 0;
+}
+
+INLINE void add_gradients(const float *gradient, long ldg, const float *z, long ldz, long rows, const long c,
+                          const float *mean, const float *slope, const float *offset, float *of_shift, float *of_slope)
+{
+    long r = 0;
+    for (; r + 4 <= rows; r += 4, gradient += 4 * ldg, z += 4 * ldz)
+        for (long k = 0; k + 8 <= c; k += 8) {
+            const float *g = gradient + k, *x = z + k;
+            v8 s = at(slope + k), o = at(offset + k), m = at(mean + k);
+            v8 x0 = at(x), x1 = at(x + ldz), x2 = at(x + 2 * ldz), x3 = at(x + 3 * ldz);
+            v8 g0 = where(s * x0 + o > 0, at(g)), g1 = where(s * x1 + o > 0, at(g + ldg));
+            v8 g2 = where(s * x2 + o > 0, at(g + 2 * ldg)), g3 = where(s * x3 + o > 0, at(g + 3 * ldg));
+            put(of_shift + k, at(of_shift + k) + ((g0 + g1) + (g2 + g3)));
+            put(of_slope + k, at(of_slope + k) + ((g0 * (x0 - m) + g1 * (x1 - m)) + (g2 * (x2 - m) + g3 * (x3 - m))));
+        }
+    long whole = r;
+    gradient -= whole * ldg;
+    z -= whole * ldz;
+    for (r = 0; r < rows; r++, gradient += ldg, z += ldz)
+        for (long k = r < whole ? c / 8 * 8 : 0; k < c; k++) {
+            float g = slope[k] * z[k] + offset[k] > 0 ? gradient[k] : 0;
+            of_shift[k] += g;
+            of_slope[k] += g * (z[k] - mean[k]);
+        }
+}
+
+INLINE void put_gradient(float *restrict out, long ldo, const float *restrict gradient, long ldg,
+                         const float *restrict z, long ldz, long rows, const long c, const float *restrict slope,
+                         const float *restrict offset, const float *restrict by_z, const float *restrict constant)
+{
+    for (long r = 0; r < rows; r++, out += ldo, gradient += ldg, z += ldz) {
+        long k = 0;
+        for (; k + 8 <= c; k += 8) {
+            v8 s = at(slope + k), x = at(z + k);
+            v8 g = where(s * x + at(offset + k) > 0, at(gradient + k));
+            put(out + k, s * g + (at(by_z + k) * x + at(constant + k)));
+        }
+        for (; k < c; k++) {
+            float g = slope[k] * z[k] + offset[k] > 0 ? gradient[k] : 0;
+            out[k] = slope[k] * g + (by_z[k] * z[k] + constant[k]);
+        }
+    }
+}
+
+/* of_parameters [2, c] = the gradients of scale and shift, from the sums that `add_gradients` made of each part. */
+static void put_parameter_gradients(const double *partial, long parts, long step, long c, const float *normaliser,
+                                    float *of_parameters)
+{
+    for (long k = 0; k < c; k++) {
+        double of_shift = 0, of_slope = 0;
+        for (long part = 0; part < parts; part++) {
+            of_shift += partial[part * step + k];
+            of_slope += partial[part * step + c + k];
+        }
+        of_parameters[k] = of_slope * normaliser[c + k];
+        of_parameters[c + k] = of_shift;
+    }
+}
+
+/* The gradients of scale and shift behind relu(batch_norm(z)), from those of its output's columns.
+ * `normaliser` is [4, c] as the function of that name made it; `of_parameters` gets [2, c]: of the scale, the shift. */
+int parameter_gradients(const Source *sources, int64_t n, const float *z, int64_t rows, int64_t c,
+                        const float *normaliser, float *of_parameters, int32_t threads)
+{
+    long parts = parts_of(rows), length = part_length(rows);
+    double *partial = calloc(parts * 2 * c, sizeof(double));
+    float *sums = aligned(parts * 2 * c);
+    if (!partial || !sums) { free(partial); free(sums); return 1; }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long part = 0; part < parts; part++) {
+        double *total = partial + part * 2 * c;
+        float *sum = sums + part * 2 * c;
+        long end = smaller((part + 1) * length, rows);
+        for (long r = part * length; r < end; r += BLOCK) {
+            long height = smaller(BLOCK, end - r);
+            start(sum, 2 * c);
+            for (long i = 0; i < n; i++) {
+                Source s = sources[i];
+                const float *at_column = normaliser + s.column;
+                FOR_WIDTH(s.width, add_gradients(s.gradient + r * s.ld, s.ld, z + r * c + s.column, c, height, C,
+                                                 at_column, at_column + 2 * c, at_column + 3 * c, sum + s.column,
+                                                 sum + c + s.column))
+            }
+            add_block(sum, 2 * c, total);
+        }
+    }
+    put_parameter_gradients(partial, parts, 2 * c, c, normaliser, of_parameters);
+    free(partial);
+    free(sums);
+    return 0;
+}
+
+/* What a block's readers send back: out [rows, c], dense, = the sum of the terms; and while that is in the cache,
+ *     dots[i] = the scalar product of the i-th term's x with the block's output, the dense `output` [rows, c]; with
+ *         `normaliser`, relu(slope * output + offset) takes its place; unless `output` is null;
+ *     the gradients of scale and shift of each `normalised`, of which the block's output is a sum. */
+int receive(float *out, int64_t rows, int64_t c, const Term *terms, int64_t n, const float *output,
+            const float *normaliser, double *dots, const Normalised *normalised, int64_t n_normalised, int32_t threads)
+{
+    long parts = parts_of(rows), length = part_length(rows), tile = larger(TILE / c, 4);
+    long step = n + n_normalised * 2 * c;
+    double *partial = calloc(parts * step, sizeof(double));
+    float *sums = aligned(parts * 2 * c), *outputs = aligned(parts * tile * c);
+    if (!partial || !sums || !outputs) { free(partial); free(sums); free(outputs); return 1; }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long part = 0; part < parts; part++) {
+        double *of_edges = partial + part * step;
+        float *sum = sums + part * 2 * c;
+        for (long r = part * length, end = smaller(r + length, rows); r < end; r += tile) {
+            long height = smaller(tile, end - r);
+            put_terms(out, c, r, height, terms, n);
+            const float *y = output ? output + r * c : 0;
+            if (y && normaliser) {
+                Term whole = {y, normaliser + 2 * c, normaliser + 3 * c, c, 0, c, 1, 0};
+                y = outputs + part * tile * c;
+                put_terms(outputs + part * tile * c, c, 0, height, &whole, 1);
+            }
+            for (long i = 0; y && i < n; i++) {
+                const float *x = terms[i].x + r * terms[i].ld;
+                FOR_WIDTH(c, of_edges[i] += dot(x, terms[i].ld, y, C, height, C))
+            }
+            for (long i = 0; i < n_normalised; i++) {
+                const float *z = normalised[i].z, *by = normalised[i].normaliser;
+                for (long b = r; b < r + height; b += BLOCK) {
+                    start(sum, 2 * c);
+                    FOR_WIDTH(c, add_gradients(out + b * c, C, z + b * c, C, smaller(BLOCK, r + height - b), C, by,
+                                               by + 2 * c, by + 3 * c, sum, sum + C))
+                    add_block(sum, 2 * c, of_edges + n + i * 2 * c);
+                }
+            }
+        }
+    }
+    add_parts(partial, parts, step, n, dots);
+    for (long i = 0; i < n_normalised; i++)
+        put_parameter_gradients(partial + n + i * 2 * c, parts, step, c, normalised[i].normaliser,
+                                normalised[i].of_parameters);
+    free(partial);
+    free(sums);
+    free(outputs);
+    return 0;
+}
+
+/* The gradient of `rows` rows of z from row `first` on, of `all_rows` that were normalised together: out [rows, c]. */
+int input_gradient(const Source *sources, int64_t n, const float *z, int64_t first, int64_t rows, int64_t all_rows,
+                   int64_t c, const float *normaliser, const float *of_parameters, float *out, int32_t threads)
+{
+    const float *mean = normaliser, *inverse_std = normaliser + c;
+    const float *slope = normaliser + 2 * c, *offset = normaliser + 3 * c;
+    float *by_z = malloc(2 * c * sizeof(float)), *constant = by_z + c;
+    if (!by_z) return 1;
+    for (long k = 0; k < c; k++) {
+        double factor = -(double)slope[k] * inverse_std[k] * of_parameters[k] / all_rows;
+        by_z[k] = factor;
+        constant[k] = -(double)slope[k] * of_parameters[c + k] / all_rows - factor * mean[k];
+    }
+    long parts = parts_of(rows), length = part_length(rows);
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long part = 0; part < parts; part++) {
+        long end = smaller((part + 1) * length, rows);
+        for (long r = part * length; r < end; r += BLOCK) {
+            long height = smaller(BLOCK, end - r);
+            for (long i = 0; i < n; i++) {
+                Source s = sources[i];
+                long k = s.column;
+                FOR_WIDTH(s.width, put_gradient(out + r * c + k, c, s.gradient + (first + r) * s.ld, s.ld,
+                                                z + (first + r) * c + k, c, height, C, slope + k, offset + k, by_z + k,
+                                                constant + k))
+            }
+        }
+    }
+    free(by_z);
+    return 0;
+}

@@ -1,0 +1,122 @@
+/* Matrix products, and the moments of matrices: those of a product are taken while it is in the cache. */
+#include "parts.h"
+
+#define STRIP 48 /* rows of a matrix product that stay in the cache while its columns pass */
+
+/* Adds the sums of z - origin and of its squares to those of each column. */
+INLINE void add_moments(const float *z, long ld, long rows, const long c, const float *origin, float *sum,
+                        float *square)
+{
+    long r = 0;
+    for (; r + 4 <= rows; r += 4, z += 4 * ld) {
+        long k = 0;
+        for (; k + 8 <= c; k += 8) {
+            v8 o = at(origin + k);
+            v8 d0 = at(z + k) - o, d1 = at(z + ld + k) - o, d2 = at(z + 2 * ld + k) - o, d3 = at(z + 3 * ld + k) - o;
+            put(sum + k, at(sum + k) + ((d0 + d1) + (d2 + d3)));
+            put(square + k, at(square + k) + ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)));
+        }
+        for (long i = 0; i < 4; i++)
+            for (long l = k; l < c; l++) {
+                float d = z[i * ld + l] - origin[l];
+                sum[l] += d;
+                square[l] += d * d;
+            }
+    }
+    for (; r < rows; r++, z += ld)
+        for (long k = 0; k < c; k++) {
+            float d = z[k] - origin[k];
+            sum[k] += d;
+            square[k] += d * d;
+        }
+}
+
+/* Adds the sums of z - origin and of its squares over rows [rows, c] to totals [2, c]. */
+int moments(const float *z, int64_t ld, int64_t rows, int64_t c, const float *origin, double *totals, int32_t threads)
+{
+    long parts = parts_of(rows), length = part_length(rows);
+    double *partial = calloc(parts * 2 * c, sizeof(double));
+    float *sums = aligned(parts * 2 * c);
+    if (!partial || !sums) { free(partial); free(sums); return 1; }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long part = 0; part < parts; part++) {
+        double *total = partial + part * 2 * c;
+        float *sum = sums + part * 2 * c;
+        long end = smaller((part + 1) * length, rows);
+        for (long r = part * length; r < end; r += BLOCK) {
+            start(sum, 2 * c);
+            FOR_WIDTH(c, add_moments(z + r * ld, ld, smaller(BLOCK, end - r), C, origin, sum, sum + C))
+            add_block(sum, 2 * c, total);
+        }
+    }
+    add_parts(partial, parts, 2 * c, 2 * c, totals);
+    free(partial);
+    free(sums);
+    return 0;
+}
+
+/* The last rows of a strip, fewer than ROWS, by way of a copy with zeros below. */
+static void multiply_rest(const float *x, long ldx, long rows, const float *panel, long depth, float *out, long ldo,
+                          float *copy)
+{
+    float product[ROWS * PANEL];
+    for (long r = 0; r < ROWS; r++)
+        for (long i = 0; i < depth; i++) copy[r * depth + i] = r < rows ? x[r * ldx + i] : 0;
+    multiply_panel(copy, depth, panel, PANEL, depth, product, PANEL);
+    for (long r = 0; r < rows; r++) memcpy(out + r * ldo, product + r * PANEL, PANEL * sizeof(float));
+}
+
+static void multiply_strip(const float *x, long ldx, long rows, const float *panels, long depth, long columns,
+                           float *out, float *copy)
+{
+    for (long k = 0; k < columns; k += PANEL) {
+        const float *panel = panels + k * depth;
+        long r = 0;
+        for (; r + ROWS <= rows; r += ROWS)
+            multiply_panel(x + r * ldx, ldx, panel, PANEL, depth, out + r * columns + k, columns);
+        if (r < rows) multiply_rest(x + r * ldx, ldx, rows - r, panel, depth, out + r * columns + k, columns, copy);
+    }
+}
+
+/* out [rows, columns], dense, = x [rows, depth] @ kernel [depth, columns], whose strides are by_depth and by_column.
+ * columns is a multiple of PANEL.  Unless totals is null, `origin` gets the first row of out, and totals [2, columns]
+ * the moments of out about it, as in `moments`. */
+int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const float *kernel, int64_t by_depth,
+            int64_t by_column, int64_t columns, float *out, float *origin, double *totals, int32_t threads)
+{
+    long parts = parts_of(rows), length = part_length(rows);
+    float *panels = aligned(depth * columns), *copies = aligned((parts + 1) * ROWS * depth); /* one for the first row */
+    float *sums = aligned(parts * 2 * columns);
+    double *partial = calloc(parts * 2 * columns, sizeof(double));
+    if (!panels || !copies || !sums || !partial) {
+        free(panels); free(copies); free(sums); free(partial);
+        return 1;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long k = 0; k < columns; k += PANEL)
+        for (long i = 0; i < depth; i++)
+            for (long l = 0; l < PANEL; l++)
+                panels[k * depth + i * PANEL + l] = kernel[i * by_depth + (k + l) * by_column];
+    if (totals) multiply_strip(x, ldx, 1, panels, depth, columns, origin, copies + parts * ROWS * depth);
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long part = 0; part < parts; part++) {
+        double *total = partial + part * 2 * columns;
+        float *sum = sums + part * 2 * columns;
+        long end = smaller((part + 1) * length, rows);
+        for (long r = part * length; r < end; r += STRIP) {
+            long height = smaller(STRIP, end - r);
+            multiply_strip(x + r * ldx, ldx, height, panels, depth, columns, out + r * columns,
+                           copies + part * ROWS * depth);
+            if (!totals) continue;
+            start(sum, 2 * columns);
+            FOR_WIDTH(columns, add_moments(out + r * columns, columns, height, C, origin, sum, sum + columns))
+            add_block(sum, 2 * columns, total);
+        }
+    }
+    if (totals) add_parts(partial, parts, 2 * columns, 2 * columns, totals);
+    free(panels);
+    free(copies);
+    free(sums);
+    free(partial);
+    return 0;
+}
