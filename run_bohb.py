@@ -401,10 +401,11 @@ def _check_study(spec: "StudySpec") -> None:
         "data_dir": spec.data_dir,
         "epochs": spec.min_budget,
         "seed": spec.seed,
+        "split": "tuning",  # the table's validation images are what the study's objective comes from
     }
     clashes = sorted(set(spec.search) & set(fixed))
     if clashes:
-        raise ValueError(f"search: got {clashes}, which the study itself sets; use its own options")
+        raise ValueError(f"search: got {clashes}, which the study itself sets; leave them out, or use its own options")
     find_config_space(spec.config_space)
     load_data(resolve(SearchSpec(**fixed, **dict[str, Any](spec.search))))
     table, space = open_table(spec.table), SEARCH_SPACES[spec.search_space]

@@ -41,7 +41,7 @@ def test_changes_the_trained_parameters(name, tiny_search):
 
 
 @pytest.mark.parametrize("name", ["arch_learning_rate", "arch_weight_decay"])
-@pytest.mark.parametrize("optimizer", ["darts", "darts_2nd", "gdas", "pc_darts", "enas"])
+@pytest.mark.parametrize("optimizer", [m for m in METHODS if "arch_learning_rate" in METHODS[m].defaults])
 def test_reaches_the_architecture_optimizer_of_each_method(name, optimizer, tiny_search):
     search = tiny_search(optimizer=optimizer, **{name: 0.123})
     group = search.method.optimizer.param_groups[0]

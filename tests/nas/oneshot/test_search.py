@@ -5,7 +5,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from nas.oneshot import METHODS, SearchSpec, run_search
 from nas.oneshot.checkpoint import CheckpointError, read_checkpoint
 from nas.oneshot.evaluation import Evaluator
 from nas.oneshot.report import EpochReport
+from nas.oneshot.sampling import SamplingMethod
 from nas.oneshot.supernet import Supernet
 from nas.oneshot.weights import WeightTrainer
 from nas.tabular.errors import CellNotInTableError
@@ -23,12 +26,14 @@ from spaces import SEARCH_SPACES
 ROOT = Path(__file__).resolve().parents[3]
 #: Seconds are measured, everything else is computed.
 MEASURED = ("search_s",)
+#: The optimizers that choose by the errors of samples.
+SAMPLING = [name for name, method in METHODS.items() if issubclass(method, SamplingMethod)]
 
 
 def small(optimizer="darts", **fields):
     """A search of a second: one cell a stack, 4 channels, 4 epochs of 4 steps on the digits."""
     defaults = {"epochs": 4, "n_stacks": 2, "cells_per_stack": 1, "init_channels": 4, "controller_steps": 4, "seed": 3}
-    samples = {"final_samples": 8} if optimizer in ("enas", "random_ws") else {}
+    samples = {"final_samples": 8} if optimizer in SAMPLING else {}
     return SearchSpec(optimizer=optimizer, batch_size=100, device="cpu", threads=1, **{**defaults, **samples, **fields})
 
 
@@ -86,14 +91,16 @@ def test_contract_of_a_search(optimizer, space, tmp_path):
     assert found == result.to_dict()
 
 
-@pytest.mark.parametrize("optimizer", ["darts", "pc_darts"])
+@pytest.mark.parametrize("optimizer", list(METHODS))
 def test_the_one_shot_validation_error_falls(optimizer):
     errors = []
     run_search(
         small(optimizer, epochs=12, init_channels=8, learning_rate=0.1),
         on_epoch=lambda report: errors.append(report.one_shot_validation_error),
     )
-    assert errors[-1] < 0.45 < 0.6 < errors[0]
+    assert fmean(errors[-3:]) < fmean(errors[:3]) - 0.05
+    if optimizer not in SAMPLING and optimizer != "gdas":  # whose errors are of samples
+        assert errors[-1] < 0.45 < 0.6 < errors[0]
 
 
 @pytest.mark.parametrize("optimizer", list(METHODS))
@@ -107,18 +114,23 @@ def test_the_same_seed_gives_the_same_search_and_another_seed_another(optimizer)
     assert runs[0] != runs[2]
 
 
-def test_a_search_in_bfloat16_learns_and_its_checkpoint_says_so(tmp_path):
-    run_search(small(epochs=2, precision="bf16"), None, tmp_path)
-    assert read_checkpoint(tmp_path)["spec"]["precision"] == "bf16"
-    assert trajectory(tmp_path)[-1]["train_loss"] < trajectory(tmp_path)[0]["train_loss"]
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_a_search_in_bfloat16_is_near_that_in_single_precision_and_says_so(optimizer, tmp_path):
+    for precision in ("float32", "bf16"):
+        run_search(small(optimizer, epochs=1, precision=precision), None, tmp_path / precision)
+    assert read_checkpoint(tmp_path / "bf16")["spec"]["precision"] == "bf16"
+    exact, rounded = (trajectory(tmp_path / precision)[0]["train_loss"] for precision in ("float32", "bf16"))
+    assert exact != rounded == pytest.approx(exact, rel=0.02)
 
 
 @pytest.mark.slow
-def test_a_compiled_search_is_the_same_search_within_rounding():
+@pytest.mark.parametrize("optimizer", [name for name, method in METHODS.items() if not method.changing_operations])
+def test_a_compiled_search_is_the_same_search_within_rounding(optimizer):
     losses = []
     for compiled in (False, True):
         run_search(
-            small(epochs=2, n_stacks=1, compile=compiled), on_epoch=lambda report: losses.append(report.train_loss)
+            small(optimizer, epochs=2, n_stacks=1, compile=compiled),
+            on_epoch=lambda report: losses.append(report.train_loss),
         )
     assert losses[:2] == pytest.approx(losses[2:], rel=1e-3)
 
@@ -127,9 +139,14 @@ class Killed(BaseException):
     """As a kill -9: nothing of the search may catch it."""
 
 
-@pytest.mark.parametrize("optimizer", list(METHODS))
-def test_a_search_killed_within_an_epoch_goes_on_to_the_same_result(optimizer, tmp_path, monkeypatch):
-    whole = run_search(small(optimizer), None, tmp_path / "whole")
+#: The sizes that tests use for speed, and the narrowest for which every kernel is native.
+KILLED = [*((optimizer, 4) for optimizer in METHODS), ("darts", 16), ("gdas", 16)]
+
+
+@pytest.mark.parametrize(("optimizer", "channels"), KILLED)
+def test_a_search_killed_within_an_epoch_goes_on_to_the_same_result(optimizer, channels, tmp_path, monkeypatch):
+    spec = small(optimizer, init_channels=channels)
+    whole = run_search(spec, None, tmp_path / "whole")
     step, calls = WeightTrainer.step, []
 
     def fails_in_the_third_epoch(self, batch, mixtures):
@@ -141,12 +158,12 @@ def test_a_search_killed_within_an_epoch_goes_on_to_the_same_result(optimizer, t
     with monkeypatch.context() as patch:
         patch.setattr(WeightTrainer, "step", fails_in_the_third_epoch)
         with pytest.raises(Killed):
-            run_search(small(optimizer), None, tmp_path / "killed")
+            run_search(spec, None, tmp_path / "killed")
     assert len(trajectory(tmp_path / "killed")) == 2
     assert not (tmp_path / "killed" / "architecture.json").exists()
 
     again = []
-    result = run_search(small(optimizer), None, tmp_path / "killed", again.append)
+    result = run_search(spec, None, tmp_path / "killed", again.append)
 
     assert [report.epoch for report in again] == [3, 4]
     assert (result.architecture, result.one_shot_validation_error) == (
@@ -213,6 +230,22 @@ def test_a_finished_search_answers_again_without_training(tmp_path):
     assert epochs == []
 
 
+def test_what_a_killed_process_was_writing_goes_away(tmp_path):
+    (tmp_path / ".checkpoint.0123abcd").write_bytes(b"half a")
+    run_search(small(epochs=1), None, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["architecture.json", "checkpoint", "trajectory.jsonl"]
+
+
+def test_a_line_of_a_worker_that_was_believed_dead_does_not_stay(tmp_path):
+    def writes_late(report):
+        if report.epoch == 3:
+            path = tmp_path / "trajectory.jsonl"
+            path.write_text(path.read_text() + path.read_text().splitlines(keepends=True)[0])
+
+    run_search(small(), None, tmp_path, writes_late)
+    assert [line["epoch"] for line in trajectory(tmp_path)] == [1, 2, 3, 4]
+
+
 def test_a_directory_of_another_search_is_refused(tmp_path):
     run_search(small(), None, tmp_path)
     before = (tmp_path / "trajectory.jsonl").read_text()
@@ -227,6 +260,21 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(CheckpointError, match="remove it to start the search again"):
         run_search(small(epochs=1), None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"warm_start_epochs": 4}, "warm_start_epochs: got 4, expected fewer than the 4 epochs"),
+        ({"kernels": "native", "precision": "bf16"}, "kernels: got 'native' with precision 'bf16'"),
+        ({"kernels": "native", "compile": True}, "kernels: got 'native' with precision 'float32' and compile True"),
+        ({"n_stacks": 4, "batch_size": 1}, "batch_size: got 1, expected at least 2"),
+    ],
+)
+def test_searches_that_cannot_be_are_refused(fields, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        run_search(replace(small(), **fields), None, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_warm_start_trains_the_weights_alone(tmp_path):
