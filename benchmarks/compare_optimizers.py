@@ -32,13 +32,11 @@ class Outcome:
     Attributes:
         spec: The search.
         search_s: Seconds of training and selection.
-        one_shot_error: The one-shot validation error at the end.
         test_error: Of the found cell trained by itself, mean over the repeats, at the table's largest budget.
     """
 
     spec: SearchSpec
     search_s: float
-    one_shot_error: float
     test_error: float
 
 
@@ -80,12 +78,12 @@ def outcomes(finished: Iterable[tuple[SearchSpec, SearchResult]], table_name: st
     """Looks the found cells up; a search that found none is named and left out."""
     table = measuring(open_table(table_name))
     for spec, result in finished:
-        if result.status != "ok" or result.architecture is None or result.one_shot_validation_error is None:
+        if result.status != "ok" or result.architecture is None:
             print(f"{spec.optimizer}, space {spec.search_space}, seed {spec.seed}: {result.error}")
             continue
         space = SEARCH_SPACES[spec.search_space]
         entry = table.query(space.cell(space.decode(result.architecture)))
-        yield Outcome(spec, result.search_s, result.one_shot_validation_error, entry.mean_test_error)
+        yield Outcome(spec, result.search_s, entry.mean_test_error)
 
 
 def markdown(results: Sequence[Outcome], args: argparse.Namespace) -> str:
@@ -103,14 +101,20 @@ def markdown(results: Sequence[Outcome], args: argparse.Namespace) -> str:
         cells = []
         for space in spaces:
             group = [r for r in results if (r.spec.optimizer, r.spec.search_space) == (optimizer, space)]
-            errors = [100 * r.test_error for r in group]
-            if not group:
-                cells += ["-", "-"]
-                continue
-            spread = f" ± {stdev(errors):.2f}" if len(errors) > 1 else ""
-            cells += [f"{fmean(errors):.2f}{spread}", f"{median(r.search_s for r in group):.0f}"]
+            cells += [
+                mean_and_spread([100 * r.test_error for r in group], args.seeds),
+                f"{median(r.search_s for r in group):.0f}" if group else "-",
+            ]
         lines.append(f"| {optimizer} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def mean_and_spread(values: Sequence[float], expected: int) -> str:
+    """Mean and standard deviation; and of how many, if some of those expected are missing."""
+    if not values:
+        return "-"
+    spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{fmean(values):.2f}{spread}" + (f" (of {len(values)})" if len(values) < expected else "")
 
 
 def main() -> None:

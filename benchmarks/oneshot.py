@@ -88,12 +88,6 @@ def build(who: str, optimizer: str, space: str, args: argparse.Namespace) -> Cal
     return oneshot_public.public_step(optimizer, space, args.batch_size, args.channels)
 
 
-def implementations(optimizer: str, args: argparse.Namespace) -> list[str]:
-    """Who has this optimizer."""
-    plain = [] if optimizer == "darts_2nd" else ["plain"]
-    return ["ours", *plain, *(["public"] if args.public else [])]
-
-
 class Contender:
     """An implementation in a process of its own, which takes a step when told to."""
 
@@ -140,10 +134,11 @@ def serve(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """A line for each optimizer, space and kind of cost."""
+    names = ["ours", "plain", *(["public"] if args.public else [])]
     print(f"{torch.get_num_threads()} threads, batch {args.batch_size}, {args.repeats} repeats", flush=True)
     for optimizer in args.optimizers:
         for space in args.spaces:
-            contenders = {who: Contender(who, optimizer, space, args) for who in implementations(optimizer, args)}
+            contenders = {who: Contender(who, optimizer, space, args) for who in names}
             for _ in range(args.repeats + 1):
                 for contender in contenders.values():
                     contender.step()

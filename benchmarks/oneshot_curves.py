@@ -40,10 +40,7 @@ def markdown(specs: Sequence[SearchSpec], root: Path, columns: Sequence[int]) ->
     ]
     for spec in specs:
         by_epoch = {report.epoch: report for report in reports(folder(root, spec))}
-        cells = []
-        for epoch in columns:
-            error = by_epoch[epoch].one_shot_validation_error if epoch in by_epoch else None
-            cells.append("-" if error is None else f"{100 * error:.1f}")
+        cells = [f"{100 * by_epoch[e].one_shot_validation_error:.1f}" if e in by_epoch else "-" for e in columns]
         seconds = f"{by_epoch[max(by_epoch)].search_s:.0f}" if by_epoch else "-"
         lines.append(f"| {spec.optimizer} | " + " | ".join([*cells, seconds]) + " |")
     return "\n".join(lines) + "\n"

@@ -123,6 +123,34 @@ def discrete_weights(space: SearchSpace, logits: Sequence[Tensor], n_cells: int,
     return [(alpha[:-1], beta, alpha[-1])] * n_cells
 
 
+def second_order_gradient(sgd: torch.optim.SGD, logits: Sequence[Tensor], loss: Callable[[int], Tensor]) -> None:
+    """Puts the architecture's gradient one weight step ahead into the logits (DARTS, equations 7 and 8)."""
+    group = sgd.param_groups[0]
+    weights, rate = group["params"], group["lr"]
+    before = [p.detach().clone() for p in weights]
+
+    def put(values: Sequence[Tensor]) -> None:
+        with torch.no_grad():
+            for p, value in zip(weights, values, strict=True):
+                p.copy_(value)
+
+    ahead = []
+    for p, gradient in zip(weights, torch.autograd.grad(loss(0), weights), strict=True):
+        velocity = sgd.state[p].get("momentum_buffer", torch.zeros_like(p))
+        ahead.append(p - rate * (group["momentum"] * velocity + gradient + group["weight_decay"] * p))
+    put(ahead)
+    gradients = torch.autograd.grad(loss(1), [*logits, *weights])
+    first, direction = gradients[: len(logits)], gradients[len(logits) :]
+    epsilon = 0.01 / torch.sqrt(sum(((d * d).sum() for d in direction), start=torch.zeros(())))
+    sides = []
+    for sign in (1, -1):
+        put([p + sign * epsilon * d for p, d in zip(before, direction, strict=True)])
+        sides.append(torch.autograd.grad(loss(0), list(logits)))
+    put(before)
+    for logit, gradient, plus, minus in zip(logits, first, *sides, strict=True):
+        logit.grad = gradient - rate * (plus - minus) / (2 * epsilon)
+
+
 def plain_step(optimizer: str, space: SearchSpace, batch_size: int, channels: int) -> Callable[[], None]:
     """One architecture step (where the optimizer has one) and one weight step on random images."""
     weights_of = {"gdas": gumbel_weights, "enas": discrete_weights, "random_ws": discrete_weights}.get(
@@ -138,17 +166,20 @@ def plain_step(optimizer: str, space: SearchSpace, batch_size: int, channels: in
     adam = torch.optim.Adam(logits, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
     images, labels = torch.randn(2, batch_size, 3, 32, 32), torch.randint(10, (2, batch_size))
 
-    def backward(half: int) -> None:
+    def loss(half: int) -> Tensor:
         mixing = weights_of(space, logits, len(net.cells), 10.0)
-        F.cross_entropy(net(images[half], mixing), labels[half]).backward()
+        return F.cross_entropy(net(images[half], mixing), labels[half])
 
     def step() -> None:
         if weights_of is not discrete_weights:
             adam.zero_grad()
-            backward(1)
+            if optimizer == "darts_2nd":
+                second_order_gradient(sgd, logits, loss)
+            else:
+                loss(1).backward()
             adam.step()
         sgd.zero_grad()
-        backward(0)
+        loss(0).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         sgd.step()
 
