@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from nas.oneshot.memory import is_out_of_memory
+
 #: Changes when an older checkpoint can no longer be resumed.
 FORMAT = 1
 CHECKPOINT = "checkpoint"
@@ -42,6 +44,8 @@ def read_checkpoint(directory: Path) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(f"{path}: cannot be read ({error}); remove it to start the search again") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path}: expected a checkpoint of format {FORMAT}; remove it to start the search again")

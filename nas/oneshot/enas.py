@@ -23,7 +23,7 @@ from nas.oneshot.mixture import Mixture
 from nas.oneshot.sampling import SamplingMethod
 from nas.oneshot.spec import SearchSpec
 from nas.oneshot.supernet import Supernet
-from nas.oneshot.weights import finite_loss
+from nas.oneshot.weights import DivergedError, finite_loss
 from spaces.search_space import Architecture
 
 ENTROPY_WEIGHT = 1e-4
@@ -63,8 +63,15 @@ class Enas(SamplingMethod):
         return [self.space.decode(index) for index in indices.tolist()]
 
     def end_epoch(self, batches: Iterator[Batch]) -> list[float]:
-        """The controller's updates; the weights stay as they are."""
-        return [self._update(next(batches)) for _ in range(self.spec.controller_steps)]
+        """The controller's updates; the weights stay as they are.
+
+        Raises:
+            DivergedError: A loss or a weight of the controller is not finite.
+        """
+        losses = [self._update(next(batches)) for _ in range(self.spec.controller_steps)]
+        if not all(bool(p.isfinite().all()) for p in self.controller.parameters()):
+            raise DivergedError("a weight of the controller is not finite")
+        return losses
 
     def _update(self, batch: Batch) -> float:
         """One architecture, one reward, one step; returns the architecture's loss."""

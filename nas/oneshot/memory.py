@@ -1,10 +1,23 @@
-"""Memory that stays in the process, in large pages: fetching and addressing small ones takes a share of every step."""
+"""Memory that stays in the process, in large pages, and how a process says that there is none left.
+
+Fetching and addressing small pages takes a share of every step.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 
+import torch
+
+#: How PyTorch's CPU allocator, oneDNN and PyTorch's file reader say, in a plain RuntimeError, that no memory is left.
+_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "could not create a primitive",
+    "could not create a memory object",
+    "Could not allocate bytes object",
+    "std::bad_alloc",
+)
 #: Parameters of glibc's ``mallopt`` (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 #: Linux's advice that a range be backed by huge pages (mman.h).
@@ -42,3 +55,10 @@ def keep_freed_memory() -> bool:
             c.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), _MADV_HUGEPAGE)
         c.free(ctypes.c_void_p(start))
     return kept
+
+
+def is_out_of_memory(failure: BaseException) -> bool:
+    """Whether an exception says that no memory is left."""
+    if isinstance(failure, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(failure, RuntimeError) and any(said in str(failure) for said in _NO_MEMORY)

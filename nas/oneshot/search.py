@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,7 +14,7 @@ import nas.oneshot as oneshot
 from nas.oneshot import checkpoint
 from nas.oneshot.data import load_data
 from nas.oneshot.loop import Search, device_of
-from nas.oneshot.memory import keep_freed_memory
+from nas.oneshot.memory import is_out_of_memory, keep_freed_memory
 from nas.oneshot.native.library import NativeKernelsError, load
 from nas.oneshot.report import EpochReport, SearchResult, SearchStatus, TableFigures
 from nas.oneshot.spec import SearchSpec
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from nas.tabular.table import Table
 
 logger = logging.getLogger("nasbohb.search")
-
-#: How PyTorch's CPU allocator says, in a plain RuntimeError, that there is no memory left.
-_CPU_ALLOCATOR_FAILURE = "DefaultCPUAllocator"
 
 
 def run_search(
@@ -62,10 +59,20 @@ def run_search(
     reports: list[EpochReport] = []
     status: SearchStatus = "ok"
     error = None
-    search = None
+    search_s = 0.0
+    running = None
     try:
+        state = saved_state(spec, directory) if directory else None
+        if state is not None:
+            reports = [EpochReport.from_dict(report) for report in state["reports"]]
+            search_s = state["search_s"]
         search = Search(spec, load_data(spec))
-        reports = resume(search, directory) if directory else []
+        if state is not None:
+            search.load_state_dict(state)
+            del state
+        if directory:
+            take_over(directory, reports)
+        running = search
         for epoch in range(len(reports), spec.epochs):
             report = _with_table(search.run_epoch(epoch), spec, table)
             if before_save:
@@ -79,13 +86,12 @@ def run_search(
     except DivergedError as failure:
         status, error = "diverged", f"{failure} in epoch {len(reports) + 1}; {_hyperparameters(spec)}"
     except (MemoryError, RuntimeError) as failure:
-        if not _is_out_of_memory(failure):
+        if not is_out_of_memory(failure):
             raise
         status, error = "out_of_memory", f"no memory left in epoch {len(reports) + 1}; {_hyperparameters(spec)}"
-    if directory and search:
-        # Once more, whole: another worker's process, believed dead, may have written since.
-        checkpoint.write_lines(directory / checkpoint.TRAJECTORY, [report.to_dict() for report in reports])
-    result = _result(status, error, reports, search.search_s if search else 0.0)
+    if running and directory:  # another worker's process, believed dead, may have written since
+        take_over(directory, reports)
+    result = _result(status, error, reports, running.search_s if running else search_s)
     if directory and status == "ok":
         checkpoint.write_json(directory / checkpoint.ARCHITECTURE, {**result.to_dict(), "spec": spec.to_dict()})
     return result
@@ -162,28 +168,31 @@ def check_device(name: str) -> None:
         ) from None
 
 
-def resume(search: Search, directory: Path) -> list[EpochReport]:
-    """Brings a search to where the directory's checkpoint left it; returns the reports up to there.
+def saved_state(spec: SearchSpec, directory: Path) -> dict[str, Any] | None:
+    """The directory's checkpoint, None if there is none.
 
     Raises:
-        CheckpointError: The directory holds a search of another specification.
+        CheckpointError: It cannot be read, or belongs to a search of another specification.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    checkpoint.remove_unfinished(directory)
     state = checkpoint.read_checkpoint(directory)
-    reports = []
     if state is not None:
-        differences = SearchSpec(**state["spec"]).differences(search.spec)
+        differences = SearchSpec(**state["spec"]).differences(spec)
         if differences:
             raise checkpoint.CheckpointError(
                 f"{directory}: holds a search of another specification (got {', '.join(differences)}); "
                 "choose another directory, or remove this one"
             )
-        search.load_state_dict(state)
-        reports = [EpochReport.from_dict(report) for report in state["reports"]]
-    # The line of an epoch is written before its checkpoint: a line without one belongs to an epoch that is run again.
+    return state
+
+
+def take_over(directory: Path, reports: list[EpochReport]) -> None:
+    """Makes the directory, which may be new, hold these epochs and nothing unfinished.
+
+    The line of an epoch is written before its checkpoint: one without it belongs to an epoch that is run again.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    checkpoint.remove_unfinished(directory)
     checkpoint.write_lines(directory / checkpoint.TRAJECTORY, [report.to_dict() for report in reports])
-    return reports
 
 
 def _save(search: Search, reports: list[EpochReport], directory: Path) -> None:
@@ -225,7 +234,3 @@ def _result(status: SearchStatus, error: str | None, reports: list[EpochReport],
 def _hyperparameters(spec: SearchSpec) -> str:
     """The specification in one line."""
     return ", ".join(f"{name} {value}" for name, value in spec.to_dict().items() if value is not None)
-
-
-def _is_out_of_memory(failure: BaseException) -> bool:
-    return isinstance(failure, MemoryError | torch.OutOfMemoryError) or _CPU_ALLOCATOR_FAILURE in str(failure)

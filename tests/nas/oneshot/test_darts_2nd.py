@@ -36,8 +36,13 @@ def _exact_difference(monkeypatch):
 
 @pytest.mark.usefixtures("_exact_difference")
 def test_gradient_equals_autograd_through_the_unrolled_step(tiny_method, batch):
-    """One weight step first, so that there is momentum; a large step, so that the second order matters."""
-    method, weights = tiny_method("darts_2nd", "1", learning_rate=0.1, weight_decay=1e-2)
+    """One weight step first, so that there is momentum; a large step, so that the second order matters.
+
+    In the second epoch, whose learning rate is no longer that of the specification.
+    """
+    method, weights = tiny_method("darts_2nd", "1", learning_rate=0.2, weight_decay=1e-2)
+    weights.start_epoch(1)
+    assert weights.learning_rate == pytest.approx(0.1, rel=0.01)
     weights.step(batch(5), method.mixtures)
     buffers = [weights.optimizer.state[p]["momentum_buffer"] for p in weights.parameters]
     loss, expected = exact_gradient(method.supernet, weights, batch(0), batch(1), buffers)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from nas.oneshot import SearchSpec, enas, run_search
 from nas.oneshot.controller import Controller
 from spaces import SEARCH_SPACES, SearchSpace
 
@@ -85,6 +86,34 @@ def test_baseline_is_a_moving_average_that_starts_at_the_first_reward(tiny_metho
     for reward in (0.5, 1.0, 0.0):
         method.reinforce(method.controller(1, method.generator).log_prob[0], reward)
     assert method.baseline == pytest.approx((0.99 * 0.5 + 0.01 * 1.0) * 0.99)
+
+
+def test_a_draw_as_good_as_the_average_changes_nothing(tiny_method):
+    method, _ = tiny_method("enas", "1")
+    before = [p.detach().clone() for p in method.controller.parameters()]
+    method.baseline = 0.5
+    method.reinforce(method.controller(1, method.generator).log_prob[0], 0.5)
+    assert all(torch.equal(p, old) for p, old in zip(method.controller.parameters(), before, strict=True))
+
+
+def test_the_entropy_of_a_draw_is_rewarded(tiny_method, batch, monkeypatch):
+    rewards = []
+    for weight in (0.0, 1.0):
+        method, _ = tiny_method("enas", "1")
+        entropy = float(method.controller(1, torch.Generator().manual_seed(7)).entropy[0].detach())
+        monkeypatch.setattr(enas, "ENTROPY_WEIGHT", weight)
+        monkeypatch.setattr(method, "generator", torch.Generator().manual_seed(7))
+        monkeypatch.setattr(method, "reinforce", lambda log_prob, reward: rewards.append(reward))
+        method._update(batch(0))
+    assert rewards[1] - rewards[0] == pytest.approx(entropy)
+    assert entropy > 1
+
+
+def test_a_controller_that_is_not_finite_ends_the_search():
+    size = {"n_stacks": 2, "cells_per_stack": 1, "init_channels": 4, "device": "cpu", "batch_size": 100}
+    result = run_search(SearchSpec("enas", "1", epochs=2, controller_steps=3, arch_learning_rate=1e38, **size))
+    assert (result.status, result.epochs) == ("diverged", 0)
+    assert "controller" in result.error
 
 
 def test_controller_takes_its_steps_on_the_architecture_half_and_leaves_the_weights(tiny_method, batch):

@@ -15,6 +15,7 @@ import torch
 from nas.oneshot import METHODS, SearchSpec, run_search
 from nas.oneshot.checkpoint import CheckpointError, read_checkpoint
 from nas.oneshot.evaluation import Evaluator
+from nas.oneshot.loop import Search
 from nas.oneshot.report import EpochReport
 from nas.oneshot.sampling import SamplingMethod
 from nas.oneshot.supernet import Supernet
@@ -277,11 +278,13 @@ def test_searches_that_cannot_be_are_refused(fields, said, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_warm_start_trains_the_weights_alone(tmp_path):
+@pytest.mark.parametrize("optimizer", [name for name in METHODS if name != "random_ws"])
+def test_warm_start_trains_the_weights_alone(optimizer):
     reports = []
-    run_search(small(epochs=3, warm_start_epochs=2, arch_learning_rate=0.1), on_epoch=reports.append)
+    run_search(small(optimizer, epochs=3, warm_start_epochs=2, arch_learning_rate=0.1), on_epoch=reports.append)
     assert [report.arch_loss is None for report in reports] == [True, True, False]
-    assert reports[0].architecture == reports[1].architecture != reports[2].architecture
+    if optimizer not in SAMPLING:
+        assert reports[0].architecture == reports[1].architecture != reports[2].architecture
 
 
 def test_a_diverging_search_says_when_and_with_what_and_keeps_its_trajectory(tmp_path, monkeypatch):
@@ -334,6 +337,7 @@ def test_weights_that_diverge_in_the_last_step_end_the_search(optimizer, monkeyp
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("could not create a primitive"),
     ],
 )
 def test_running_out_of_memory_is_a_result(failure, tmp_path, monkeypatch):
@@ -351,6 +355,22 @@ def test_running_out_of_memory_is_a_result(failure, tmp_path, monkeypatch):
     assert result.search_s > trajectory(tmp_path)[0]["search_s"]
     assert "in epoch 2; optimizer darts" in result.error
     assert len(trajectory(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("where", ["torch.load", "Search.load_state_dict", "Search.__init__"])
+def test_running_out_of_memory_while_going_on_keeps_what_is_there(where, tmp_path, monkeypatch):
+    run_search(small(), None, tmp_path)
+    kept = {name: (tmp_path / name).read_bytes() for name in ("checkpoint", "trajectory.jsonl")}
+
+    def fails(*args, **kwargs):
+        raise RuntimeError("Could not allocate bytes object!")
+
+    owner, name = where.split(".")
+    monkeypatch.setattr({"torch": torch, "Search": Search}[owner], name, fails)
+    result = run_search(small(), None, tmp_path)
+    assert result.status == "out_of_memory"
+    assert result.epochs == (0 if owner == "torch" else 4)
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
 
 
 def test_a_real_allocation_that_cannot_be_had_is_out_of_memory(monkeypatch):
