@@ -238,6 +238,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"{PROGRAM}: got command {name!r}, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    # PyTorch's threads otherwise spin while they wait for each other: beside other work a search took ten times as long
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("nasbohb").setLevel(logging.INFO)
     logging.getLogger("hpbandster").setLevel(logging.CRITICAL)  # what it has to say, the master says

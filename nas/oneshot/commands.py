@@ -20,6 +20,9 @@ from spaces import SEARCH_SPACES, Cell
 class Search:
     """Run one architecture search by itself and look up the cell of every epoch in the table.
 
+    The found cell is measured where a table that can grow lacks it, as the digits table lacks most cells of spaces 2
+    and 3: some minutes at most.
+
     Attributes:
         spec: What to search, and how.
         directory: Gets the trajectory, the result and a checkpoint; a search that was stopped goes on there.

@@ -70,6 +70,7 @@ def run_search(
         if state is not None:
             search.load_state_dict(state)
             del state
+            logger.info("%s: goes on after epoch %d of %d", directory, len(reports), spec.epochs)
         if directory:
             take_over(directory, reports)
         running = search

@@ -18,9 +18,9 @@ class SearchSpec:
     appendix C).  Errors are fractions in [0, 1]; lengths are pixels; ``learning_rate`` etc. have no unit.
 
     Attributes:
-        optimizer: The one-shot optimizer, a key of ``nas.oneshot.METHODS``.
-        search_space: A key of ``spaces.SEARCH_SPACES``.
-        dataset: The images to search on, a key of ``nas.oneshot.data.DATASETS``.
+        optimizer: One of darts, darts_2nd, gdas, pc_darts, enas and random_ws (``nas.oneshot.METHODS``).
+        search_space: The search space: 1, 2 or 3.
+        dataset: The images to search on: digits or cifar10.
         data_dir: The folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10); None
             where it needs none.
         download: Fetch the data set into ``data_dir`` if it is not there.
@@ -32,23 +32,24 @@ class SearchSpec:
         learning_rate: Of the weights (SGD), in the first epoch.
         learning_rate_min: Where the cosine schedule of the learning rate ends.
         momentum: Of the weights' SGD.
-        weight_decay: L2 regularisation of the weights.
+        weight_decay: L2 regularisation of the weights; left open, 3e-4 (enas 1e-4).
         cutout_prob: Probability that an image loses a square in the last epoch; it rises linearly from
             0 in the first epoch.
         cutout_length: Side of that square in pixels of a 32x32 image; smaller images lose the same
             fraction of their side.
-        batch_size: Images a mini-batch, for the weights and for the architecture.
-        grad_clip: The largest norm of the weights' gradient; longer ones are scaled down to it.
-        arch_learning_rate: Of the architecture's (or the controller's) Adam.
-        arch_weight_decay: L2 regularisation of the architecture weights.
+        batch_size: Images a mini-batch, for the weights and for the architecture; left open, 96 (enas, random_ws 64).
+        grad_clip: The largest norm of the weights' gradient, to which longer ones are scaled down; left open, 5
+            (enas, random_ws 0.25).
+        arch_learning_rate: Of the architecture's (or the controller's) Adam; left open, 3e-4 (enas 3.5e-4).
+        arch_weight_decay: L2 regularisation of the architecture weights; left open, 1e-3 (enas 0).
         warm_start_epochs: Epochs at the start in which only the weights are trained.
         n_stacks: Stacks of cells; pixels halve and channels double between stacks.
         cells_per_stack: Cells a stack.
         init_channels: Channels of the stem and of each choice block in the first stack.
         controller_steps: Updates of ENAS's controller after each epoch.
-        final_samples: Architectures that Random-WS and ENAS sample and rank at the end.
+        final_samples: Architectures that are sampled and ranked at the end; left open, 1,000 (enas 100).
         device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
-        threads: CPU threads of the computation; None leaves PyTorch's choice.
+        threads: CPU threads of the computation; None leaves PyTorch's choice.  Small searches are fastest with 1.
         precision: ``float32``; or ``bf16``, bfloat16 in convolutions and products (autocast).
         compile: Compile the supernet (``torch.compile``) where the optimizer computes the same
             operations in every step.

@@ -98,6 +98,7 @@ class MeasuringTable:
         from nas.tabular.measure import measure_cell
 
         spec = TrainingSpec.from_dict(self.table.provenance["training"])
+        logger.info("table %s lacks cell %s: measuring it, and keeping what comes out", self.table.name, cell.hash[:8])
         measurement = measure_cell(cell, load_labelled_images(self.table.provenance["dataset"]), spec)
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         # One write of one line in append mode, so that lines of several processes do not mix; the line break before

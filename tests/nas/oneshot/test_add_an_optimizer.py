@@ -1,6 +1,7 @@
 """The optimizer of docs/add-an-optimizer.md works as it is written there."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,18 @@ DOC = Path(__file__).resolve().parents[3] / "docs" / "add-an-optimizer.md"
 
 
 @pytest.fixture
-def snas(monkeypatch):
-    """The document's file executed, and its line added to METHODS."""
+def snas(monkeypatch, tmp_path):
+    """The document's file among those of ``nas.oneshot``, and its line in METHODS."""
     file, line = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
     assert len(file.splitlines()) < 60
-    namespace = {}
-    exec(compile(file, "nas/oneshot/snas.py", "exec"), namespace)
-    for name, method in eval("{" + line + "}", namespace).items():
+    assert len(line.splitlines()) == 1
+    (tmp_path / "snas.py").write_text(file)
+    monkeypatch.setattr(nas.oneshot, "__path__", [*nas.oneshot.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "nas.oneshot.snas", raising=False)
+    for name, method in eval("{" + line + "}", vars(nas.oneshot)).items():
         monkeypatch.setitem(nas.oneshot.METHODS, name, method)
-    return namespace
+    yield nas.oneshot.METHODS["snas"]
+    del sys.modules["nas.oneshot.snas"]
 
 
 @pytest.mark.usefixtures("snas")
@@ -37,7 +41,7 @@ def test_searches_and_learns_its_architecture(space):
 
 def test_mixes_all_operations_by_relaxed_samples(snas, tiny_net, tiny_spec):
     net = tiny_net("3")
-    method = snas["Snas"](net, tiny_spec(epochs=3), torch.Generator().manual_seed(5))
+    method = snas(net, tiny_spec(epochs=3), torch.Generator().manual_seed(5))
     method.start_epoch(1)
     assert method.temperature == pytest.approx(10**-0.5)
     first, again = method.mixtures(), method.mixtures()

@@ -224,11 +224,13 @@ def test_a_process_killed_with_signal_9_goes_on_to_the_same_result(tmp_path):
     assert_same_search(tmp_path / "whole", killed)
 
 
-def test_a_finished_search_answers_again_without_training(tmp_path):
+def test_a_finished_search_answers_again_without_training(tmp_path, caplog):
     first = run_search(small(), None, tmp_path)
     epochs = []
+    caplog.set_level("INFO")
     assert run_search(small(), None, tmp_path, epochs.append) == first
     assert epochs == []
+    assert "goes on after epoch 4 of 4" in caplog.text
 
 
 def test_what_a_killed_process_was_writing_goes_away(tmp_path):
