@@ -10,7 +10,7 @@ measured in the same way, on demand, and kept.  Searches run in ``--processes`` 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -74,10 +74,10 @@ def run(specs: Sequence[SearchSpec], root: Path, n_processes: int) -> Iterator[t
             yield jobs[job], job.result()
 
 
-def outcomes(finished: Iterable[tuple[SearchSpec, SearchResult]], table_name: str) -> Iterator[Outcome]:
-    """Looks the found cells up; a search that found none is named and left out."""
+def outcomes(finished: Sequence[tuple[SearchSpec, SearchResult]], table_name: str) -> Iterator[Outcome]:
+    """Looks the found cells up, measuring those that the table lacks; a search that found none is left out by name."""
     table = measuring(open_table(table_name))
-    for spec, result in finished:
+    for spec, result in tqdm(finished, unit="cell"):
         if result.status != "ok" or result.architecture is None:
             print(f"{spec.optimizer}, space {spec.search_space}, seed {spec.seed}: {result.error}")
             continue
