@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -34,6 +35,8 @@ def weighted_concatenation(base: Tensor, parts: Sequence[Tensor], weights: Tenso
 
 def batch_norm_relu(z: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     """``relu(scale * (z - mean) / sqrt(var + eps) + shift)`` with the mean and variance of z per channel."""
+    if torch.compiler.is_compiling():  # the compiler fuses these itself, and cannot follow what overwrites
+        return F.relu(F.batch_norm(z, None, None, scale, shift, training=True, eps=eps))
     return _BatchNormRelu.apply(z, scale, shift, eps)
 
 
