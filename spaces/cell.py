@@ -242,6 +242,15 @@ def _prune(n_vertices: int, edges: int) -> tuple[tuple[int, ...], int]:
     return kept, edges
 
 
+def is_a_cell(n_vertices: int, edges: int) -> bool:
+    """Whether a graph, packed as by ``pack_edges``, can be pruned to a cell; see ``Cell.pruned``."""
+    try:
+        _prune(n_vertices, edges)
+    except InvalidCellError:
+        return False
+    return True
+
+
 def pack_key(vertices: Packed, edges: Packed, operations: Packed) -> Packed:
     """A pruned cell as one integer, see ``Cell.key``; also of whole arrays of int64."""
     return vertices << 40 | edges << 10 | operations

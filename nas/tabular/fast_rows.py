@@ -19,7 +19,7 @@ import numpy.typing as npt
 from nas.tabular.errors import WrongFileError
 from nas.tabular.rows import METRICS, MessageShape, Rows, message_shape, parse_row
 from nas.tabular.tfrecord import Records
-from spaces.cell import INPUT, MAX_VERTICES, OPERATIONS, OUTPUT, pack_key
+from spaces.cell import INPUT, MAX_VERTICES, OPERATIONS, OUTPUT, is_a_cell, pack_key
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -126,6 +126,8 @@ class _Reader:
         edges = np.zeros(len(at), dtype=np.int64)
         for k in range(packed.shape[1]):
             edges |= packed[:, k].astype(np.int64) << (8 * k)
+        graphs, graph_of_row = np.unique(edges, return_inverse=True)
+        fits &= np.array([is_a_cell(n_vertices, graph) for graph in graphs.tolist()], dtype=bool)[graph_of_row]
         return edges, fits
 
     def _read_operations(self, at: Ints, n_vertices: int) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:

@@ -24,6 +24,8 @@ from spaces import OPERATIONS, Cell
 from spaces.cell import CONV3X3, INPUT, OUTPUT
 
 CELL = Cell.from_matrix([[0, 1, 0], [0, 0, 1], [0, 0, 0]], [INPUT, CONV3X3, OUTPUT])
+#: A path and four edges more: one edge too many.
+DENSE = "".join(str(int(y == x + 1 or (x == 0 and 2 <= y <= 5))) for x in range(7) for y in range(7))
 MESSAGE = metrics(108, 1500.0, 0.99, 0.93, 0.92, 2_694_282)
 FINAL = (1500.0, 0.99, 0.93, 0.92)
 HALFWAY = tuple(value / 2 for value in FINAL)
@@ -118,6 +120,8 @@ def altered(**fields: Any) -> bytes:
         (altered(adjacency="01000100"), "of a square matrix"),
         (altered(adjacency="010002000"), "the digits 0 and 1"),
         (altered(adjacency="010101000"), "right of the diagonal"),
+        (altered(adjacency="000001000"), "no path leads from the input to the output"),
+        (altered(adjacency=DENSE, operations="input" + ",maxpool3x3" * 5 + ",output"), "7 vertices and 10 edges"),
         (altered(operations="input,conv7x7,output"), "conv7x7"),
         (altered(operations="input,output"), "expected 2 rows of 2"),
         (altered(metrics="?"), "0 evaluations"),
