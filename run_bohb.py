@@ -197,9 +197,19 @@ def _study_command(command: type[Study]) -> type[Study]:
 
 
 def _search_command() -> type:
-    """The ``search`` command; its options are the fields of ``SearchSpec``, whose package loads PyTorch."""
+    """The ``search`` command, its help naming what there is to choose from; its package loads PyTorch."""
+    from nas.oneshot import METHODS, SearchSpec
     from nas.oneshot.commands import Search
+    from nas.oneshot.data import DATASETS
+    from spaces import SEARCH_SPACES
 
+    for place, keys in (
+        ("nas.oneshot.METHODS", METHODS),
+        ("spaces.SEARCH_SPACES", SEARCH_SPACES),
+        ("nas.oneshot.data.DATASETS", DATASETS),
+    ):
+        assert SearchSpec.__doc__ is not None
+        SearchSpec.__doc__ = SearchSpec.__doc__.replace(f", a key of ``{place}``", f": {' or '.join(keys)}")
     return Search
 
 

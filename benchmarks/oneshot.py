@@ -48,6 +48,7 @@ KINDS = {
     "pooling": ("aten::max_pool2d", "kernel pool_and_sum", "kernel unpool"),
     "sums, products, copies": (
         "aten::add", "aten::mul", "aten::cat", "aten::copy_", "aten::dot", "aten::fill_", "kernel sum_terms",
+        "kernel receive",
     ),
 }  # fmt: skip
 

@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the table there too")
     args = parser.parse_args()
     field, *values = args.vary
+    if not values:
+        parser.error(f"vary: got {field!r} alone, expected its values behind it")
     try:
         specs = {f"{field}={value}": specifications(args, f"{field}={value}") for value in values}
     except (TypeError, ValueError) as error:

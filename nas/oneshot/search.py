@@ -89,7 +89,8 @@ def run_search(
     except (MemoryError, RuntimeError) as failure:
         if not is_out_of_memory(failure):
             raise
-        status, error = "out_of_memory", f"no memory left in epoch {len(reports) + 1}; {_hyperparameters(spec)}"
+        where = f"in epoch {len(reports) + 1}" if running else "before the first epoch of this run"
+        status, error = "out_of_memory", f"no memory left {where}; {_hyperparameters(spec)}"
     if running and directory:  # another worker's process, believed dead, may have written since
         take_over(directory, reports)
     result = _result(status, error, reports, running.search_s if running else search_s)

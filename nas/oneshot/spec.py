@@ -18,9 +18,9 @@ class SearchSpec:
     appendix C).  Errors are fractions in [0, 1]; lengths are pixels; ``learning_rate`` etc. have no unit.
 
     Attributes:
-        optimizer: One of darts, darts_2nd, gdas, pc_darts, enas and random_ws (``nas.oneshot.METHODS``).
-        search_space: The search space: 1, 2 or 3.
-        dataset: The images to search on: digits or cifar10.
+        optimizer: The one-shot optimizer, a key of ``nas.oneshot.METHODS``.
+        search_space: The search space, a key of ``spaces.SEARCH_SPACES``.
+        dataset: The images to search on, a key of ``nas.oneshot.data.DATASETS``.
         data_dir: The folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10); None
             where it needs none.
         download: Fetch the data set into ``data_dir`` if it is not there.

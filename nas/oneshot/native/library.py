@@ -38,26 +38,21 @@ class NativeKernelsError(RuntimeError):
     """The kernels cannot be compiled or loaded here."""
 
 
-class _Load:
-    """Loads the kernels once; where that fails, no compiler is called again, either."""
+def load() -> ctypes.CDLL:
+    """The compiled kernels, loaded once; where that failed, no compiler is called again, either.
 
-    def __init__(self) -> None:
-        self._outcome = functools.cache(_library_or_error)
-        self.cache_clear = self._outcome.cache_clear
-
-    def __call__(self) -> ctypes.CDLL:
-        """The compiled kernels.
-
-        Raises:
-            NativeKernelsError: There is no C compiler with OpenMP, or its code does not load.
-        """
-        outcome = self._outcome()
-        if isinstance(outcome, NativeKernelsError):
-            raise outcome.with_traceback(None)  # without the lines of earlier calls
-        return outcome
+    Raises:
+        NativeKernelsError: There is no C compiler with OpenMP, or its code does not load.
+    """
+    outcome = library_or_error()
+    if isinstance(outcome, NativeKernelsError):
+        raise outcome.with_traceback(None)  # without the lines of earlier calls
+    return outcome
 
 
-def _library_or_error() -> ctypes.CDLL | NativeKernelsError:
+@functools.cache
+def library_or_error() -> ctypes.CDLL | NativeKernelsError:
+    """What ``load`` returns or raises."""
     try:
         return _library()
     except NativeKernelsError as error:
@@ -129,6 +124,3 @@ def _compile(compiler: list[str], library: Path) -> None:
 
 def _run(command: list[str]) -> bytes:
     return subprocess.run(command, capture_output=True, check=True, timeout=_COMPILE_SECONDS).stdout
-
-
-load = _Load()

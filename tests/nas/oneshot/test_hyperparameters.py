@@ -1,5 +1,7 @@
 """Each hyperparameter of a configuration space changes what the trainer uses (traps 1 and 2 of the public code)."""
 
+import re
+
 import pytest
 import torch
 
@@ -88,3 +90,18 @@ def test_what_is_left_open_takes_the_default_of_the_optimizer(optimizer, batch_s
 def test_architecture_defaults_are_those_of_darts(optimizer):
     spec = resolve(SearchSpec(optimizer=optimizer))
     assert (spec.arch_learning_rate, spec.arch_weight_decay) == (3e-4, 1e-3)
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_the_documented_defaults_are_those_of_the_optimizer(optimizer):
+    """As in ``weight_decay: ...; left open, 3e-4 (enas 1e-4).``"""
+    text = " ".join(SearchSpec.__doc__.split())
+    documented = {}
+    for name, common, others, number in re.findall(
+        r"(\w+): [^;:]*; left open, ([\d.,e-]*\d)(?: \(([a-z_, ]+) ([\d.e-]+)\))?\.", text
+    ):
+        chosen = number if optimizer in others.split(", ") else common
+        documented[name] = float(chosen.replace(",", ""))
+    assert len(documented) == 6
+    defaults = METHODS[optimizer].defaults
+    assert {name: documented[name] for name in defaults} == defaults

@@ -1,7 +1,6 @@
 """The compiled kernels against PyTorch in double precision, and whole cells against the supernet's own."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
 from nas.oneshot.mixture import Mixture
-from nas.oneshot.native import kernels, library
+from nas.oneshot.native import kernels
 from nas.oneshot.native.cell import _Forward
 from nas.oneshot.native.kernels import Moments, Normalised, Term
 from nas.oneshot.search import choose_kernels, resolve, run_search
@@ -312,105 +311,8 @@ def test_a_search_uses_them_and_says_so(tmp_path, monkeypatch):
     assert [(spec["kernels"], spec["precision"]) for spec in kept] == [("native", "float32"), ("torch", "float32")]
 
 
-@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
-def test_without_a_compiler_pytorch_computes(compiler, monkeypatch, caplog):
-    monkeypatch.setenv("CC", compiler)
-    library.load.cache_clear()
-    try:
-        assert choose_kernels(SearchSpec(device="cpu")).kernels == "torch"
-        assert "PyTorch computes the cells, more slowly" in caplog.text
-        with pytest.raises(ValueError, match=r"kernels: got 'native', but .*; choose 'auto' or 'torch'"):
-            choose_kernels(SearchSpec(device="cpu", kernels="native"))
-    finally:
-        library.load.cache_clear()
-
-
 @pytest.mark.parametrize("fields", [{"precision": "bf16"}, {"compile": True}])
 def test_other_precisions_and_compiled_supernets_stay_with_pytorch(fields):
     assert choose_kernels(SearchSpec(device="cpu", **fields)).kernels == "torch"
     with pytest.raises(ValueError, match="float32"):
         resolve(SearchSpec(device="cpu", kernels="native", **fields))
-
-
-def test_what_is_compiled_is_kept_and_shared(monkeypatch, tmp_path: Path):
-    monkeypatch.setenv("NASBOHB_CACHE", str(tmp_path))
-    library.load.cache_clear()
-    try:
-        library.load()
-        (kept,) = tmp_path.iterdir()
-        before = kept.stat()
-        library.load.cache_clear()
-        library.load()
-        assert (kept.stat().st_mtime_ns, list(tmp_path.iterdir())) == (before.st_mtime_ns, [kept])
-    finally:
-        library.load.cache_clear()
-
-
-def test_a_failure_is_remembered(monkeypatch, tmp_path: Path):
-    compiler = tmp_path / "compiler"
-    compiler.write_text(f"#!/bin/sh\necho >> {tmp_path}/calls\necho error: broken >&2\nexit 1\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CC", str(compiler))
-    library.load.cache_clear()
-    try:
-        errors = []
-        for _ in range(2):
-            with pytest.raises(library.NativeKernelsError, match="broken") as raised:
-                library.load()
-            errors.append(raised.value)
-        assert errors[0] is errors[1]
-        assert (tmp_path / "calls").read_text() == "\n"
-    finally:
-        library.load.cache_clear()
-
-
-@pytest.mark.parametrize(
-    "damage", [lambda whole: b"garbage", lambda whole: whole[: len(whole) // 2], lambda whole: b""]
-)
-def test_a_damaged_library_is_compiled_anew(damage, monkeypatch, tmp_path: Path):
-    monkeypatch.setenv("NASBOHB_CACHE", str(tmp_path / "whole"))
-    library.load.cache_clear()
-    try:
-        library.load()
-        (whole,) = (tmp_path / "whole").iterdir()
-        damaged = tmp_path / "damaged" / whole.name  # elsewhere: what is loaded would be found by its path
-        damaged.parent.mkdir()
-        damaged.write_bytes(damage(whole.read_bytes()))
-        monkeypatch.setenv("NASBOHB_CACHE", str(damaged.parent))
-        library.load.cache_clear()
-        assert library.load().sum_terms
-        assert list(damaged.parent.iterdir()) == [damaged]
-        assert library._is_whole(damaged)
-    finally:
-        library.load.cache_clear()
-
-
-X86 = """processor : 0
-vendor_id : AuthenticAMD
-model name : AMD EPYC
-cpu MHz : {mhz}
-flags : fpu avx2
-bogomips : {bogomips}
-"""
-ARM = """processor : 0
-BogoMIPS : 50.00
-Features : fp asimd{features}
-CPU implementer : 0x41
-CPU part : {part}
-"""
-
-
-def test_processors_of_one_kind_share_a_library():
-    described = library._processor(X86.format(mhz=2400.0, bogomips=4800.0))
-    assert described == library._processor(X86.format(mhz=3100.5, bogomips=4801.2))
-    assert described != library._processor(X86.format(mhz=2400.0, bogomips=4800.0).replace("avx2", "avx2 avx512f"))
-
-
-def test_processors_of_other_kinds_do_not(monkeypatch):
-    kinds = [("", "0xd0c"), (" sve", "0xd0c"), ("", "0xd40")]
-    described = {library._processor(ARM.format(features=features, part=part)) for features, part in kinds}
-    assert len(described) == 3
-    x86 = X86.format(mhz=1, bogomips=1)
-    here = library._processor(x86)
-    monkeypatch.setattr("platform.machine", lambda: "another")
-    assert library._processor(x86) != here
