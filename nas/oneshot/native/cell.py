@@ -147,14 +147,16 @@ class _Forward:
         if ("kernel",) not in self.inputs:
             return {}
         x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
-        z, moments = kernels.product_and_moments(x, kernel.t())
+        columns = self.plan.projections()
+        widths = [c.stop - c.start for c in columns.values()]
+        projections, moments = kernels.product_and_moments(x, kernel.t(), widths)
         normaliser = moments.normaliser(self.inputs["scale",], self.inputs["shift",], self.plan.eps)
-        self.keep(z, "z")
         self.keep(normaliser, "normaliser")
-        return {
-            node: [Term(z[:, columns], normaliser=normaliser[:, columns])]
-            for node, columns in self.plan.projections().items()
-        }
+        terms = {}
+        for z, (node, of_node) in zip(projections, columns.items(), strict=True):
+            self.keep(z, "z", node)
+            terms[node] = [Term(z, normaliser=normaliser[:, of_node])]
+        return terms
 
     def edges(self, node: int) -> list[Term]:
         """The blocks that a node reads, with their weights."""
@@ -180,7 +182,7 @@ class _Forward:
         for op in operations:
             kernel = inputs["kernel", node, op]
             if is_pointwise(kernel):
-                z, moments = kernels.product_and_moments(x, kernel.flatten(1).t())
+                (z,), moments = kernels.product_and_moments(x, kernel.flatten(1).t())
             else:
                 z = kernels.convolve(x, hw, kernel)
                 moments = Moments.of(z)
@@ -285,12 +287,12 @@ class _Backward:
         if ("state", node) in self.kept:
             return Term(self.kept["state", node])
         (operation,) = self.plan.convolutions[node - 1]
-        z, normaliser = self.normalised(node, operation)
+        (z,), normaliser = self.normalised(node, operation)
         return Term(z, normaliser=normaliser)
 
     def normalised(self, node: int, operation: int) -> Normalised:
         """What a convolution's BatchNorm and ReLU are taken of."""
-        return Normalised(self.kept["z", node, operation], self.kept["normaliser", node, operation])
+        return Normalised([self.kept["z", node, operation]], self.kept["normaliser", node, operation])
 
     def block(self, node: int, gradient: Tensor) -> Tensor:
         """The gradient of I_j from that of x_j."""
@@ -307,13 +309,13 @@ class _Backward:
         x = kept.get(("input", node))
         total = None
         for op in plan.convolutions[node - 1]:
-            z, gradients = self.normalised(node, op), {0: gradient}
+            z = self.normalised(node, op)
             of_parameters = self.of_parameters.get((node, op))
             if of_parameters is None:
-                of_parameters = z.of_parameters(gradients)
+                of_parameters = z.of_parameters([gradient])
             self.of_inputs["scale", node, op], self.of_inputs["shift", node, op] = of_parameters
             of_z = torch.empty(gradient.shape)
-            z.of_z(gradients, of_parameters, slice(0, len(of_z)), of_z)
+            z.of_z([gradient], of_parameters, slice(0, len(of_z)), of_z)
             kernel = self.inputs["kernel", node, op]
             if not is_pointwise(kernel):
                 of_x = kernels.convolve(of_z, hw, kernel, backward=True)
@@ -342,19 +344,19 @@ class _Backward:
 
     def projections(self, gradients: dict[int, Tensor]) -> None:
         """The gradients of the cell's input and of its projections from those of the nodes' sums."""
-        columns = self.plan.projections()
-        z = Normalised(self.kept["z",], self.kept["normaliser",])
-        by_column = {columns[node].start: gradients[node] for node in columns}
-        of_parameters = z.of_parameters(by_column)
+        nodes = list(self.plan.projections())
+        z = Normalised([self.kept["z", node] for node in nodes], self.kept["normaliser",])
+        of_columns = [gradients[node] for node in nodes]
+        of_parameters = z.of_parameters(of_columns)
         self.of_inputs["scale",], self.of_inputs["shift",] = of_parameters
         x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
         of_x = torch.empty(x.shape) if self.needed["x",] else None
         of_kernel = torch.zeros(kernel.shape) if self.needed["kernel",] else None
         if of_x is None and of_kernel is None:
             return
-        for part in parts(*z.z.shape):
-            of_z = torch.empty(z.z[part].shape)
-            z.of_z(by_column, of_parameters, part, of_z)
+        for part in parts(len(x), len(kernel)):
+            of_z = torch.empty(part.stop - part.start, len(kernel))
+            z.of_z(of_columns, of_parameters, part, of_z)
             if of_x is not None:
                 kernels.product(of_z, kernel, of_x[part])
             if of_kernel is not None:

@@ -38,8 +38,19 @@ class _Term(ctypes.Structure):
     )
 
 
+class _Columns(ctypes.Structure):
+    _fields_ = (("x", c_void_p), ("ld", c_int64), ("column", c_int64), ("width", c_int64))
+
+
 class _Source(ctypes.Structure):
-    _fields_ = (("gradient", c_void_p), ("ld", c_int64), ("column", c_int64), ("width", c_int64))
+    _fields_ = (
+        ("z", c_void_p),
+        ("gradient", c_void_p),
+        ("ldz", c_int64),
+        ("ldg", c_int64),
+        ("column", c_int64),
+        ("width", c_int64),
+    )
 
 
 class _Normalised(ctypes.Structure):
@@ -50,14 +61,14 @@ _TYPES = {"p": c_void_p, "n": c_int64, "i": c_int32, "f": c_float, "d": c_double
 #: The arguments of each kernel: pointers, numbers of things, flags and threads, float and double.
 _SIGNATURES = {
     "moments": "pnnnppi",
-    "product": "pnnnpnnnpppi",
+    "product": "pnnnpnnnpnppi",
     "normaliser": "pnnpppdp",
     "sum_terms": "pnnnpni",
     "pool_and_sum": "pnnnnfpppni",
     "unpool": "ppnnnnfppppi",
-    "parameter_gradients": "pnpnnppi",
+    "parameter_gradients": "pnnnppi",
     "receive": "pnnpnppppni",
-    "input_gradient": "pnpnnnnpppi",
+    "input_gradient": "pnnnnnpppi",
     "convolve": "pnnnnppnipi",
     "kernel_gradient": "ppnnnnnppi",
 }
@@ -88,7 +99,7 @@ class Moments:
         """Those of z."""
         moments = cls(*z.shape)
         moments.origin = z[0]
-        call("moments", _at(z), z.stride(0), *z.shape, _at(moments.origin), _at(moments.totals), _threads(z))
+        call("moments", _at(z), z.stride(0), *z.shape, _at(moments.origin), _at(moments.totals), _threads(z.numel()))
         return moments
 
     def normaliser(self, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
@@ -99,33 +110,51 @@ class Moments:
         return out
 
 
-def product(x: Tensor, kernel: Tensor, out: Tensor | None = None, moments: Moments | None = None) -> Tensor:
+def product(x: Tensor, kernel: Tensor, out: Tensor | None = None) -> Tensor:
     """``x @ kernel`` of x [P, K] and kernel [K, C], into the dense ``out`` [P, C] if given."""
-    depth, columns = kernel.shape
+    columns = kernel.shape[1]
     if out is None:
         out = torch.empty(x.shape[0], columns)
     if columns % _PANEL:
         return torch.mm(x, kernel, out=out)
-    origin, totals = (None, None) if moments is None else (_at(moments.origin), _at(moments.totals))
-    call(
-        "product", _at(x), x.stride(0), x.shape[0], depth, _at(kernel), *kernel.stride(), columns, _at(out), origin,
-        totals, _threads(out),
-    )  # fmt: skip
+    _multiply(x, kernel, [out], None)
     return out
 
 
-def product_and_moments(x: Tensor, kernel: Tensor) -> tuple[Tensor, Moments]:
-    """The product and its moments, taken while it is in the cache."""
-    if kernel.shape[1] % _PANEL:
-        out = product(x, kernel)
-        return out, Moments.of(out)
-    moments = Moments(x.shape[0], kernel.shape[1])
-    return product(x, kernel, moments=moments), moments
+def product_and_moments(x: Tensor, kernel: Tensor, widths: Sequence[int] = ()) -> tuple[list[Tensor], Moments]:
+    """The product, and its moments, taken while it is in the cache.
+
+    Args:
+        x: [P, K]
+        kernel: [K, C]
+        widths: Of the matrices that the product's columns are split into, so that each lies dense; none: one matrix.
+    """
+    widths = widths or kernel.shape[1:]
+    if any(width % _PANEL for width in widths):
+        z = product(x, kernel)
+        return list(z.split(list(widths), dim=1)), Moments.of(z)
+    rows = x.shape[0]
+    moments = Moments(rows, kernel.shape[1])
+    out = [torch.empty(rows, width) for width in widths]
+    _multiply(x, kernel, out, moments)
+    return out, moments
+
+
+def _multiply(x: Tensor, kernel: Tensor, out: Sequence[Tensor], moments: Moments | None) -> None:
+    entries, column = [], 0
+    for matrix in out:
+        entries.append((_at(matrix), matrix.stride(0), column, matrix.shape[1]))
+        column += matrix.shape[1]
+    origin, totals = (None, None) if moments is None else (_at(moments.origin), _at(moments.totals))
+    call(
+        "product", _at(x), x.stride(0), *x.shape, _at(kernel), *kernel.stride(), column, _array(_Columns, entries),
+        len(entries), origin, totals, _threads(x.numel()),
+    )  # fmt: skip
 
 
 def sum_terms(out: Tensor, terms: Sequence[Term]) -> None:
     """Puts the sum of the terms into ``out``."""
-    call("sum_terms", _at(out), out.stride(0), *out.shape, _terms(terms), len(terms), _threads(out))
+    call("sum_terms", _at(out), out.stride(0), *out.shape, _terms(terms), len(terms), _threads(out.numel()))
 
 
 def pool_and_sum(
@@ -139,7 +168,7 @@ def pool_and_sum(
     position = torch.empty(x.shape, dtype=torch.uint8) if backward else None
     call(
         "pool_and_sum", _at(x), *nhw, x.shape[1], weight, _at(out), None if position is None else _at(position),
-        _terms(terms, all_add=True), len(terms), _threads(x),
+        _terms(terms, all_add=True), len(terms), _threads(x.numel()),
     )  # fmt: skip
     return position
 
@@ -166,7 +195,7 @@ def unpool(
     h, w = hw
     call(
         "unpool", _at(gradient), _at(position), rows // (h * w), h, w, channels, weight, None if x is None else _at(x),
-        None if more is None else _at(more), _at(out), ctypes.byref(of_weight), _threads(gradient),
+        None if more is None else _at(more), _at(out), ctypes.byref(of_weight), _threads(gradient.numel()),
     )  # fmt: skip
     return out, of_weight.value
 
@@ -183,7 +212,7 @@ def convolve(x: Tensor, hw: Sequence[int], kernel: Tensor, *, backward: bool = F
     order = (1, 0, 2, 3) if backward else (0, 1, 2, 3)
     call(
         "convolve", _at(x), rows // (h * w), h, w, inputs, _at(kernel), _strides(kernel, order), outputs, backward,
-        _at(out), _threads(x),
+        _at(out), _threads(x.numel()),
     )  # fmt: skip
     return out
 
@@ -198,41 +227,47 @@ def kernel_gradient(x: Tensor, hw: Sequence[int], kernel: Tensor, gradient: Tens
     out = torch.empty_like(kernel)
     call(
         "kernel_gradient", _at(x), _at(gradient), x.shape[0] // (h * w), h, w, inputs, outputs, _at(out),
-        _strides(out, (0, 1, 2, 3)), _threads(x),
+        _strides(out, (0, 1, 2, 3)), _threads(x.numel()),
     )  # fmt: skip
     return out
 
 
 class Normalised(NamedTuple):
-    """A matrix z [P, C], dense, behind which ``relu(batch_norm(z))`` was taken.
+    """Behind which ``relu(batch_norm(z))`` was taken.
 
-    ``gradients`` are those of its output: some columns, by the first of them; together they cover all.
+    ``gradients`` are those of its output, one for each matrix.
 
     Attributes:
-        z: The matrix.
+        z: Matrices [P, C_i], side by side the one [P, C] that was normalised.
         normaliser: As ``Moments.normaliser`` made it.
     """
 
-    z: Tensor
+    z: Sequence[Tensor]
     normaliser: Tensor
 
-    def of_parameters(self, gradients: dict[int, Tensor]) -> Tensor:
+    def of_parameters(self, gradients: Sequence[Tensor]) -> Tensor:
         """[2, C] the gradients of scale and shift."""
-        rows, c = self.z.shape
+        rows, c = len(self.z[0]), self.normaliser.shape[1]
         out = torch.empty(2, c)
         call(
-            "parameter_gradients", _sources(gradients), len(gradients), _at(self.z), rows, c, _at(self.normaliser),
-            _at(out), _threads(self.z),
+            "parameter_gradients", self._sources(gradients), len(self.z), rows, c, _at(self.normaliser), _at(out),
+            _threads(rows * c),
         )  # fmt: skip
         return out
 
-    def of_z(self, gradients: dict[int, Tensor], of_parameters: Tensor, part: slice, out: Tensor) -> None:
-        """Puts the gradient of some rows of z into ``out``."""
-        rows, c = self.z.shape
+    def of_z(self, gradients: Sequence[Tensor], of_parameters: Tensor, part: slice, out: Tensor) -> None:
+        """Puts the gradient of some rows of z into ``out``, dense."""
         call(
-            "input_gradient", _sources(gradients), len(gradients), _at(self.z), part.start, part.stop - part.start,
-            rows, c, _at(self.normaliser), _at(of_parameters), _at(out), _threads(out),
+            "input_gradient", self._sources(gradients), len(self.z), part.start, *out.shape[:1], len(self.z[0]),
+            out.shape[1], _at(self.normaliser), _at(of_parameters), _at(out), _threads(out.numel()),
         )  # fmt: skip
+
+    def _sources(self, gradients: Sequence[Tensor]) -> Any:
+        entries, column = [], 0
+        for z, gradient in zip(self.z, gradients, strict=True):
+            entries.append((_at(z), _at(gradient), z.stride(0), gradient.stride(0), column, z.shape[1]))
+            column += z.shape[1]
+        return _array(_Source, entries)
 
 
 def receive(
@@ -243,7 +278,7 @@ def receive(
     Args:
         gradients: Each [P, C] with its weight.
         output: The block's output; None if its scalar products are not needed.
-        normalised: Those of which the output is a sum.
+        normalised: Those of which the output is a sum, each of one matrix.
 
     Returns:
         The sum of the gradients; the scalar product of each with the output, zeros without it; of each of
@@ -256,10 +291,10 @@ def receive(
     at_output, at_normaliser = None, None
     if output is not None:
         at_output, at_normaliser = _at(output.x), None if output.normaliser is None else _at(output.normaliser)
-    parts = [(_at(n.z), _at(n.normaliser), _at(o)) for n, o in zip(normalised, of_parameters, strict=True)]
+    parts = [(_at(*n.z), _at(n.normaliser), _at(o)) for n, o in zip(normalised, of_parameters, strict=True)]
     call(
         "receive", _at(out), rows, c, _terms(gradients), len(gradients), at_output, at_normaliser, dots,
-        _array(_Normalised, parts), len(parts), _threads(out),
+        _array(_Normalised, parts), len(parts), _threads(out.numel()),
     )  # fmt: skip
     return out, list(dots), of_parameters
 
@@ -277,10 +312,6 @@ def _terms(terms: Sequence[Term], *, all_add: bool = False) -> Any:
     return _array(_Term, entries)
 
 
-def _sources(gradients: dict[int, Tensor]) -> Any:
-    return _array(_Source, [(_at(g), g.stride(0), column, g.shape[1]) for column, g in gradients.items()])
-
-
 def _array(kind: Any, entries: Sequence[tuple[Any, ...]]) -> Any:
     return (kind * len(entries))(*entries)
 
@@ -293,8 +324,8 @@ def _at(x: Tensor) -> int:
     return x.data_ptr()
 
 
-def _threads(x: Tensor) -> int:
-    return torch.get_num_threads() if x.numel() >= _WORTH_THREADS else 1
+def _threads(numbers: int) -> int:
+    return torch.get_num_threads() if numbers >= _WORTH_THREADS else 1
 
 
 @cache

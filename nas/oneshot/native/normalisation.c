@@ -3,10 +3,10 @@
 #include "terms.h"
 #include <math.h>
 
-/* The gradient of some columns of a normalised matrix. */
+/* Some columns of a normalised matrix z, and the gradient of what was made of them. */
 typedef struct {
-    const float *gradient;
-    int64_t ld, column, width;
+    const float *z, *gradient;
+    int64_t ldz, ldg, column, width;
 } Source;
 
 /* A matrix behind which relu(batch_norm) was taken, its normaliser, and where the gradients of scale and shift go. */
@@ -90,10 +90,10 @@ static void put_parameter_gradients(const double *partial, long parts, long step
     }
 }
 
-/* The gradients of scale and shift behind relu(batch_norm(z)), from those of its output's columns.
+/* The gradients of scale and shift behind relu(batch_norm(z)), whose c columns are those of the n sources.
  * `normaliser` is [4, c] as the function of that name made it; `of_parameters` gets [2, c]: of the scale, the shift. */
-int parameter_gradients(const Source *sources, int64_t n, const float *z, int64_t rows, int64_t c,
-                        const float *normaliser, float *of_parameters, int32_t threads)
+int parameter_gradients(const Source *sources, int64_t n, int64_t rows, int64_t c, const float *normaliser,
+                        float *of_parameters, int32_t threads)
 {
     long parts = parts_of(rows), length = part_length(rows);
     double *partial = calloc(parts * 2 * c, sizeof(double));
@@ -104,17 +104,17 @@ int parameter_gradients(const Source *sources, int64_t n, const float *z, int64_
         double *total = partial + part * 2 * c;
         float *sum = sums + part * 2 * c;
         long end = smaller((part + 1) * length, rows);
-        for (long r = part * length; r < end; r += BLOCK) {
-            long height = smaller(BLOCK, end - r);
-            start(sum, 2 * c);
-            for (long i = 0; i < n; i++) {
-                Source s = sources[i];
-                const float *at_column = normaliser + s.column;
-                FOR_WIDTH(s.width, add_gradients(s.gradient + r * s.ld, s.ld, z + r * c + s.column, c, height, C,
-                                                 at_column, at_column + 2 * c, at_column + 3 * c, sum + s.column,
-                                                 sum + c + s.column))
+        for (long i = 0; i < n; i++) { /* one after the other: long runs through memory */
+            Source s = sources[i];
+            const float *at_column = normaliser + s.column;
+            for (long r = part * length; r < end; r += BLOCK) {
+                start(sum, 2 * s.width);
+                FOR_WIDTH(s.width, add_gradients(s.gradient + r * s.ldg, s.ldg, s.z + r * s.ldz, s.ldz,
+                                                 smaller(BLOCK, end - r), C, at_column, at_column + 2 * c,
+                                                 at_column + 3 * c, sum, sum + C))
+                add_block(sum, s.width, total + s.column);
+                add_block(sum + s.width, s.width, total + c + s.column);
             }
-            add_block(sum, 2 * c, total);
         }
     }
     put_parameter_gradients(partial, parts, 2 * c, c, normaliser, of_parameters);
@@ -174,8 +174,8 @@ int receive(float *out, int64_t rows, int64_t c, const Term *terms, int64_t n, c
 }
 
 /* The gradient of `rows` rows of z from row `first` on, of `all_rows` that were normalised together: out [rows, c]. */
-int input_gradient(const Source *sources, int64_t n, const float *z, int64_t first, int64_t rows, int64_t all_rows,
-                   int64_t c, const float *normaliser, const float *of_parameters, float *out, int32_t threads)
+int input_gradient(const Source *sources, int64_t n, int64_t first, int64_t rows, int64_t all_rows, int64_t c,
+                   const float *normaliser, const float *of_parameters, float *out, int32_t threads)
 {
     const float *mean = normaliser, *inverse_std = normaliser + c;
     const float *slope = normaliser + 2 * c, *offset = normaliser + 3 * c;
@@ -189,16 +189,13 @@ int input_gradient(const Source *sources, int64_t n, const float *z, int64_t fir
     long parts = parts_of(rows), length = part_length(rows);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long part = 0; part < parts; part++) {
-        long end = smaller((part + 1) * length, rows);
-        for (long r = part * length; r < end; r += BLOCK) {
-            long height = smaller(BLOCK, end - r);
-            for (long i = 0; i < n; i++) {
-                Source s = sources[i];
-                long k = s.column;
-                FOR_WIDTH(s.width, put_gradient(out + r * c + k, c, s.gradient + (first + r) * s.ld, s.ld,
-                                                z + (first + r) * c + k, c, height, C, slope + k, offset + k, by_z + k,
-                                                constant + k))
-            }
+        long r = part * length, height = smaller(length, rows - r);
+        for (long i = 0; i < n; i++) {
+            Source s = sources[i];
+            long k = s.column;
+            FOR_WIDTH(s.width, put_gradient(out + r * c + k, c, s.gradient + (first + r) * s.ldg, s.ldg,
+                                            s.z + (first + r) * s.ldz, s.ldz, height, C, slope + k, offset + k,
+                                            by_z + k, constant + k))
         }
     }
     free(by_z);

@@ -66,23 +66,29 @@ static void multiply_rest(const float *x, long ldx, long rows, const float *pane
     for (long r = 0; r < rows; r++) memcpy(out + r * ldo, product + r * PANEL, PANEL * sizeof(float));
 }
 
-static void multiply_strip(const float *x, long ldx, long rows, const float *panels, long depth, long columns,
-                           float *out, float *copy)
+/* `rows` rows of out, whose columns are in n matrices, each a multiple of PANEL wide. */
+static void multiply_strip(const float *x, long ldx, long row, long rows, const float *panels, long depth,
+                           const Columns *out, long n, float *copy)
 {
-    for (long k = 0; k < columns; k += PANEL) {
-        const float *panel = panels + k * depth;
-        long r = 0;
-        for (; r + ROWS <= rows; r += ROWS)
-            multiply_panel(x + r * ldx, ldx, panel, PANEL, depth, out + r * columns + k, columns);
-        if (r < rows) multiply_rest(x + r * ldx, ldx, rows - r, panel, depth, out + r * columns + k, columns, copy);
-    }
+    x += row * ldx;
+    for (long i = 0; i < n; i++)
+        for (long k = 0; k < out[i].width; k += PANEL) {
+            const float *panel = panels + (out[i].column + k) * depth;
+            float *to = out[i].x + row * out[i].ld + k;
+            long r = 0;
+            for (; r + ROWS <= rows; r += ROWS)
+                multiply_panel(x + r * ldx, ldx, panel, PANEL, depth, to + r * out[i].ld, out[i].ld);
+            if (r < rows)
+                multiply_rest(x + r * ldx, ldx, rows - r, panel, depth, to + r * out[i].ld, out[i].ld, copy);
+        }
 }
 
-/* out [rows, columns], dense, = x [rows, depth] @ kernel [depth, columns], whose strides are by_depth and by_column.
- * columns is a multiple of PANEL.  Unless totals is null, `origin` gets the first row of out, and totals [2, columns]
- * the moments of out about it, as in `moments`. */
+/* out [rows, columns] = x [rows, depth] @ kernel [depth, columns], whose strides are by_depth and by_column; out's
+ * columns are in n matrices, each a multiple of PANEL wide.  Unless totals is null, `origin` gets the first row of out,
+ * and totals [2, columns] the moments of out about it, as in `moments`. */
 int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const float *kernel, int64_t by_depth,
-            int64_t by_column, int64_t columns, float *out, float *origin, double *totals, int32_t threads)
+            int64_t by_column, int64_t columns, const Columns *out, int64_t n, float *origin, double *totals,
+            int32_t threads)
 {
     long parts = parts_of(rows), length = part_length(rows);
     float *panels = aligned(depth * columns), *copies = aligned((parts + 1) * ROWS * depth); /* one for the first row */
@@ -97,7 +103,10 @@ int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const floa
         for (long i = 0; i < depth; i++)
             for (long l = 0; l < PANEL; l++)
                 panels[k * depth + i * PANEL + l] = kernel[i * by_depth + (k + l) * by_column];
-    if (totals) multiply_strip(x, ldx, 1, panels, depth, columns, origin, copies + parts * ROWS * depth);
+    if (totals) {
+        Columns first = {origin, columns, 0, columns};
+        multiply_strip(x, ldx, 0, 1, panels, depth, &first, 1, copies + parts * ROWS * depth);
+    }
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long part = 0; part < parts; part++) {
         double *total = partial + part * 2 * columns;
@@ -105,11 +114,14 @@ int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const floa
         long end = smaller((part + 1) * length, rows);
         for (long r = part * length; r < end; r += STRIP) {
             long height = smaller(STRIP, end - r);
-            multiply_strip(x + r * ldx, ldx, height, panels, depth, columns, out + r * columns,
-                           copies + part * ROWS * depth);
+            multiply_strip(x, ldx, r, height, panels, depth, out, n, copies + part * ROWS * depth);
             if (!totals) continue;
             start(sum, 2 * columns);
-            FOR_WIDTH(columns, add_moments(out + r * columns, columns, height, C, origin, sum, sum + columns))
+            for (long i = 0; i < n; i++) {
+                Columns z = out[i];
+                FOR_WIDTH(z.width, add_moments(z.x + r * z.ld, z.ld, height, C, origin + z.column, sum + z.column,
+                                               sum + columns + z.column))
+            }
             add_block(sum, 2 * columns, total);
         }
     }

@@ -16,6 +16,12 @@ typedef int32_t i8 __attribute__((vector_size(32), aligned(4), may_alias));
 INLINE v8 at(const float *x) { return *(const v8 *)x; }
 INLINE void put(float *x, v8 value) { *(v8 *)x = value; }
 INLINE v8 where(i8 mask, v8 x) { return (v8)(mask & (i8)x); }
+/* Some columns of a matrix, from `column` on, in a matrix of their own or in a wider one. */
+typedef struct {
+    float *x;
+    int64_t ld, column, width;
+} Columns;
+
 /* Memory that begins a line of the cache. */
 INLINE float *aligned(long numbers) { return aligned_alloc(64, (numbers * sizeof(float) + 63) / 64 * 64); }
 

@@ -55,12 +55,12 @@ def test_a_normalised_matrix_and_its_gradients(shape):
     kernels.sum_terms(out, [Term(z, normaliser=made)])
     torch.testing.assert_close(out.double(), expected.detach(), rtol=1e-4, atol=5e-4)
 
-    behind = Normalised(z, made)
-    of_parameters = behind.of_parameters({0: gradient})
+    behind = Normalised([z], made)
+    of_parameters = behind.of_parameters([gradient])
     of_z = torch.empty(z.shape)
     half = len(z) // 2
     for part in (slice(0, half), slice(half, len(z))):
-        behind.of_z({0: gradient}, of_parameters, part, of_z[part])
+        behind.of_z([gradient], of_parameters, part, of_z[part])
     torch.testing.assert_close(of_z.double(), exact[0].grad, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(
         of_parameters.double(), torch.stack([exact[1].grad, exact[2].grad]), rtol=1e-3, atol=1e-3
@@ -75,7 +75,8 @@ def test_gradients_of_columns_from_several_sources(shape):
     wide, narrow = random_matrix(shape, 1, 4 * c)[:, c : 3 * c], random_matrix(shape, 2)
     exact = [t.double().requires_grad_() for t in (z, scale, shift)]
     normalised(*exact).backward(torch.cat([narrow, wide], dim=1).double())
-    behind, gradients = Normalised(z, Moments.of(z).normaliser(scale, shift, EPS)), {0: narrow, c: wide}
+    matrices = [z[:, :c].contiguous(), z[:, c:]]  # one by itself, one in the whole
+    behind, gradients = Normalised(matrices, Moments.of(z).normaliser(scale, shift, EPS)), [narrow, wide]
     of_parameters, of_z = behind.of_parameters(gradients), torch.empty(z.shape)
     behind.of_z(gradients, of_parameters, slice(0, len(z)), of_z)
     torch.testing.assert_close(of_z.double(), exact[0].grad, rtol=1e-4, atol=1e-4)
@@ -106,7 +107,7 @@ def test_what_a_block_receives_from_its_readers(shape):
     exact = [t.double().requires_grad_() for t in (*zs, scales, shifts)]
     first, second = (normalised(exact[i], exact[2][i], exact[3][i]) for i in range(2))
     (first + second).backward(total.double())
-    behind = [Normalised(z, Moments.of(z).normaliser(*p, EPS)) for z, *p in zip(zs, scales, shifts, strict=True)]
+    behind = [Normalised([z], Moments.of(z).normaliser(*p, EPS)) for z, *p in zip(zs, scales, shifts, strict=True)]
 
     out, dots, of_parameters = kernels.receive(gradients, Term(zs[0]), behind)
     torch.testing.assert_close(out, total)
@@ -175,11 +176,17 @@ def test_convolutions_and_their_gradients(shape, outputs):
 @pytest.mark.parametrize(("depth", "columns"), [(16, 48), (7, 16), (20, 12)])
 def test_products_and_their_moments(rows, depth, columns):
     x, kernel = torch.randn(rows, depth + 3)[:, 2:-1], torch.randn(columns, depth).t()
-    out, moments = kernels.product_and_moments(x, kernel)
+    (out,), moments = kernels.product_and_moments(x, kernel)
     torch.testing.assert_close(out.double(), x.double() @ kernel.double(), rtol=1e-5, atol=1e-5)
     scale, shift = torch.rand(columns) + 0.5, torch.randn(columns)
     torch.testing.assert_close(
         moments.normaliser(scale, shift, EPS), Moments.of(out).normaliser(scale, shift, EPS), rtol=1e-4, atol=1e-4
+    )
+    left, right = columns // 3, columns - columns // 3
+    split, again = kernels.product_and_moments(x, kernel, [left, right])
+    torch.testing.assert_close(torch.cat(split, dim=1), out)
+    torch.testing.assert_close(
+        again.normaliser(scale, shift, EPS), moments.normaliser(scale, shift, EPS), rtol=1e-4, atol=1e-4
     )
 
 
@@ -192,9 +199,9 @@ def test_the_number_of_threads_changes_no_bit():
         made = Moments.of(z).normaliser(torch.ones(16), torch.zeros(16), EPS)
         out, of_z = torch.empty(x.shape), torch.empty(x.shape)
         position = kernels.pool_and_sum(out, x, (32, 16, 16), 0.5, [Term(z, normaliser=made)], backward=True)
-        behind, gradients = Normalised(z, made), {0: gradient}
+        behind, gradients = Normalised([z], made), [gradient]
         behind.of_z(gradients, behind.of_parameters(gradients), slice(0, len(z)), of_z)
-        product, moments = kernels.product_and_moments(x, kernel[:, :, 0, 0])
+        (product,), moments = kernels.product_and_moments(x, kernel[:, :, 0, 0])
         of_x, of_weight = kernels.unpool(gradient, position, (16, 16), 0.5, x, None)
         total, dots, of_parameters = kernels.receive([Term(x), Term(z)], Term(gradient), [behind])
         return [
