@@ -354,8 +354,10 @@ class _Backward:
         of_kernel = torch.zeros(kernel.shape) if self.needed["kernel",] else None
         if of_x is None and of_kernel is None:
             return
-        for part in parts(len(x), len(kernel)):
-            of_z = torch.empty(part.stop - part.start, len(kernel))
+        rows = parts(len(x), len(kernel))
+        of_part = torch.empty(rows[0].stop, len(kernel))
+        for part in rows:
+            of_z = of_part[: part.stop - part.start]
             z.of_z(of_columns, of_parameters, part, of_z)
             if of_x is not None:
                 kernels.product(of_z, kernel, of_x[part])
