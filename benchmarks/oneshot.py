@@ -43,7 +43,7 @@ KINDS = {
     ),
     "batch normalisation, ReLU": (
         "aten::native_batch_norm", "aten::threshold_backward", "aten::clamp_min", "aten::relu",
-        "kernel moments", "kernel normaliser", "kernel parameter_gradients", "kernel input_gradient",
+        "kernel normaliser", "kernel parameter_gradients", "kernel input_gradient",
     ),
     "pooling": ("aten::max_pool2d", "kernel pool_and_sum", "kernel unpool"),
     "sums, products, copies": (

@@ -41,7 +41,7 @@ class Gdas(GradientMethod):
 
     def mixtures(self) -> list[Mixture]:
         net = self.supernet
-        alpha = [None if logits is None else self._sample(logits) for logits in net.alpha_by_block()]
+        alpha = [None if logits is None else self._sample(logits).unbind() for logits in net.alpha_by_block()]
         beta, gamma = self._sample(net.beta), self._sample(net.gamma)
         sampled = beta.argmax(-1, keepdim=True)
         relaxed = beta.gather(-1, sampled)
@@ -50,11 +50,13 @@ class Gdas(GradientMethod):
             Mixture.relaxed(
                 self.space,
                 [None if weights is None else weights[cell] for weights in alpha],
-                list(straight_through[cell]),
-                gamma[cell],
+                of_blocks.unbind(),
+                of_output,
                 operations,
             )
-            for cell, operations in enumerate(sampled.tolist())
+            for cell, (of_blocks, of_output, operations) in enumerate(
+                zip(straight_through.unbind(), gamma.unbind(), sampled.tolist(), strict=True)
+            )
         ]
 
     def _sample(self, logits: Tensor) -> Tensor:

@@ -160,24 +160,23 @@ class Cell(nn.Module):
         nodes = mixture.readers_of_input()
         if not nodes:
             return {}
-        kernel, scale, shift = self.projection(mixture, held)
+        edges = [mixture.edge_weights(node) for node in nodes]
+        weights = [None if weights is None else weights[0] for weights in edges]
+        kernel, scale, shift = self.projection(nodes, held, weights)
         # A product: where channels are last, it is the 1x1 convolution, and has the faster gradient of its kernel.
         z = F.linear(x.permute(0, 2, 3, 1), kernel).permute(0, 3, 1, 2)
         y = batch_norm_relu(z, scale, shift, BATCH_NORM_EPS)
         return dict(zip(nodes, y.split([self.width(node) for node in nodes], dim=1), strict=True))
 
-    def projection(self, mixture: Mixture, held: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Kernel [columns, C_in], scale and shift of all projections that take part, times their edge weights."""
-        kernels: list[Tensor] = []
-        scales, shifts = [], []
-        for node in mixture.readers_of_input():
-            layer = cast(ConvBN, self.projections[node - 1])
-            weights = mixture.edge_weights(node)
-            scale, shift = layer.folded(None if weights is None else weights[0])
-            kernels.append(layer.weight)
-            scales.append(scale)
-            shifts.append(shift)
-        kernel = columns_of(torch.cat(kernels), held, self.n_blocks)
+    def projection(
+        self, nodes: Sequence[int], held: Sequence[int], weights: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Kernel [columns, C_in], scale and shift of the nodes' projections, in one, times a weight for each."""
+        layers = [cast(ConvBN, self.projections[node - 1]) for node in nodes]
+        scales, shifts = zip(
+            *(layer.folded(weight) for layer, weight in zip(layers, weights, strict=True)), strict=True
+        )
+        kernel = columns_of(torch.cat([layer.weight for layer in layers]), held, self.n_blocks)
         return kernel.flatten(1), torch.cat(scales), torch.cat(shifts)
 
     def width(self, node: int) -> int:
@@ -187,32 +186,28 @@ class Cell(nn.Module):
     def run_native(self, x: Tensor, mixture: Mixture, held: Sequence[int] = ()) -> Tensor:
         """``forward`` by the compiled kernels: of single precision on the CPU."""
         inputs: dict[Key, Tensor] = {("x",): x}
-        if mixture.readers_of_input():
-            inputs["kernel",], inputs["scale",], inputs["shift",] = self.projection(mixture, held)
-        for node, parents in enumerate(mixture.parents, start=1):
-            weights = mixture.edge_weights(node)
-            if weights is not None and parents != (0,):
-                inputs["edges", node] = weights[1:] if parents[0] == 0 else weights
-        convolutions, pools = [], []
-        for node, operations in enumerate(mixture.operations, start=1):
-            block = cast(ChoiceBlock, self.blocks[node - 1])
-            beta = mixture.beta[node - 1]
-            folded = []
-            for position, op in enumerate(operations):
-                layer = block.operations[op]
-                weight = None if beta is None else beta[position]
+        nodes = mixture.readers_of_input()
+        if nodes:
+            inputs["kernel",], inputs["scale",], inputs["shift",] = self.projection(nodes, held, [None] * len(nodes))
+        for node in range(1, self.n_blocks + 2):
+            edges = mixture.edge_weights(node)
+            if edges is not None:
+                inputs["edges", node] = edges
+        for node, (block, operations, beta) in enumerate(
+            zip(self.blocks, mixture.operations, mixture.beta, strict=True), start=1
+        ):
+            layers = cast(ChoiceBlock, block).operations
+            for op in operations:
+                layer = layers[op]
                 if isinstance(layer, ConvBN):
-                    folded.append(op)
                     inputs["kernel", node, op] = layer.weight
-                    inputs["scale", node, op], inputs["shift", node, op] = layer.folded(weight)
-                elif weight is not None:
-                    inputs["pool", node] = weight
-            convolutions.append(tuple(folded))
-            pools.append(len(folded) < len(operations))
+                    inputs["scale", node, op], inputs["shift", node, op] = layer.scale, layer.shift
+            if operations and beta is not None:
+                inputs["operations", node] = beta
         plan = Plan(
             parents=mixture.parents,
-            convolutions=tuple(convolutions),
-            pools=tuple(pools),
+            operations=mixture.operations,
+            pooling=OPERATIONS.index(MAXPOOL3X3),
             channels=self.channels,
             channel_groups=cast(ChoiceBlock, self.blocks[0]).channel_groups,
             eps=BATCH_NORM_EPS,

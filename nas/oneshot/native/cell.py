@@ -18,10 +18,12 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from nas.oneshot.native import kernels
-from nas.oneshot.native.kernels import Moments, Normalised, Term
+from nas.oneshot.native.kernels import BatchNorm, Normalised, Term
 
 #: What a tensor is: a name, then the node and the operation if it is one's own.
 Key = tuple[Any, ...]
+#: The weights of a node's parents and of a block's operations, or their gradients.
+Weights = dict[tuple[str, int], list[float]]
 #: Numbers that are worked on together while they are in the cache: 6 MiB.
 CACHED_NUMBERS = 3 * 2**19
 
@@ -32,8 +34,8 @@ class Plan:
 
     Attributes:
         parents: As ``Mixture.parents``.
-        convolutions: [B] the operations of each block that are convolutions with BatchNorm and ReLU.
-        pools: [B] whether max-pooling is among a block's operations.
+        operations: As ``Mixture.operations``.
+        pooling: The operation that is the max-pooling; the others are convolutions with BatchNorm and ReLU.
         channels: C.
         channel_groups: K of PC-DARTS.
         eps: Of BatchNorm.
@@ -41,8 +43,8 @@ class Plan:
     """
 
     parents: tuple[tuple[int, ...], ...]
-    convolutions: tuple[tuple[int, ...], ...]
-    pools: tuple[bool, ...]
+    operations: tuple[tuple[int, ...], ...]
+    pooling: int
     channels: int
     channel_groups: int
     eps: float
@@ -50,11 +52,19 @@ class Plan:
 
     @property
     def n_blocks(self) -> int:
-        return len(self.convolutions)
+        return len(self.operations)
 
     def computed(self) -> list[int]:
         """The blocks that are computed, ascending."""
-        return [node for node, (c, p) in enumerate(zip(self.convolutions, self.pools, strict=True), 1) if c or p]
+        return [node for node, operations in enumerate(self.operations, start=1) if operations]
+
+    def convolutions(self, node: int) -> tuple[int, ...]:
+        """Those among a block's operations."""
+        return tuple(op for op in self.operations[node - 1] if op != self.pooling)
+
+    def pools(self, node: int) -> bool:
+        """Whether max-pooling is among a block's operations."""
+        return self.pooling in self.operations[node - 1]
 
     def projections(self) -> dict[int, slice]:
         """For each node that reads the cell's input, the columns of its projection among all of them."""
@@ -79,10 +89,9 @@ def run_cell(plan: Plan, inputs: dict[Key, Tensor]) -> Tensor:
     Args:
         plan: What takes part.
         inputs: ``("x",)`` [N, C_in, H, W]; of the projections, in one, ``("kernel",)`` [columns, C_in], ``("scale",)``
-            and ``("shift",)``; of a node, ``("edges", node)`` the weights of the blocks that it reads, absent for ones
-            (B + 1: the output); of a block, ``("pool", node)`` the weight of its pooling, absent for 1; of a
-            convolution, ``("kernel", node, op)``, ``("scale", node, op)`` and ``("shift", node, op)``.  Weights of
-            operations and of edges from the cell's input are folded into scales and shifts.
+            and ``("shift",)``; of a node, ``("edges", node)`` the weights of its parents (B + 1: the output); of a
+            block, ``("operations", node)`` the weights of its operations, absent for ones like those of edges; of a
+            convolution, ``("kernel", node, op)``, ``("scale", node, op)`` and ``("shift", node, op)``.
     """
     return _Cell.apply(plan, tuple(inputs), *inputs.values())
 
@@ -94,7 +103,7 @@ class _Cell(Function):
         run = _Forward(plan, dict(zip(keys, tensors, strict=True)), needed)
         output = run.output()
         if plan.backward:
-            ctx.plan, ctx.keys, ctx.nhw = plan, keys, run.nhw
+            ctx.plan, ctx.keys, ctx.nhw, ctx.weights = plan, keys, run.nhw, run.weights
             ctx.kept_keys = tuple(run.kept)
             ctx.save_for_backward(*tensors, *run.kept.values())
         return image(output, run.nhw)
@@ -109,6 +118,7 @@ class _Cell(Function):
             dict(zip(ctx.keys, saved[:n], strict=True)),
             dict(zip(ctx.kept_keys, saved[n:], strict=True)),
             dict(zip(ctx.keys, ctx.needs_input_grad[2:], strict=True)),
+            ctx.weights,
             ctx.nhw,
         )
         gradients = run.gradients(matrix(gradient))
@@ -121,6 +131,7 @@ class _Forward:
     def __init__(self, plan: Plan, inputs: dict[Key, Tensor], needed: dict[Key, bool]) -> None:
         self.plan, self.inputs, self.needed = plan, inputs, needed
         self.kept: dict[Key, Tensor] = {}
+        self.weights = weights_of(plan, inputs)
         n, _, h, w = inputs["x",].shape
         self.nhw = (n, h, w)
         #: The output of each block: a matrix, or one whose BatchNorm and ReLU are taken where it is read.
@@ -149,20 +160,24 @@ class _Forward:
         x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
         columns = self.plan.projections()
         widths = [c.stop - c.start for c in columns.values()]
-        projections, moments = kernels.product_and_moments(x, kernel.t(), widths)
-        normaliser = moments.normaliser(self.inputs["scale",], self.inputs["shift",], self.plan.eps)
+        projections, normaliser = kernels.normalised_product(x, kernel.t(), self.batch_norm(), widths)
         self.keep(normaliser, "normaliser")
         terms = {}
         for z, (node, of_node) in zip(projections, columns.items(), strict=True):
             self.keep(z, "z", node)
-            terms[node] = [Term(z, normaliser=normaliser[:, of_node])]
+            terms[node] = [Term(z, self.weights["edges", node][0], normaliser[:, of_node])]
         return terms
 
     def edges(self, node: int) -> list[Term]:
         """The blocks that a node reads, with their weights."""
-        blocks = blocks_among(self.plan.parents[node - 1])
-        weights = weights_of(self.inputs, ("edges", node), len(blocks))
-        return [self.states[block]._replace(weight=weight) for block, weight in zip(blocks, weights, strict=True)]
+        weighted = zip(self.plan.parents[node - 1], self.weights["edges", node], strict=True)
+        states = ((self.states[parent], weight) for parent, weight in weighted if parent)
+        return [state._replace(weight=weight * state.weight) for state, weight in states]
+
+    def batch_norm(self, *key: int) -> BatchNorm:
+        """Of the projections, or of a node's operation."""
+        of_scale, of_shift = ("scale", *key), ("shift", *key)
+        return BatchNorm(self.inputs[of_scale], self.inputs[of_shift], self.plan.eps)
 
     def block(self, node: int, terms: Sequence[Term]) -> Term:
         """x_j [P, C] from the terms of I_j."""
@@ -177,27 +192,29 @@ class _Forward:
         plan, inputs, (_, *hw) = self.plan, self.inputs, self.nhw
         width = terms[0].x.shape[1]
         x = self.total(terms, width)
-        operations = plan.convolutions[node - 1]
-        normalised = []
-        for op in operations:
-            kernel = inputs["kernel", node, op]
+        normalised, of_pooling = [], None
+        for op, weight in zip(plan.operations[node - 1], self.weights["operations", node], strict=True):
+            if op == plan.pooling:
+                of_pooling = weight
+                continue
+            kernel, batch_norm = inputs["kernel", node, op], self.batch_norm(node, op)
             if is_pointwise(kernel):
-                (z,), moments = kernels.product_and_moments(x, kernel.flatten(1).t())
+                (z,), normaliser = kernels.normalised_product(x, kernel.flatten(1).t(), batch_norm)
             else:
                 z = kernels.convolve(x, hw, kernel)
-                moments = Moments.of(z)
-            normaliser = moments.normaliser(inputs["scale", node, op], inputs["shift", node, op], plan.eps)
+                normaliser = batch_norm.of(z)
             self.keep(z, "z", node, op)
             self.keep(normaliser, "normaliser", node, op)
-            normalised.append(Term(z, normaliser=normaliser))
-        if self.needed.get(("pool", node)) or any(self.needed["kernel", node, op] for op in operations):
+            normalised.append(Term(z, weight, normaliser))
+        if (of_pooling is not None and self.needed.get(("operations", node))) or any(
+            self.needed["kernel", node, op] for op in plan.convolutions(node)
+        ):
             self.keep(x, "input", node)
-        if len(normalised) == 1 and not plan.pools[node - 1]:
+        if len(normalised) == 1 and of_pooling is None:
             return normalised[0]
         out = self.empty(width)
-        if plan.pools[node - 1]:
-            (weight,) = weights_of(inputs, ("pool", node), 1)
-            position = kernels.pool_and_sum(out, x, self.nhw, weight, normalised, backward=plan.backward)
+        if of_pooling is not None:
+            position = kernels.pool_and_sum(out, x, self.nhw, of_pooling, normalised, backward=plan.backward)
             if position is not None:
                 self.keep(position, "position", node)
         else:
@@ -231,68 +248,81 @@ class _Backward:
         inputs: dict[Key, Tensor],
         kept: dict[Key, Tensor],
         needed: dict[Key, bool],
+        weights: Weights,
         nhw: tuple[int, int, int],
     ) -> None:
-        self.plan, self.inputs, self.kept, self.needed, self.nhw = plan, inputs, kept, needed, nhw
+        self.plan, self.inputs, self.kept, self.needed, self.weights, self.nhw = (
+            plan,
+            inputs,
+            kept,
+            needed,
+            weights,
+            nhw,
+        )
         self.of_inputs: dict[Key, Tensor] = {}
-        #: Of convolutions, by node and operation, the gradients of scale and shift that came out on the way.
+        #: Of convolutions, by node and operation, those of scale and shift.
         self.of_parameters: dict[tuple[int, int], Tensor] = {}
+        self.of_weights: Weights = {key: [0.0] * len(of_these) for key, of_these in weights.items()}
         #: For each block, what its readers send back: the gradient of their sum, the weight of the edge, and whose.
-        self.sent: dict[int, list[tuple[Tensor, float, Key, int]]] = defaultdict(list)
+        self.sent: dict[int, list[tuple[Tensor, float, tuple[str, int], int]]] = defaultdict(list)
 
     def gradients(self, gradient: Tensor) -> dict[Key, Tensor]:
         """Of the inputs, from that of the output."""
         plan = self.plan
         output, blocks = plan.output(), blocks_among(plan.parents[-1])
-        self.send(plan.n_blocks + 1, blocks, [gradient[:, output[block]] for block in blocks])
+        self.send(plan.n_blocks + 1, {block: gradient[:, output[block]] for block in blocks})
         of_projections = {plan.n_blocks + 1: gradient}
         for node in reversed(plan.computed()):
-            of_block = self.received(node)
-            of_sum = self.block(node, of_block)
+            of_sum = self.block(node, self.received(node))
             of_projections[node] = of_sum
-            blocks = blocks_among(plan.parents[node - 1])
-            self.send(node, blocks, [of_sum] * len(blocks))
+            self.send(node, dict.fromkeys(blocks_among(plan.parents[node - 1]), of_sum))
         if ("kernel",) in self.inputs:
             self.projections(of_projections)
+        for key, of_these in self.of_weights.items():
+            if self.needed.get(key):
+                self.of_inputs[key] = torch.tensor(of_these)
         return self.of_inputs
 
-    def send(self, node: int, blocks: Sequence[int], gradients: Sequence[Tensor]) -> None:
+    def send(self, node: int, gradients: dict[int, Tensor]) -> None:
         """Notes what a node sends to the blocks that it reads."""
         key = ("edges", node)
-        if self.needed.get(key):
-            self.of_inputs[key] = torch.zeros_like(self.inputs[key])
-        weights = weights_of(self.inputs, key, len(blocks))
-        for i, (block, gradient, weight) in enumerate(zip(blocks, gradients, weights, strict=True)):
-            self.sent[block].append((gradient, weight, key, i))
+        for i, (parent, weight) in enumerate(zip(self.plan.parents[node - 1], self.weights[key], strict=True)):
+            if parent:
+                self.sent[parent].append((gradients[parent], weight, key, i))
 
     def received(self, node: int) -> Tensor:
-        """The gradient of a block's output; on the way, those of its edges' weights, of its scales and its shifts."""
+        """The gradient of a block's output; on the way, those of its edges' weights and of what its output sums up."""
         sent = self.sent.pop(node)
         weighted = [Term(gradient, weight) for gradient, weight, _, _ in sent]
         output = self.output_of(node) if any(self.needed.get(key) for _, _, key, _ in sent) else None
         if len(weighted) == 1 and output is None and weighted[0].weight == 1.0 and weighted[0].x.is_contiguous():
             return weighted[0].x
-        operations = self.plan.convolutions[node - 1] if self.plan.channel_groups == 1 else ()
-        normalised = [self.normalised(node, op) for op in operations]
-        out, dots, of_parameters = kernels.receive(weighted, output, normalised)
-        for op, of_these in zip(operations, of_parameters, strict=True):
-            self.of_parameters[node, op] = of_these
-        for (_, _, key, i), dot in zip(sent, dots, strict=True):
-            if self.needed.get(key):
-                self.of_inputs[key][i] = dot
-        return out
+        operations = self.plan.convolutions(node) if self.plan.channel_groups == 1 else ()
+        received = kernels.receive(weighted, output, [self.normalised(node, op) for op in operations])
+        for op, of_parameters, of_weight in zip(operations, received.of_parameters, received.of_weights, strict=True):
+            self.note(node, op, of_parameters, of_weight)
+        for (_, _, key, i), of_edge in zip(sent, received.dots, strict=True):
+            self.of_weights[key][i] = of_edge
+        return received.total
+
+    def note(self, node: int, operation: int, of_parameters: Tensor, of_weight: float) -> None:
+        """Notes the gradients of a convolution's scale, shift and weight."""
+        self.of_parameters[node, operation] = of_parameters
+        self.of_inputs["scale", node, operation], self.of_inputs["shift", node, operation] = of_parameters
+        self.of_weights["operations", node][self.plan.operations[node - 1].index(operation)] = of_weight
 
     def output_of(self, node: int) -> Term:
         """A block's output: kept, or that of its only operation."""
         if ("state", node) in self.kept:
             return Term(self.kept["state", node])
-        (operation,) = self.plan.convolutions[node - 1]
-        (z,), normaliser = self.normalised(node, operation)
-        return Term(z, normaliser=normaliser)
+        (operation,) = self.plan.operations[node - 1]
+        (z,), normaliser, (weight,) = self.normalised(node, operation)
+        return Term(z, weight, normaliser)
 
     def normalised(self, node: int, operation: int) -> Normalised:
         """What a convolution's BatchNorm and ReLU are taken of."""
-        return Normalised([self.kept["z", node, operation]], self.kept["normaliser", node, operation])
+        weight = self.weights["operations", node][self.plan.operations[node - 1].index(operation)]
+        return Normalised([self.kept["z", node, operation]], self.kept["normaliser", node, operation], [weight])
 
     def block(self, node: int, gradient: Tensor) -> Tensor:
         """The gradient of I_j from that of x_j."""
@@ -308,14 +338,13 @@ class _Backward:
         plan, kept, (_, *hw) = self.plan, self.kept, self.nhw
         x = kept.get(("input", node))
         total = None
-        for op in plan.convolutions[node - 1]:
+        for op in plan.convolutions(node):
             z = self.normalised(node, op)
-            of_parameters = self.of_parameters.get((node, op))
-            if of_parameters is None:
-                of_parameters = z.of_parameters([gradient])
-            self.of_inputs["scale", node, op], self.of_inputs["shift", node, op] = of_parameters
+            if (node, op) not in self.of_parameters:
+                of_parameters, (of_weight,) = z.of_parameters([gradient])
+                self.note(node, op, of_parameters, of_weight)
             of_z = torch.empty(gradient.shape)
-            z.of_z([gradient], of_parameters, slice(0, len(of_z)), of_z)
+            z.of_z([gradient], self.of_parameters[node, op], slice(0, len(of_z)), of_z)
             kernel = self.inputs["kernel", node, op]
             if not is_pointwise(kernel):
                 of_x = kernels.convolve(of_z, hw, kernel, backward=True)
@@ -331,23 +360,27 @@ class _Backward:
                     if is_pointwise(kernel)
                     else kernels.kernel_gradient(x, hw, kernel, of_z)
                 )
-        if plan.pools[node - 1]:
-            (weight,) = weights_of(self.inputs, ("pool", node), 1)
-            needed = self.needed.get(("pool", node), False)
-            total, of_weight = kernels.unpool(
-                gradient, kept["position", node], hw, weight, x if needed else None, total
-            )
-            if needed:
-                self.of_inputs["pool", node] = torch.tensor(of_weight)
+        if plan.pools(node):
+            key, position = ("operations", node), plan.operations[node - 1].index(plan.pooling)
+            total, self.of_weights[key][position] = kernels.unpool(
+                gradient, kept["position", node], hw, self.weights[key][position],
+                x if self.needed.get(key) else None, total,
+            )  # fmt: skip
         assert total is not None, "a block that is computed has an operation"
         return total
 
     def projections(self, gradients: dict[int, Tensor]) -> None:
         """The gradients of the cell's input and of its projections from those of the nodes' sums."""
         nodes = list(self.plan.projections())
-        z = Normalised([self.kept["z", node] for node in nodes], self.kept["normaliser",])
+        z = Normalised(
+            [self.kept["z", node] for node in nodes],
+            self.kept["normaliser",],
+            [self.weights["edges", node][0] for node in nodes],
+        )
         of_columns = [gradients[node] for node in nodes]
-        of_parameters = z.of_parameters(of_columns)
+        of_parameters, of_weights = z.of_parameters(of_columns)
+        for node, of_edge in zip(nodes, of_weights, strict=True):
+            self.of_weights["edges", node][0] = of_edge
         self.of_inputs["scale",], self.of_inputs["shift",] = of_parameters
         x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
         of_x = torch.empty(x.shape) if self.needed["x",] else None
@@ -395,6 +428,11 @@ def blocks_among(nodes: Iterable[int]) -> list[int]:
     return [node for node in nodes if node]
 
 
-def weights_of(inputs: dict[Key, Tensor], key: Key, n: int) -> list[float]:
-    """The n weights under a key; ones if there are none."""
-    return inputs[key].reshape(-1).tolist() if key in inputs else [1.0] * n
+def weights_of(plan: Plan, inputs: dict[Key, Tensor]) -> Weights:
+    """By ``("edges", node)`` and ``("operations", node)``; ones if there are none."""
+    edges = {("edges", node): parents for node, parents in enumerate(plan.parents, start=1)}
+    operations = {("operations", node): of_block for node, of_block in enumerate(plan.operations, start=1)}
+    return {
+        key: inputs[key].tolist() if key in inputs else [1.0] * len(of_these)
+        for key, of_these in (edges | operations).items()
+    }

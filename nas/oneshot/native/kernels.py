@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -50,24 +51,31 @@ class _Source(ctypes.Structure):
         ("ldg", c_int64),
         ("column", c_int64),
         ("width", c_int64),
+        ("weight", c_double),
+        ("of_weight", c_double),
     )
 
 
 class _Normalised(ctypes.Structure):
-    _fields_ = (("z", c_void_p), ("normaliser", c_void_p), ("of_parameters", c_void_p))
+    _fields_ = (
+        ("z", c_void_p),
+        ("normaliser", c_void_p),
+        ("of_parameters", c_void_p),
+        ("weight", c_double),
+        ("of_weight", c_double),
+    )
 
 
 _TYPES = {"p": c_void_p, "n": c_int64, "i": c_int32, "f": c_float, "d": c_double}
 #: The arguments of each kernel: pointers, numbers of things, flags and threads, float and double.
 _SIGNATURES = {
-    "moments": "pnnnppi",
-    "product": "pnnnpnnnpnppi",
-    "normaliser": "pnnpppdp",
+    "product": "pnnnpnnnpnppdpi",
+    "normaliser": "pnnnppdpi",
     "sum_terms": "pnnnpni",
     "pool_and_sum": "pnnnnfpppni",
     "unpool": "ppnnnnfppppi",
     "parameter_gradients": "pnnnppi",
-    "receive": "pnnpnppppni",
+    "receive": "pnnpnpppni",
     "input_gradient": "pnnnnnpppi",
     "convolve": "pnnnnppnipi",
     "kernel_gradient": "ppnnnnnppi",
@@ -86,27 +94,22 @@ class Term(NamedTuple):
     column: int = 0
 
 
-class Moments:
-    """What the BatchNorm of a matrix [P, C] needs to know of it."""
+@dataclass(frozen=True)
+class BatchNorm:
+    """The parameters of a BatchNorm: scale [C], shift [C], eps."""
 
-    def __init__(self, rows: int, channels: int) -> None:
-        self.rows = rows
-        self.totals = torch.zeros(2, channels, dtype=torch.float64)
-        self.origin = torch.empty(channels)
+    scale: Tensor
+    shift: Tensor
+    eps: float
 
-    @classmethod
-    def of(cls, z: Tensor) -> Moments:
-        """Those of z."""
-        moments = cls(*z.shape)
-        moments.origin = z[0]
-        call("moments", _at(z), z.stride(0), *z.shape, _at(moments.origin), _at(moments.totals), _threads(z.numel()))
-        return moments
-
-    def normaliser(self, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-        """[4, C] mean, 1 / sqrt(variance + eps), slope and offset."""
-        c = len(scale)
+    def of(self, z: Tensor) -> Tensor:
+        """The normaliser [4, C] of z [P, C]: mean, 1 / sqrt(variance + eps), slope and offset."""
+        rows, c = z.shape
         out = torch.empty(4, c)
-        call("normaliser", _at(self.totals), self.rows, c, _at(self.origin), _at(scale), _at(shift), eps, _at(out))
+        call(
+            "normaliser", _at(z), z.stride(0), rows, c, _at(self.scale), _at(self.shift), self.eps, _at(out),
+            _threads(rows * c),
+        )  # fmt: skip
         return out
 
 
@@ -117,38 +120,46 @@ def product(x: Tensor, kernel: Tensor, out: Tensor | None = None) -> Tensor:
         out = torch.empty(x.shape[0], columns)
     if columns % _PANEL:
         return torch.mm(x, kernel, out=out)
-    _multiply(x, kernel, [out], None)
+    _multiply(x, kernel, [out], None, None)
     return out
 
 
-def product_and_moments(x: Tensor, kernel: Tensor, widths: Sequence[int] = ()) -> tuple[list[Tensor], Moments]:
-    """The product, and its moments, taken while it is in the cache.
+def normalised_product(
+    x: Tensor, kernel: Tensor, batch_norm: BatchNorm, widths: Sequence[int] = ()
+) -> tuple[list[Tensor], Tensor]:
+    """The product, and its normaliser, made while it is in the cache.
 
     Args:
         x: [P, K]
         kernel: [K, C]
+        batch_norm: Of the product.
         widths: Of the matrices that the product's columns are split into, so that each lies dense; none: one matrix.
     """
-    widths = widths or kernel.shape[1:]
+    rows, c = x.shape[0], kernel.shape[1]
+    widths = widths or (c,)
     if any(width % _PANEL for width in widths):
         z = product(x, kernel)
-        return list(z.split(list(widths), dim=1)), Moments.of(z)
-    rows = x.shape[0]
-    moments = Moments(rows, kernel.shape[1])
+        return list(z.split(list(widths), dim=1)), batch_norm.of(z)
     out = [torch.empty(rows, width) for width in widths]
-    _multiply(x, kernel, out, moments)
-    return out, moments
+    normaliser = torch.empty(4, c)
+    _multiply(x, kernel, out, batch_norm, normaliser)
+    return out, normaliser
 
 
-def _multiply(x: Tensor, kernel: Tensor, out: Sequence[Tensor], moments: Moments | None) -> None:
+def _multiply(
+    x: Tensor, kernel: Tensor, out: Sequence[Tensor], batch_norm: BatchNorm | None, normaliser: Tensor | None
+) -> None:
     entries, column = [], 0
     for matrix in out:
-        entries.append((_at(matrix), matrix.stride(0), column, matrix.shape[1]))
-        column += matrix.shape[1]
-    origin, totals = (None, None) if moments is None else (_at(moments.origin), _at(moments.totals))
+        width = matrix.shape[1]
+        entries.append((_at(matrix), width, column, width))
+        column += width
+    scale, shift, eps = None, None, 0.0
+    if batch_norm is not None:
+        scale, shift, eps = _at(batch_norm.scale), _at(batch_norm.shift), batch_norm.eps
     call(
         "product", _at(x), x.stride(0), *x.shape, _at(kernel), *kernel.stride(), column, _array(_Columns, entries),
-        len(entries), origin, totals, _threads(x.numel()),
+        len(entries), scale, shift, eps, None if normaliser is None else _at(normaliser), _threads(x.numel()),
     )  # fmt: skip
 
 
@@ -233,70 +244,81 @@ def kernel_gradient(x: Tensor, hw: Sequence[int], kernel: Tensor, gradient: Tens
 
 
 class Normalised(NamedTuple):
-    """Behind which ``relu(batch_norm(z))`` was taken.
+    """Behind which ``weight * relu(batch_norm(z))`` was taken.
 
     ``gradients`` are those of its output, one for each matrix.
 
     Attributes:
         z: Matrices [P, C_i], side by side the one [P, C] that was normalised.
-        normaliser: As ``Moments.normaliser`` made it.
+        normaliser: As ``BatchNorm.of`` made it.
+        weights: One for each matrix.
     """
 
     z: Sequence[Tensor]
     normaliser: Tensor
+    weights: Sequence[float]
 
-    def of_parameters(self, gradients: Sequence[Tensor]) -> Tensor:
-        """[2, C] the gradients of scale and shift."""
+    def of_parameters(self, gradients: Sequence[Tensor]) -> tuple[Tensor, list[float]]:
+        """[2, C] the gradients of scale and shift, and those of the weights."""
         rows, c = len(self.z[0]), self.normaliser.shape[1]
-        out = torch.empty(2, c)
-        call(
-            "parameter_gradients", self._sources(gradients), len(self.z), rows, c, _at(self.normaliser), _at(out),
-            _threads(rows * c),
-        )  # fmt: skip
-        return out
+        out, sources = torch.empty(2, c), self._sources(gradients)
+        call("parameter_gradients", sources, len(self.z), rows, c, _at(self.normaliser), _at(out), _threads(rows * c))
+        return out, [source.of_weight for source in sources]
 
     def of_z(self, gradients: Sequence[Tensor], of_parameters: Tensor, part: slice, out: Tensor) -> None:
         """Puts the gradient of some rows of z into ``out``, dense."""
+        rows, c = out.shape
         call(
-            "input_gradient", self._sources(gradients), len(self.z), part.start, *out.shape[:1], len(self.z[0]),
-            out.shape[1], _at(self.normaliser), _at(of_parameters), _at(out), _threads(out.numel()),
+            "input_gradient", self._sources(gradients), len(self.z), part.start, rows, len(self.z[0]), c,
+            _at(self.normaliser), _at(of_parameters), _at(out), _threads(rows * c),
         )  # fmt: skip
 
     def _sources(self, gradients: Sequence[Tensor]) -> Any:
         entries, column = [], 0
-        for z, gradient in zip(self.z, gradients, strict=True):
-            entries.append((_at(z), _at(gradient), z.stride(0), gradient.stride(0), column, z.shape[1]))
-            column += z.shape[1]
+        for z, gradient, weight in zip(self.z, gradients, self.weights, strict=True):
+            width = z.shape[1]
+            entries.append((_at(z), _at(gradient), z.stride(0), gradient.stride(0), column, width, weight))
+            column += width
         return _array(_Source, entries)
 
 
-def receive(
-    gradients: Sequence[Term], output: Term | None, normalised: Sequence[Normalised]
-) -> tuple[Tensor, list[float], list[Tensor]]:
-    """The gradient of a block's output from what those send that read it, and what comes out on the way.
+class Received(NamedTuple):
+    """The gradient of a block's output, and what came out on the way.
+
+    Attributes:
+        total: [P, C] the sum of the gradients.
+        dots: The scalar product of each gradient with the block's output; zeros without that.
+        of_parameters: Of each normalised matrix the gradients [2, C] of scale and shift.
+        of_weights: And of its weight.
+    """
+
+    total: Tensor
+    dots: list[float]
+    of_parameters: list[Tensor]
+    of_weights: list[float]
+
+
+def receive(gradients: Sequence[Term], output: Term | None, normalised: Sequence[Normalised]) -> Received:
+    """Sums up what those send back that read a block.
 
     Args:
         gradients: Each [P, C] with its weight.
         output: The block's output; None if its scalar products are not needed.
         normalised: Those of which the output is a sum, each of one matrix.
-
-    Returns:
-        The sum of the gradients; the scalar product of each with the output, zeros without it; of each of
-        ``normalised`` the gradients [2, C] of scale and shift.
     """
     rows, c = gradients[0].x.shape
     out = torch.empty(rows, c)
     dots = (c_double * len(gradients))()
     of_parameters = [torch.empty(2, c) for _ in normalised]
-    at_output, at_normaliser = None, None
-    if output is not None:
-        at_output, at_normaliser = _at(output.x), None if output.normaliser is None else _at(output.normaliser)
-    parts = [(_at(*n.z), _at(n.normaliser), _at(o)) for n, o in zip(normalised, of_parameters, strict=True)]
+    parts = _array(
+        _Normalised,
+        [(_at(*n.z), _at(n.normaliser), _at(o), *n.weights) for n, o in zip(normalised, of_parameters, strict=True)],
+    )
     call(
-        "receive", _at(out), rows, c, _terms(gradients), len(gradients), at_output, at_normaliser, dots,
-        _array(_Normalised, parts), len(parts), _threads(out.numel()),
+        "receive", _at(out), rows, c, _terms(gradients), len(gradients), None if output is None else _terms([output]),
+        dots, parts, len(parts), _threads(rows * c),
     )  # fmt: skip
-    return out, list(dots), of_parameters
+    return Received(out, list(dots), of_parameters, [part.of_weight for part in parts])
 
 
 def _terms(terms: Sequence[Term], *, all_add: bool = False) -> Any:

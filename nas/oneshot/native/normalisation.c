@@ -1,36 +1,21 @@
-/* BatchNorm behind a ReLU, as a slope and an offset a channel, and the gradients behind it. */
+/* The gradients behind weight * relu(batch_norm(z)), from z and its normaliser (products.c). */
 #include "parts.h"
 #include "terms.h"
-#include <math.h>
 
-/* Some columns of a normalised matrix z, and the gradient of what was made of them. */
+/* Some columns of a normalised matrix z, the weight of what was made of them, and the gradients of that and of the
+ * weight. */
 typedef struct {
     const float *z, *gradient;
     int64_t ldz, ldg, column, width;
+    double weight, of_weight;
 } Source;
 
-/* A matrix behind which relu(batch_norm) was taken, its normaliser, and where the gradients of scale and shift go. */
+/* A normalised matrix, its normaliser, where the gradients of scale and shift go, and the weight and its gradient. */
 typedef struct {
     const float *z, *normaliser;
     float *of_parameters;
+    double weight, of_weight;
 } Normalised;
-
-/* BatchNorm with the moments of all `rows`, as slope * z + offset.
- * `out` is [4, c]: mean, 1 / sqrt(variance + eps), slope, offset. */
-int normaliser(const double *totals, int64_t rows, int64_t c, const float *origin, const float *scale,
-               const float *shift, double eps, float *out)
-{
-    for (long k = 0; k < c; k++) {
-        double mean = totals[k] / rows, variance = totals[c + k] / rows - mean * mean;
-        double inverse_std = 1 / sqrt((variance < 0 ? 0 : variance) + eps);
-        mean += origin[k];
-        out[k] = mean;
-        out[c + k] = inverse_std;
-        out[2 * c + k] = scale[k] * inverse_std;
-        out[3 * c + k] = shift[k] - mean * scale[k] * inverse_std;
-    }
-    return 0;
-}
 
 INLINE void add_gradients(const float *gradient, long ldg, const float *z, long ldz, long rows, const long c,
                           const float *mean, const float *slope, const float *offset, float *of_shift, float *of_slope)
@@ -58,41 +43,48 @@ INLINE void add_gradients(const float *gradient, long ldg, const float *z, long 
 }
 
 INLINE void put_gradient(float *restrict out, long ldo, const float *restrict gradient, long ldg,
-                         const float *restrict z, long ldz, long rows, const long c, const float *restrict slope,
-                         const float *restrict offset, const float *restrict by_z, const float *restrict constant)
+                         const float *restrict z, long ldz, long rows, const long c, float weight,
+                         const float *restrict slope, const float *restrict offset, const float *restrict by_z,
+                         const float *restrict constant)
 {
     for (long r = 0; r < rows; r++, out += ldo, gradient += ldg, z += ldz) {
         long k = 0;
         for (; k + 8 <= c; k += 8) {
             v8 s = at(slope + k), x = at(z + k);
             v8 g = where(s * x + at(offset + k) > 0, at(gradient + k));
-            put(out + k, s * g + (at(by_z + k) * x + at(constant + k)));
+            put(out + k, weight * s * g + (at(by_z + k) * x + at(constant + k)));
         }
         for (; k < c; k++) {
             float g = slope[k] * z[k] + offset[k] > 0 ? gradient[k] : 0;
-            out[k] = slope[k] * g + (by_z[k] * z[k] + constant[k]);
+            out[k] = weight * slope[k] * g + (by_z[k] * z[k] + constant[k]);
         }
     }
 }
 
-/* of_parameters [2, c] = the gradients of scale and shift, from the sums that `add_gradients` made of each part. */
-static void put_parameter_gradients(const double *partial, long parts, long step, long c, const float *normaliser,
-                                    float *of_parameters)
+/* Puts the gradients of scale and shift into two rows of of_parameters, `ld` apart as those of the normaliser, from the
+ * sums that `add_gradients` made of each part, also `ld` apart; returns that of the weight. */
+static double put_parameter_gradients(const double *partial, long parts, long step, long ld, long c,
+                                      const float *normaliser, double weight, float *of_parameters)
 {
+    const float *mean = normaliser, *inverse_std = mean + ld, *slope = inverse_std + ld, *offset = slope + ld;
+    double of_weight = 0;
     for (long k = 0; k < c; k++) {
         double of_shift = 0, of_slope = 0;
         for (long part = 0; part < parts; part++) {
             of_shift += partial[part * step + k];
-            of_slope += partial[part * step + c + k];
+            of_slope += partial[part * step + ld + k];
         }
-        of_parameters[k] = of_slope * normaliser[c + k];
-        of_parameters[c + k] = of_shift;
+        of_parameters[k] = weight * of_slope * inverse_std[k];
+        of_parameters[ld + k] = weight * of_shift;
+        of_weight += slope[k] * of_slope + (offset[k] + (double)slope[k] * mean[k]) * of_shift;
     }
+    return of_weight;
 }
 
-/* The gradients of scale and shift behind relu(batch_norm(z)), whose c columns are those of the n sources.
- * `normaliser` is [4, c] as the function of that name made it; `of_parameters` gets [2, c]: of the scale, the shift. */
-int parameter_gradients(const Source *sources, int64_t n, int64_t rows, int64_t c, const float *normaliser,
+/* The gradients of scale and shift behind weight * relu(batch_norm(z)), whose c columns are those of the n sources, and
+ * those of the sources' weights.
+ * `normaliser` is [4, c]; `of_parameters` gets [2, c]: of the scale, the shift. */
+int parameter_gradients(Source *sources, int64_t n, int64_t rows, int64_t c, const float *normaliser,
                         float *of_parameters, int32_t threads)
 {
     long parts = parts_of(rows), length = part_length(rows);
@@ -101,34 +93,37 @@ int parameter_gradients(const Source *sources, int64_t n, int64_t rows, int64_t 
     if (!partial || !sums) { free(partial); free(sums); return 1; }
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long part = 0; part < parts; part++) {
-        double *total = partial + part * 2 * c;
         float *sum = sums + part * 2 * c;
         long end = smaller((part + 1) * length, rows);
         for (long i = 0; i < n; i++) { /* one after the other: long runs through memory */
             Source s = sources[i];
             const float *at_column = normaliser + s.column;
+            double *total = partial + part * 2 * c + s.column;
             for (long r = part * length; r < end; r += BLOCK) {
                 start(sum, 2 * s.width);
                 FOR_WIDTH(s.width, add_gradients(s.gradient + r * s.ldg, s.ldg, s.z + r * s.ldz, s.ldz,
                                                  smaller(BLOCK, end - r), C, at_column, at_column + 2 * c,
                                                  at_column + 3 * c, sum, sum + C))
-                add_block(sum, s.width, total + s.column);
-                add_block(sum + s.width, s.width, total + c + s.column);
+                add_block(sum, s.width, total);
+                add_block(sum + s.width, s.width, total + c);
             }
         }
     }
-    put_parameter_gradients(partial, parts, 2 * c, c, normaliser, of_parameters);
+    for (long i = 0; i < n; i++) {
+        long k = sources[i].column;
+        sources[i].of_weight = put_parameter_gradients(partial + k, parts, 2 * c, c, sources[i].width, normaliser + k,
+                                                       sources[i].weight, of_parameters + k);
+    }
     free(partial);
     free(sums);
     return 0;
 }
 
 /* What a block's readers send back: out [rows, c], dense, = the sum of the terms; and while that is in the cache,
- *     dots[i] = the scalar product of the i-th term's x with the block's output, the dense `output` [rows, c]; with
- *         `normaliser`, relu(slope * output + offset) takes its place; unless `output` is null;
- *     the gradients of scale and shift of each `normalised`, of which the block's output is a sum. */
-int receive(float *out, int64_t rows, int64_t c, const Term *terms, int64_t n, const float *output,
-            const float *normaliser, double *dots, const Normalised *normalised, int64_t n_normalised, int32_t threads)
+ *     dots[i] = the scalar product of the i-th term's x with the block's output, itself a term, unless that is null;
+ *     the gradients of scale, shift and weight of each `normalised`, of which the block's output is a sum. */
+int receive(float *out, int64_t rows, int64_t c, const Term *terms, int64_t n, const Term *output, double *dots,
+            Normalised *normalised, int64_t n_normalised, int32_t threads)
 {
     long parts = parts_of(rows), length = part_length(rows), tile = larger(TILE / c, 4);
     long step = n + n_normalised * 2 * c;
@@ -142,15 +137,17 @@ int receive(float *out, int64_t rows, int64_t c, const Term *terms, int64_t n, c
         for (long r = part * length, end = smaller(r + length, rows); r < end; r += tile) {
             long height = smaller(tile, end - r);
             put_terms(out, c, r, height, terms, n);
-            const float *y = output ? output + r * c : 0;
-            if (y && normaliser) {
-                Term whole = {y, normaliser + 2 * c, normaliser + 3 * c, c, 0, c, 1, 0};
-                y = outputs + part * tile * c;
-                put_terms(outputs + part * tile * c, c, 0, height, &whole, 1);
-            }
-            for (long i = 0; y && i < n; i++) {
-                const float *x = terms[i].x + r * terms[i].ld;
-                FOR_WIDTH(c, of_edges[i] += dot(x, terms[i].ld, y, C, height, C))
+            if (output) {
+                Term here = *output;
+                const float *y = here.x += r * c;
+                if (here.slope || here.weight != 1) {
+                    y = outputs + part * tile * c;
+                    put_terms(outputs + part * tile * c, c, 0, height, &here, 1);
+                }
+                for (long i = 0; i < n; i++) {
+                    const float *x = terms[i].x + r * terms[i].ld;
+                    FOR_WIDTH(c, of_edges[i] += dot(x, terms[i].ld, y, C, height, C))
+                }
             }
             for (long i = 0; i < n_normalised; i++) {
                 const float *z = normalised[i].z, *by = normalised[i].normaliser;
@@ -165,8 +162,9 @@ int receive(float *out, int64_t rows, int64_t c, const Term *terms, int64_t n, c
     }
     add_parts(partial, parts, step, n, dots);
     for (long i = 0; i < n_normalised; i++)
-        put_parameter_gradients(partial + n + i * 2 * c, parts, step, c, normalised[i].normaliser,
-                                normalised[i].of_parameters);
+        normalised[i].of_weight =
+            put_parameter_gradients(partial + n + i * 2 * c, parts, step, c, c, normalised[i].normaliser,
+                                    normalised[i].weight, normalised[i].of_parameters);
     free(partial);
     free(sums);
     free(outputs);
@@ -194,8 +192,8 @@ int input_gradient(const Source *sources, int64_t n, int64_t first, int64_t rows
             Source s = sources[i];
             long k = s.column;
             FOR_WIDTH(s.width, put_gradient(out + r * c + k, c, s.gradient + (first + r) * s.ldg, s.ldg,
-                                            s.z + (first + r) * s.ldz, s.ldz, height, C, slope + k, offset + k,
-                                            by_z + k, constant + k))
+                                            s.z + (first + r) * s.ldz, s.ldz, height, C, s.weight, slope + k,
+                                            offset + k, by_z + k, constant + k))
         }
     }
     free(by_z);

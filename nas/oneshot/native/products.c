@@ -1,5 +1,7 @@
-/* Matrix products, and the moments of matrices: those of a product are taken while it is in the cache. */
+/* Matrix products, and what BatchNorm makes of a matrix, as a slope and an offset a channel: the moments of a product
+ * are taken while it is in the cache. */
 #include "parts.h"
+#include <math.h>
 
 #define STRIP 48 /* rows of a matrix product that stay in the cache while its columns pass */
 
@@ -31,13 +33,36 @@ INLINE void add_moments(const float *z, long ld, long rows, const long c, const 
         }
 }
 
-/* Adds the sums of z - origin and of its squares over rows [rows, c] to totals [2, c]. */
-int moments(const float *z, int64_t ld, int64_t rows, int64_t c, const float *origin, double *totals, int32_t threads)
+/* normaliser [4, c] = mean, 1 / sqrt(variance + eps), slope, offset: BatchNorm is slope * z + offset.
+ * Its first row was the origin of the moments, totals [2, c], over all parts. */
+static void put_normaliser(const double *partial, long parts, int64_t rows, int64_t c, const float *scale,
+                           const float *shift, double eps, float *normaliser)
+{
+    for (long k = 0; k < c; k++) {
+        double sum = 0, square = 0;
+        for (long part = 0; part < parts; part++) {
+            sum += partial[part * 2 * c + k];
+            square += partial[part * 2 * c + c + k];
+        }
+        double mean = sum / rows, variance = square / rows - mean * mean;
+        double inverse_std = 1 / sqrt((variance < 0 ? 0 : variance) + eps);
+        mean += normaliser[k];
+        normaliser[k] = mean;
+        normaliser[c + k] = inverse_std;
+        normaliser[2 * c + k] = scale[k] * inverse_std;
+        normaliser[3 * c + k] = shift[k] - mean * scale[k] * inverse_std;
+    }
+}
+
+/* The normaliser [4, c] of z [rows, c]. */
+int normaliser(const float *z, int64_t ld, int64_t rows, int64_t c, const float *scale, const float *shift, double eps,
+               float *out, int32_t threads)
 {
     long parts = parts_of(rows), length = part_length(rows);
     double *partial = calloc(parts * 2 * c, sizeof(double));
     float *sums = aligned(parts * 2 * c);
     if (!partial || !sums) { free(partial); free(sums); return 1; }
+    memcpy(out, z, c * sizeof(float));
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long part = 0; part < parts; part++) {
         double *total = partial + part * 2 * c;
@@ -45,11 +70,11 @@ int moments(const float *z, int64_t ld, int64_t rows, int64_t c, const float *or
         long end = smaller((part + 1) * length, rows);
         for (long r = part * length; r < end; r += BLOCK) {
             start(sum, 2 * c);
-            FOR_WIDTH(c, add_moments(z + r * ld, ld, smaller(BLOCK, end - r), C, origin, sum, sum + C))
+            FOR_WIDTH(c, add_moments(z + r * ld, ld, smaller(BLOCK, end - r), C, out, sum, sum + C))
             add_block(sum, 2 * c, total);
         }
     }
-    add_parts(partial, parts, 2 * c, 2 * c, totals);
+    put_normaliser(partial, parts, rows, c, scale, shift, eps, out);
     free(partial);
     free(sums);
     return 0;
@@ -84,11 +109,10 @@ static void multiply_strip(const float *x, long ldx, long row, long rows, const 
 }
 
 /* out [rows, columns] = x [rows, depth] @ kernel [depth, columns], whose strides are by_depth and by_column; out's
- * columns are in n matrices, each a multiple of PANEL wide.  Unless totals is null, `origin` gets the first row of out,
- * and totals [2, columns] the moments of out about it, as in `moments`. */
+ * columns are in n matrices, each a multiple of PANEL wide.  `normaliser`, unless null, gets that of out. */
 int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const float *kernel, int64_t by_depth,
-            int64_t by_column, int64_t columns, const Columns *out, int64_t n, float *origin, double *totals,
-            int32_t threads)
+            int64_t by_column, int64_t columns, const Columns *out, int64_t n, const float *scale, const float *shift,
+            double eps, float *normaliser, int32_t threads)
 {
     long parts = parts_of(rows), length = part_length(rows);
     float *panels = aligned(depth * columns), *copies = aligned((parts + 1) * ROWS * depth); /* one for the first row */
@@ -103,8 +127,8 @@ int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const floa
         for (long i = 0; i < depth; i++)
             for (long l = 0; l < PANEL; l++)
                 panels[k * depth + i * PANEL + l] = kernel[i * by_depth + (k + l) * by_column];
-    if (totals) {
-        Columns first = {origin, columns, 0, columns};
+    if (normaliser) { /* its first row begins as the first row of out */
+        Columns first = {normaliser, columns, 0, columns};
         multiply_strip(x, ldx, 0, 1, panels, depth, &first, 1, copies + parts * ROWS * depth);
     }
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
@@ -115,17 +139,17 @@ int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const floa
         for (long r = part * length; r < end; r += STRIP) {
             long height = smaller(STRIP, end - r);
             multiply_strip(x, ldx, r, height, panels, depth, out, n, copies + part * ROWS * depth);
-            if (!totals) continue;
+            if (!normaliser) continue;
             start(sum, 2 * columns);
             for (long i = 0; i < n; i++) {
                 Columns z = out[i];
-                FOR_WIDTH(z.width, add_moments(z.x + r * z.ld, z.ld, height, C, origin + z.column, sum + z.column,
+                FOR_WIDTH(z.width, add_moments(z.x + r * z.ld, z.ld, height, C, normaliser + z.column, sum + z.column,
                                                sum + columns + z.column))
             }
             add_block(sum, 2 * columns, total);
         }
     }
-    if (totals) add_parts(partial, parts, 2 * columns, 2 * columns, totals);
+    if (normaliser) put_normaliser(partial, parts, rows, columns, scale, shift, eps, normaliser);
     free(panels);
     free(copies);
     free(sums);

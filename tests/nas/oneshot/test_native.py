@@ -12,7 +12,7 @@ from nas.oneshot.loop import Search
 from nas.oneshot.mixture import Mixture
 from nas.oneshot.native import kernels
 from nas.oneshot.native.cell import _Forward
-from nas.oneshot.native.kernels import Moments, Normalised, Term
+from nas.oneshot.native.kernels import BatchNorm, Normalised, Term
 from nas.oneshot.search import choose_kernels, resolve, run_search
 from nas.oneshot.supernet import Cell
 from spaces import SEARCH_SPACES
@@ -46,17 +46,17 @@ def test_a_normalised_matrix_and_its_gradients(shape):
     z = random_matrix(shape) + 10  # about zero, one-pass moments would lose digits
     c = z.shape[1]
     scale, shift, gradient = torch.rand(c) + 0.5, torch.randn(c), random_matrix(shape, 1)
-    exact = [t.double().requires_grad_() for t in (z, scale, shift)]
-    expected = normalised(*exact)
+    exact = [t.double().requires_grad_() for t in (z, scale, shift, torch.tensor(0.5))]
+    expected = exact[3] * normalised(*exact[:3])
     expected.backward(gradient.double())
 
-    made = Moments.of(z).normaliser(scale, shift, EPS)
+    made = BatchNorm(scale, shift, EPS).of(z)
     out = torch.empty(z.shape)
-    kernels.sum_terms(out, [Term(z, normaliser=made)])
+    kernels.sum_terms(out, [Term(z, 0.5, made)])
     torch.testing.assert_close(out.double(), expected.detach(), rtol=1e-4, atol=5e-4)
 
-    behind = Normalised([z], made)
-    of_parameters = behind.of_parameters([gradient])
+    behind = Normalised([z], made, [0.5])
+    of_parameters, (of_weight,) = behind.of_parameters([gradient])
     of_z = torch.empty(z.shape)
     half = len(z) // 2
     for part in (slice(0, half), slice(half, len(z))):
@@ -65,6 +65,7 @@ def test_a_normalised_matrix_and_its_gradients(shape):
     torch.testing.assert_close(
         of_parameters.double(), torch.stack([exact[1].grad, exact[2].grad]), rtol=1e-3, atol=1e-3
     )
+    assert of_weight == pytest.approx(float(exact[3].grad), rel=1e-4, abs=1e-3)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -73,23 +74,25 @@ def test_gradients_of_columns_from_several_sources(shape):
     z = random_matrix(shape, channels=3 * c)
     scale, shift = torch.rand(3 * c) + 0.5, torch.randn(3 * c)
     wide, narrow = random_matrix(shape, 1, 4 * c)[:, c : 3 * c], random_matrix(shape, 2)
-    exact = [t.double().requires_grad_() for t in (z, scale, shift)]
-    normalised(*exact).backward(torch.cat([narrow, wide], dim=1).double())
+    exact = [t.double().requires_grad_() for t in (z, scale, shift, torch.tensor([0.25, -2.0]))]
+    weights = exact[3].repeat_interleave(torch.tensor([c, 2 * c]))
+    (weights * normalised(*exact[:3])).backward(torch.cat([narrow, wide], dim=1).double())
     matrices = [z[:, :c].contiguous(), z[:, c:]]  # one by itself, one in the whole
-    behind, gradients = Normalised(matrices, Moments.of(z).normaliser(scale, shift, EPS)), [narrow, wide]
-    of_parameters, of_z = behind.of_parameters(gradients), torch.empty(z.shape)
+    behind, gradients = Normalised(matrices, BatchNorm(scale, shift, EPS).of(z), [0.25, -2.0]), [narrow, wide]
+    (of_parameters, of_weights), of_z = behind.of_parameters(gradients), torch.empty(z.shape)
     behind.of_z(gradients, of_parameters, slice(0, len(z)), of_z)
     torch.testing.assert_close(of_z.double(), exact[0].grad, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
         of_parameters.double(), torch.stack([exact[1].grad, exact[2].grad]), rtol=1e-4, atol=1e-4
     )
+    assert of_weights == pytest.approx(exact[3].grad.tolist(), rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sums_of_columns(shape):
     c = shape[-1]
     a, b, wide = random_matrix(shape), random_matrix(shape, 1), random_matrix(shape, 2, 2 * c)
-    made = Moments.of(b).normaliser(torch.rand(c) + 0.5, torch.randn(c), EPS)
+    made = BatchNorm(torch.rand(c) + 0.5, torch.randn(c), EPS).of(b)
     out = torch.full((len(a), 3 * c), torch.nan)
     kernels.sum_terms(out[:, c:], [Term(wide), Term(a, 0.25), Term(b, 0.5, made, column=c)])
     expected = wide + torch.cat([0.25 * a, 0.5 * F.relu(made[2] * b + made[3])], dim=1)
@@ -104,20 +107,25 @@ def test_what_a_block_receives_from_its_readers(shape):
     gradients, total = [Term(a, 0.5), Term(wide[:, c:], 2.0)], 0.5 * a + 2 * wide[:, c:]
     zs = [random_matrix(shape, seed) for seed in (2, 3)]
     scales, shifts = torch.rand(2, c) + 0.5, torch.randn(2, c)
-    exact = [t.double().requires_grad_() for t in (*zs, scales, shifts)]
-    first, second = (normalised(exact[i], exact[2][i], exact[3][i]) for i in range(2))
+    weights = torch.tensor([0.25, 3.0])
+    exact = [t.double().requires_grad_() for t in (*zs, scales, shifts, weights)]
+    first, second = (exact[4][i] * normalised(exact[i], exact[2][i], exact[3][i]) for i in range(2))
     (first + second).backward(total.double())
-    behind = [Normalised([z], Moments.of(z).normaliser(*p, EPS)) for z, *p in zip(zs, scales, shifts, strict=True)]
+    behind = [
+        Normalised([z], BatchNorm(scale, shift, EPS).of(z), [weight])
+        for z, scale, shift, weight in zip(zs, scales, shifts, weights.tolist(), strict=True)
+    ]
 
-    out, dots, of_parameters = kernels.receive(gradients, Term(zs[0]), behind)
+    out, dots, of_parameters, of_weights = kernels.receive(gradients, Term(zs[0]), behind)
     torch.testing.assert_close(out, total)
     x = zs[0].double()
     assert dots == pytest.approx([float((g.x.double() * x).sum()) for g in gradients], rel=1e-4, abs=1e-4)
     for i, of_these in enumerate(of_parameters):
         expected = torch.stack([exact[2].grad[i], exact[3].grad[i]])
         torch.testing.assert_close(of_these.double(), expected, rtol=1e-4, atol=1e-4)
+    assert of_weights == pytest.approx(exact[4].grad.tolist(), rel=1e-4, abs=1e-4)
 
-    _, dots, _ = kernels.receive(gradients, Term(zs[0], normaliser=behind[0].normaliser), [])
+    dots = kernels.receive(gradients, Term(zs[0], 0.25, behind[0].normaliser), []).dots
     y = first.detach()
     assert dots == pytest.approx([float((g.x.double() * y).sum()) for g in gradients], rel=1e-4, abs=1e-4)
 
@@ -150,7 +158,7 @@ def test_what_is_not_a_number_stays_so():
     kernels.pool_and_sum(out, x, (1, 4, 4), 1.0, [], backward=False)
     assert torch.equal(out.isnan(), matrix(F.max_pool2d(image(x, shape), 3, 1, 1)).isnan())
     ones = torch.ones(16)
-    kernels.sum_terms(out, [Term(x, normaliser=Moments.of(x).normaliser(ones, ones, EPS))])
+    kernels.sum_terms(out, [Term(x, normaliser=BatchNorm(ones, ones, EPS).of(x))])
     assert out[:, 3].isnan().all()
     assert out.isnan().sum() == len(x)
 
@@ -174,20 +182,15 @@ def test_convolutions_and_their_gradients(shape, outputs):
 
 @pytest.mark.parametrize("rows", [1, 5, 48, 1000])
 @pytest.mark.parametrize(("depth", "columns"), [(16, 48), (7, 16), (20, 12)])
-def test_products_and_their_moments(rows, depth, columns):
+def test_products_and_their_normalisers(rows, depth, columns):
     x, kernel = torch.randn(rows, depth + 3)[:, 2:-1], torch.randn(columns, depth).t()
-    (out,), moments = kernels.product_and_moments(x, kernel)
+    batch_norm = BatchNorm(torch.rand(columns) + 0.5, torch.randn(columns), EPS)
+    (out,), normaliser = kernels.normalised_product(x, kernel, batch_norm)
     torch.testing.assert_close(out.double(), x.double() @ kernel.double(), rtol=1e-5, atol=1e-5)
-    scale, shift = torch.rand(columns) + 0.5, torch.randn(columns)
-    torch.testing.assert_close(
-        moments.normaliser(scale, shift, EPS), Moments.of(out).normaliser(scale, shift, EPS), rtol=1e-4, atol=1e-4
-    )
-    left, right = columns // 3, columns - columns // 3
-    split, again = kernels.product_and_moments(x, kernel, [left, right])
+    torch.testing.assert_close(normaliser, batch_norm.of(out), rtol=1e-4, atol=1e-4)
+    split, again = kernels.normalised_product(x, kernel, batch_norm, [columns // 3, columns - columns // 3])
     torch.testing.assert_close(torch.cat(split, dim=1), out)
-    torch.testing.assert_close(
-        again.normaliser(scale, shift, EPS), moments.normaliser(scale, shift, EPS), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(again, normaliser, rtol=1e-4, atol=1e-4)
 
 
 def test_the_number_of_threads_changes_no_bit():
@@ -196,16 +199,19 @@ def test_the_number_of_threads_changes_no_bit():
         assert random_matrix(shape).numel() > kernels._WORTH_THREADS
         x, z, gradient = (random_matrix(shape, seed) for seed in range(3))
         kernel = torch.randn(16, 16, 3, 3, generator=torch.Generator().manual_seed(3))
-        made = Moments.of(z).normaliser(torch.ones(16), torch.zeros(16), EPS)
+        batch_norm = BatchNorm(torch.ones(16), torch.zeros(16), EPS)
+        made = batch_norm.of(z)
         out, of_z = torch.empty(x.shape), torch.empty(x.shape)
         position = kernels.pool_and_sum(out, x, (32, 16, 16), 0.5, [Term(z, normaliser=made)], backward=True)
-        behind, gradients = Normalised([z], made), [gradient]
-        behind.of_z(gradients, behind.of_parameters(gradients), slice(0, len(z)), of_z)
-        (product,), moments = kernels.product_and_moments(x, kernel[:, :, 0, 0])
+        behind, gradients = Normalised([z], made, [0.5]), [gradient]
+        of_scale_and_shift, (of_weight_here,) = behind.of_parameters(gradients)
+        behind.of_z(gradients, of_scale_and_shift, slice(0, len(z)), of_z)
+        (product,), normaliser = kernels.normalised_product(x, kernel[:, :, 0, 0], batch_norm)
         of_x, of_weight = kernels.unpool(gradient, position, (16, 16), 0.5, x, None)
-        total, dots, of_parameters = kernels.receive([Term(x), Term(z)], Term(gradient), [behind])
+        total, dots, of_parameters, of_weights = kernels.receive([Term(x), Term(z)], Term(gradient), [behind])
         return [
-            made, out, of_z, product, moments.totals, of_x, total, torch.tensor([of_weight, *dots]), *of_parameters,
+            made, out, of_z, product, normaliser, of_x, total, of_scale_and_shift, *of_parameters,
+            torch.tensor([of_weight_here, of_weight, *dots, *of_weights], dtype=torch.float64),
             kernels.convolve(x, (16, 16), kernel), kernels.kernel_gradient(x, (16, 16), kernel, gradient),
         ]  # fmt: skip
 
