@@ -174,8 +174,12 @@ def saved_state(spec: SearchSpec, directory: Path) -> dict[str, Any] | None:
     """The directory's checkpoint, None if there is none.
 
     Raises:
-        CheckpointError: It cannot be read, or belongs to a search of another specification.
+        CheckpointError: It cannot be read, or belongs to a search of another specification; or the directory is a file.
     """
+    if directory.exists() and not directory.is_dir():
+        raise checkpoint.CheckpointError(
+            f"directory: got {directory}, which is a file; expected a directory or a new path"
+        )
     state = checkpoint.read_checkpoint(directory)
     if state is not None:
         differences = SearchSpec(**state["spec"]).differences(spec)

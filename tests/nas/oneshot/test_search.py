@@ -257,6 +257,14 @@ def test_a_directory_of_another_search_is_refused(tmp_path):
     assert (tmp_path / "trajectory.jsonl").read_text() == before
 
 
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
+    path = tmp_path / "notes"
+    path.write_text("mine")
+    with pytest.raises(CheckpointError, match="notes, which is a file; expected a directory or a new path"):
+        run_search(small(), None, path)
+    assert path.read_text() == "mine"
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     run_search(small(epochs=1), None, tmp_path)
     path = tmp_path / "checkpoint"
