@@ -66,6 +66,10 @@ class Plan:
         """Whether max-pooling is among a block's operations."""
         return self.pooling in self.operations[node - 1]
 
+    def place(self, node: int, operation: int) -> int:
+        """Of an operation among those of its block, and of its weight among theirs."""
+        return self.operations[node - 1].index(operation)
+
     def projections(self) -> dict[int, slice]:
         """For each node that reads the cell's input, the columns of its projection among all of them."""
         columns, start = {}, 0
@@ -251,16 +255,10 @@ class _Backward:
         weights: Weights,
         nhw: tuple[int, int, int],
     ) -> None:
-        self.plan, self.inputs, self.kept, self.needed, self.weights, self.nhw = (
-            plan,
-            inputs,
-            kept,
-            needed,
-            weights,
-            nhw,
-        )
+        self.plan, self.inputs, self.kept, self.needed = plan, inputs, kept, needed
+        self.weights, self.nhw = weights, nhw
         self.of_inputs: dict[Key, Tensor] = {}
-        #: Of convolutions, by node and operation, those of scale and shift.
+        #: Of convolutions, by node and operation, the gradients of scale and shift.
         self.of_parameters: dict[tuple[int, int], Tensor] = {}
         self.of_weights: Weights = {key: [0.0] * len(of_these) for key, of_these in weights.items()}
         #: For each block, what its readers send back: the gradient of their sum, the weight of the edge, and whose.
@@ -309,7 +307,7 @@ class _Backward:
         """Notes the gradients of a convolution's scale, shift and weight."""
         self.of_parameters[node, operation] = of_parameters
         self.of_inputs["scale", node, operation], self.of_inputs["shift", node, operation] = of_parameters
-        self.of_weights["operations", node][self.plan.operations[node - 1].index(operation)] = of_weight
+        self.of_weights["operations", node][self.plan.place(node, operation)] = of_weight
 
     def output_of(self, node: int) -> Term:
         """A block's output: kept, or that of its only operation."""
@@ -321,7 +319,7 @@ class _Backward:
 
     def normalised(self, node: int, operation: int) -> Normalised:
         """What a convolution's BatchNorm and ReLU are taken of."""
-        weight = self.weights["operations", node][self.plan.operations[node - 1].index(operation)]
+        weight = self.weights["operations", node][self.plan.place(node, operation)]
         return Normalised([self.kept["z", node, operation]], self.kept["normaliser", node, operation], [weight])
 
     def block(self, node: int, gradient: Tensor) -> Tensor:
@@ -361,9 +359,9 @@ class _Backward:
                     else kernels.kernel_gradient(x, hw, kernel, of_z)
                 )
         if plan.pools(node):
-            key, position = ("operations", node), plan.operations[node - 1].index(plan.pooling)
-            total, self.of_weights[key][position] = kernels.unpool(
-                gradient, kept["position", node], hw, self.weights[key][position],
+            key, place = ("operations", node), plan.place(node, plan.pooling)
+            total, self.of_weights[key][place] = kernels.unpool(
+                gradient, kept["position", node], hw, self.weights[key][place],
                 x if self.needed.get(key) else None, total,
             )  # fmt: skip
         assert total is not None, "a block that is computed has an operation"

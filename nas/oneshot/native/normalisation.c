@@ -160,7 +160,8 @@ int receive(float *out, int64_t rows, int64_t c, const Term *terms, int64_t n, c
             }
         }
     }
-    add_parts(partial, parts, step, n, dots);
+    for (long part = 0; part < parts; part++)
+        for (long i = 0; i < n; i++) dots[i] += partial[part * step + i];
     for (long i = 0; i < n_normalised; i++)
         normalised[i].of_weight =
             put_parameter_gradients(partial + n + i * 2 * c, parts, step, c, c, normalised[i].normaliser,

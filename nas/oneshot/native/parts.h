@@ -22,10 +22,3 @@ INLINE void add_block(const float *sum, long n, double *total)
 {
     for (long k = 0; k < n; k++) total[k] += sum[k];
 }
-
-/* Adds n sums of all parts, in order; those of a part lie `step` after those of the one before. */
-INLINE void add_parts(const double *partial, long parts, long step, long n, double *totals)
-{
-    for (long part = 0; part < parts; part++)
-        for (long k = 0; k < n; k++) totals[k] += partial[part * step + k];
-}
