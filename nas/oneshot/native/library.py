@@ -23,7 +23,7 @@ from nas.tabular.cache import cache_folder
 
 _FOLDER = Path(__file__).parent
 _SOURCES = ("terms.c", "products.c", "normalisation.c", "pooling.c", "winograd.c")
-_HEADERS = ("vectors.h", "parts.h", "terms.h")
+_HEADERS = ("vectors.h", "parts.h", "terms.h", "windows.h")
 _OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 _COMPILE_SECONDS = 120
 _DIGEST_BYTES = 32

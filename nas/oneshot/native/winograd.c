@@ -1,28 +1,47 @@
-/* 3x3 convolutions of stride 1 with padding 1, and their gradients, with 4/9 of the multiplications.
+/* 3x3 convolutions of stride 1 with padding 1, and their gradients, with 1/4 or 4/9 of the multiplications.
  *
- * Lavin and Gray (2016), Fast Algorithms for Convolutional Neural Networks, F(2x2, 3x3): of a 4x4 window d of the input
- * and a 3x3 kernel g, the 2x2 outputs are  A' [(G g G') * (B' d B)] A,  with the products, position by position of the
- * 4x4, summed over the input's channels: 16 matrix products.  The kernel's gradient is that of the same formula.
+ * Winograd's F(m x m, 3x3): of a window d of (m + 2)^2 inputs and a 3x3 kernel g, the m x m outputs are
+ * A' [(G g G') * (B' d B)] A  with the matrices of windows.h and the products, position by position of the window,
+ * summed over the input's channels: (m + 2)^2 matrix products.  The kernel's gradient is that of the same formula.
+ * m is 4, or 2 for images of which windows of 4 would reach too far beyond.
  *
  * Feature maps are [n, h, w, channels], dense; channels are multiples of 16.  Windows are taken in blocks that stay in
  * the cache, and sums over them belong to parts that do not depend on the number of threads.
  */
-#include "vectors.h"
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "parts.h"
+#include "windows.h"
 
-#define TILES 24      /* windows of a block: a multiple of ROWS */
-#define GRADIENT_PARTS 8
+#define TILES 24         /* windows of a block: a multiple of ROWS */
+#define GRADIENT_PARTS 8 /* parts of a sum over windows, at most */
+#define PART_BLOCKS 4    /* blocks of a part, at least */
 
 typedef struct {
-    long n, h, w, across, down; /* images, their pixels, their windows */
+    long n, h, w, m, across, down; /* images, their pixels, the outputs of a window on a side, their windows */
 } Shape;
 
-static Shape shape_of(long n, long h, long w) { return (Shape){n, h, w, (w + 1) / 2, (h + 1) / 2}; }
 static long windows(Shape s) { return s.n * s.down * s.across; }
+static long positions(Shape s) { return SIDE(s.m) * SIDE(s.m); }
+static Shape with_windows(long n, long h, long w, long m)
+{
+    return (Shape){n, h, w, m, (w + m - 1) / m, (h + m - 1) / m};
+}
+static Shape shape_of(long n, long h, long w)
+{
+    Shape two = with_windows(n, h, w, 2), four = with_windows(n, h, w, 4);
+    return windows(four) * positions(four) < windows(two) * positions(two) ? four : two;
+}
 /* Between two positions of a transformed kernel: not a power of two, of which the cache would keep few apart. */
 static long position_step(long inputs, long outputs) { return inputs * outputs + 16; }
+
+/* Runs `call` with the side of a window's outputs known to the compiler. */
+#define FOR_WINDOW(m, call)                                                                                            \
+    if (m == 4) {                                                                                                      \
+        enum { M = 4 };                                                                                                \
+        call;                                                                                                          \
+    } else {                                                                                                           \
+        enum { M = 2 };                                                                                                \
+        call;                                                                                                          \
+    }
 
 /* Where the outputs of a window begin. */
 typedef struct {
@@ -32,15 +51,15 @@ typedef struct {
 static Place place_of(Shape s, long window)
 {
     long in_image = window % (s.down * s.across);
-    return (Place){window / (s.down * s.across), in_image / s.across * 2, in_image % s.across * 2};
+    return (Place){window / (s.down * s.across), in_image / s.across * s.m, in_image % s.across * s.m};
 }
 
 INLINE Place after(Shape s, Place p)
 {
-    p.x += 2;
+    p.x += s.m;
     if (p.x >= s.w) {
         p.x = 0;
-        p.y += 2;
+        p.y += s.m;
         if (p.y >= s.h) {
             p.y = 0;
             p.image++;
@@ -66,130 +85,112 @@ INLINE void point(const float *x, Shape s, Place p, long before, const long side
             }
 }
 
-/* B' d B of `count` windows: v is [16, TILES, c]. */
-static void transform_input(const float *x, Shape s, long c, long first, long count, const float *zeros, float *v)
+/* A transform of both dimensions of a square of vectors: `from` is the one at (i, j), `to` takes `value` there. */
+#define BOTH_WAYS(transform, m, rows, from, columns, to)                                                               \
+    {                                                                                                                  \
+        v8 between[SIDE(4)][SIDE(4)], in[SIDE(4)], out[SIDE(4)];                                                       \
+        UNROLL for (long j = 0; j < rows; j++)                                                                         \
+        {                                                                                                              \
+            UNROLL for (long i = 0; i < rows; i++) in[i] = from;                                                       \
+            transform(in, out, m);                                                                                     \
+            UNROLL for (long i = 0; i < columns; i++) between[i][j] = out[i];                                          \
+        }                                                                                                              \
+        UNROLL for (long i = 0; i < columns; i++)                                                                      \
+        {                                                                                                              \
+            transform(between[i], out, m);                                                                             \
+            UNROLL for (long j = 0; j < columns; j++)                                                                  \
+            {                                                                                                          \
+                v8 value = out[j];                                                                                     \
+                to;                                                                                                    \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+
+/* B' d B of `count` windows: v is [positions, TILES, c]. */
+INLINE void transform_input(const float *x, Shape s, long c, long first, long count, const float *zeros, float *v,
+                            const long m)
 {
+    const long side = SIDE(m), step = TILES * c;
+    const float *pixels[SIDE(4) * SIDE(4)];
     Place p = place_of(s, first);
     for (long t = 0; t < count; t++, p = after(s, p)) {
-        const float *d[16];
-        point(x, s, p, 1, 4, c, zeros, d);
+        point(x, s, p, 1, side, c, zeros, pixels);
         for (long k = 0; k < c; k += 8) {
-            v8 m[4][4];
-            for (long j = 0; j < 4; j++) {
-                v8 a = at(d[j] + k), b = at(d[4 + j] + k), e = at(d[8 + j] + k), f = at(d[12 + j] + k);
-                m[0][j] = a - e;
-                m[1][j] = b + e;
-                m[2][j] = e - b;
-                m[3][j] = b - f;
-            }
             float *to = v + t * c + k;
-            for (long i = 0; i < 4; i++) {
-                put(to + (4 * i + 0) * TILES * c, m[i][0] - m[i][2]);
-                put(to + (4 * i + 1) * TILES * c, m[i][1] + m[i][2]);
-                put(to + (4 * i + 2) * TILES * c, m[i][2] - m[i][1]);
-                put(to + (4 * i + 3) * TILES * c, m[i][1] - m[i][3]);
-            }
+            BOTH_WAYS(of_input, m, side, at(pixels[i * side + j] + k), side, (put(to, value), to += step))
         }
     }
 }
 
-/* A' m A of `count` windows, into the outputs that lie in the image. */
-static void transform_output(const float *m, Shape s, long c, long first, long count, float *trash, float *out)
+/* A' u A of `count` windows, into the outputs that lie in the image; those beyond go to `trash`. */
+INLINE void transform_output(const float *u, Shape s, long c, long first, long count, float *trash,
+                             float *output,
+                             const long m)
 {
+    const long side = SIDE(m), step = TILES * c;
+    const float *pixels[16];
     Place p = place_of(s, first);
     for (long t = 0; t < count; t++, p = after(s, p)) {
-        const float *to[4];
-        point(out, s, p, 0, 2, c, trash, to);
-        for (long k = 0; k < c; k += 8) {
-            const float *from = m + t * c + k;
-            v8 r[2][4];
-            for (long j = 0; j < 4; j++) {
-                v8 a = at(from + j * TILES * c), b = at(from + (4 + j) * TILES * c);
-                v8 e = at(from + (8 + j) * TILES * c), f = at(from + (12 + j) * TILES * c);
-                r[0][j] = a + b + e;
-                r[1][j] = b - e - f;
-            }
-            for (long i = 0; i < 2; i++) {
-                put((float *)to[2 * i] + k, r[i][0] + r[i][1] + r[i][2]);
-                put((float *)to[2 * i + 1] + k, r[i][1] - r[i][2] - r[i][3]);
-            }
+        point(output, s, p, 0, m, c, trash, pixels);
+        for (long k = 0; k < c; k += 8) { /* position after position: it reads, and makes, the transpose */
+            const float *from = u + t * c + k;
+            BOTH_WAYS(of_output, m, side, at((from += step, from - step)), m,
+                      put((float *)pixels[j * m + i] + k, value))
         }
     }
 }
 
-/* A g A' of the gradients of `count` windows' outputs: y is [16, TILES, c]. */
-static void transform_gradient(const float *gradient, Shape s, long c, long first, long count, const float *zeros,
-                               float *y)
+/* A g A' of the gradients of `count` windows' outputs: y is [positions, TILES, c]. */
+INLINE void transform_gradient(const float *gradient, Shape s, long c, long first, long count, const float *zeros,
+                               float *y, const long m)
 {
+    const long side = SIDE(m), step = TILES * c;
+    const float *pixels[16];
     Place p = place_of(s, first);
     for (long t = 0; t < count; t++, p = after(s, p)) {
-        const float *g[4];
-        point(gradient, s, p, 0, 2, c, zeros, g);
+        point(gradient, s, p, 0, m, c, zeros, pixels);
         for (long k = 0; k < c; k += 8) {
-            v8 r[4][2];
-            for (long j = 0; j < 2; j++) {
-                v8 a = at(g[j] + k), b = at(g[2 + j] + k);
-                r[0][j] = a;
-                r[1][j] = a + b;
-                r[2][j] = a - b;
-                r[3][j] = -b;
-            }
             float *to = y + t * c + k;
-            for (long i = 0; i < 4; i++) {
-                put(to + (4 * i + 0) * TILES * c, r[i][0]);
-                put(to + (4 * i + 1) * TILES * c, r[i][0] + r[i][1]);
-                put(to + (4 * i + 2) * TILES * c, r[i][0] - r[i][1]);
-                put(to + (4 * i + 3) * TILES * c, -r[i][1]);
-            }
+            BOTH_WAYS(of_gradient, m, m, at(pixels[i * m + j] + k), side, (put(to, value), to += step))
         }
     }
 }
 
-/* G g G': u is [16, inputs, outputs], its positions `position_step` apart. */
-static void transform_kernel(const float *kernel, const int64_t *strides, long inputs, long outputs, int flipped,
-                             float *u, int threads)
+/* Eight numbers that are `step` apart. */
+INLINE v8 apart(const float *x, long step)
 {
-    long step = position_step(inputs, outputs);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long i = 0; i < inputs; i++)
-        for (long o = 0; o < outputs; o++) {
-            float g[3][3], r[4][3];
-            for (long y = 0; y < 3; y++)
-                for (long x = 0; x < 3; x++) {
-                    long row = flipped ? 2 - y : y, column = flipped ? 2 - x : x;
-                    g[y][x] = kernel[o * strides[0] + i * strides[1] + row * strides[2] + column * strides[3]];
-                }
-            for (long x = 0; x < 3; x++) {
-                r[0][x] = g[0][x];
-                r[1][x] = (g[0][x] + g[1][x] + g[2][x]) / 2;
-                r[2][x] = (g[0][x] - g[1][x] + g[2][x]) / 2;
-                r[3][x] = g[2][x];
-            }
-            float *to = u + i * outputs + o;
-            for (long y = 0; y < 4; y++) {
-                to[(4 * y + 0) * step] = r[y][0];
-                to[(4 * y + 1) * step] = (r[y][0] + r[y][1] + r[y][2]) / 2;
-                to[(4 * y + 2) * step] = (r[y][0] - r[y][1] + r[y][2]) / 2;
-                to[(4 * y + 3) * step] = r[y][2];
-            }
-        }
+    v8 value;
+    for (long l = 0; l < 8; l++) value[l] = x[l * step];
+    return value;
+}
+INLINE void put_apart(float *x, long step, v8 value)
+{
+    for (long l = 0; l < 8; l++) x[l * step] = value[l];
 }
 
-/* G' u G of one pair of channels; `step` is the distance of two positions of u. */
-static void transform_back(const float *u, long step, float *of_kernel, const int64_t *strides)
+/* G g G' of an input's kernels: u is [positions, inputs, outputs], its positions `position_step` apart. */
+INLINE void transform_kernel(const float *kernel, const int64_t *strides, long input, long inputs, long outputs,
+                             int flipped, float *u, const long m)
 {
-    float r[3][4];
-    for (long j = 0; j < 4; j++) {
-        float a = u[j * step], b = u[(4 + j) * step], c = u[(8 + j) * step], d = u[(12 + j) * step];
-        r[0][j] = a + (b + c) / 2;
-        r[1][j] = (b - c) / 2;
-        r[2][j] = (b + c) / 2 + d;
+    long by_row = flipped ? -strides[2] : strides[2], by_column = flipped ? -strides[3] : strides[3];
+    kernel += input * strides[1] + (flipped ? 2 * (strides[2] + strides[3]) : 0);
+    for (long o = 0; o < outputs; o += 8) {
+        const float *g = kernel + o * strides[0];
+        float *to = u + input * outputs + o;
+        BOTH_WAYS(of_kernel, m, 3, apart(g + i * by_row + j * by_column, strides[0]), SIDE(m),
+                  (put(to, value), to += position_step(inputs, outputs)))
     }
-    for (long y = 0; y < 3; y++) {
-        float *to = of_kernel + y * strides[2];
-        to[0] = r[y][0] + (r[y][1] + r[y][2]) / 2;
-        to[strides[3]] = (r[y][1] - r[y][2]) / 2;
-        to[2 * strides[3]] = (r[y][1] + r[y][2]) / 2 + r[y][3];
+}
+
+/* G' u G, back from what `transform_kernel` makes. */
+INLINE void transform_back(const float *u, long input, long inputs, long outputs, float *kernel,
+                           const int64_t *strides, const long m)
+{
+    for (long o = 0; o < outputs; o += 8) {
+        const float *from = u + input * outputs + o;
+        float *g = kernel + o * strides[0] + input * strides[1];
+        BOTH_WAYS(back_to_kernel, m, SIDE(m), at(from + (i * SIDE(m) + j) * position_step(inputs, outputs)), 3,
+                  put_apart(g + i * strides[2] + j * strides[3], strides[0], value))
     }
 }
 
@@ -228,6 +229,13 @@ static void add_product(const float *v, const float *y, long inputs, long output
     }
 }
 
+/* Has the cache fetch the i-th of n shares of numbers that will soon be written.  A hint: where an image is no whole
+ * number of windows, they lie elsewhere by some pixels. */
+INLINE void fetch_share(const float *x, long numbers, long i, long n)
+{
+    for (long k = i * numbers / n; k < (i + 1) * numbers / n; k += 16) __builtin_prefetch(x + k, 1);
+}
+
 /* out [n, h, w, outputs] = the convolution of x [n, h, w, inputs].
  * kernel's strides are those of the output's channel, the input's channel, the row and the column.  `flipped` turns it
  * by half a turn: with the channels' strides exchanged, this is the gradient of a convolution's input. */
@@ -235,24 +243,28 @@ int convolve(const float *x, int64_t n, int64_t h, int64_t w, int64_t inputs, co
              const int64_t *strides, int64_t outputs, int32_t flipped, float *out, int32_t threads)
 {
     Shape s = shape_of(n, h, w);
-    long wide = inputs > outputs ? inputs : outputs, blocks = (windows(s) + TILES - 1) / TILES;
-    long step = position_step(inputs, outputs);
-    float *u = aligned(16 * step), *buffers = aligned(threads * 16 * TILES * (inputs + outputs));
-    float *edges = aligned((threads + 1) * wide);
+    long wide = larger(inputs, outputs), blocks = (windows(s) + TILES - 1) / TILES;
+    long step = position_step(inputs, outputs), size = positions(s) * TILES * (inputs + outputs);
+    long area = s.m * s.m * outputs; /* of a window's outputs */
+    float *u = aligned(positions(s) * step), *buffers = aligned(threads * size), *edges = aligned((threads + 1) * wide);
     if (!u || !buffers || !edges) { free(u); free(buffers); free(edges); return 1; }
     memset(edges, 0, wide * sizeof(float));
-    transform_kernel(kernel, strides, inputs, outputs, flipped, u, threads);
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long input = 0; input < inputs; input++)
+        FOR_WINDOW(s.m, transform_kernel(kernel, strides, input, inputs, outputs, flipped, u, M))
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long part = 0; part < threads; part++) {
-        float *v = buffers + part * 16 * TILES * (inputs + outputs), *m = v + 16 * TILES * inputs;
-        memset(v, 0, 16 * TILES * inputs * sizeof(float));
+        float *v = buffers + part * size, *y = v + positions(s) * TILES * inputs, *trash = edges + (part + 1) * wide;
+        memset(v, 0, positions(s) * TILES * inputs * sizeof(float));
         for (long block = blocks * part / threads; block < blocks * (part + 1) / threads; block++) {
-            long first = block * TILES, count = windows(s) - first < TILES ? windows(s) - first : TILES;
-            transform_input(x, s, inputs, first, count, edges, v);
-            for (long position = 0; position < 16; position++)
+            long first = block * TILES, count = smaller(TILES, windows(s) - first);
+            FOR_WINDOW(s.m, transform_input(x, s, inputs, first, count, edges, v, M))
+            for (long position = 0; position < positions(s); position++) {
+                fetch_share(out + first * area, count * area, position, positions(s));
                 multiply(v + position * TILES * inputs, u + position * step, inputs, outputs, count,
-                         m + position * TILES * outputs);
-            transform_output(m, s, outputs, first, count, edges + (part + 1) * wide, out);
+                         y + position * TILES * outputs);
+            }
+            FOR_WINDOW(s.m, transform_output(y, s, outputs, first, count, trash, out, M))
         }
     }
     free(u);
@@ -266,35 +278,34 @@ int kernel_gradient(const float *x, const float *gradient, int64_t n, int64_t h,
                     int64_t outputs, float *of_kernel, const int64_t *strides, int32_t threads)
 {
     Shape s = shape_of(n, h, w);
-    long wide = inputs > outputs ? inputs : outputs, blocks = (windows(s) + TILES - 1) / TILES;
-    long step = position_step(inputs, outputs), size = 16 * step;
-    float *u = aligned(GRADIENT_PARTS * size), *zeros = aligned(wide);
-    float *buffers = aligned(GRADIENT_PARTS * 16 * TILES * (inputs + outputs));
+    long wide = larger(inputs, outputs), blocks = (windows(s) + TILES - 1) / TILES;
+    long step = position_step(inputs, outputs), size = positions(s) * TILES * (inputs + outputs);
+    long parts = larger(1, smaller(GRADIENT_PARTS, blocks / PART_BLOCKS)), of_part = positions(s) * step;
+    float *u = aligned(parts * of_part), *buffers = aligned(parts * size), *zeros = aligned(wide);
     if (!u || !buffers || !zeros) { free(u); free(buffers); free(zeros); return 1; }
-    memset(u, 0, GRADIENT_PARTS * size * sizeof(float));
+    memset(u, 0, parts * of_part * sizeof(float));
     memset(zeros, 0, wide * sizeof(float));
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long part = 0; part < GRADIENT_PARTS; part++) {
-        float *v = buffers + part * 16 * TILES * (inputs + outputs), *y = v + 16 * TILES * inputs;
-        for (long block = blocks * part / GRADIENT_PARTS; block < blocks * (part + 1) / GRADIENT_PARTS; block++) {
-            long first = block * TILES, count = windows(s) - first < TILES ? windows(s) - first : TILES;
-            transform_input(x, s, inputs, first, count, zeros, v);
-            transform_gradient(gradient, s, outputs, first, count, zeros, y);
-            for (long position = 0; position < 16; position++)
+    for (long part = 0; part < parts; part++) {
+        float *v = buffers + part * size, *y = v + positions(s) * TILES * inputs;
+        for (long block = blocks * part / parts; block < blocks * (part + 1) / parts; block++) {
+            long first = block * TILES, count = smaller(TILES, windows(s) - first);
+            FOR_WINDOW(s.m, transform_input(x, s, inputs, first, count, zeros, v, M))
+            FOR_WINDOW(s.m, transform_gradient(gradient, s, outputs, first, count, zeros, y, M))
+            for (long position = 0; position < positions(s); position++)
                 add_product(v + position * TILES * inputs, y + position * TILES * outputs, inputs, outputs, count,
-                            u + part * size + position * step);
+                            u + part * of_part + position * step);
         }
     }
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long i = 0; i < inputs; i++) {
-        for (long part = 1; part < GRADIENT_PARTS; part++)
-            for (long position = 0; position < 16; position++) {
-                float *to = u + position * step + i * outputs;
-                for (long o = 0; o < outputs; o += 8) put(to + o, at(to + o) + at(to + part * size + o));
-            }
-        for (long o = 0; o < outputs; o++)
-            transform_back(u + i * outputs + o, step, of_kernel + o * strides[0] + i * strides[1], strides);
-    }
+    for (long position = 0; position < positions(s); position++)
+        for (long part = 1; part < parts; part++) {
+            float *to = u + position * step;
+            for (long k = 0; k < inputs * outputs; k += 8) put(to + k, at(to + k) + at(to + part * of_part + k));
+        }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long input = 0; input < inputs; input++)
+        FOR_WINDOW(s.m, transform_back(u, input, inputs, outputs, of_kernel, strides, M))
     free(u);
     free(buffers);
     free(zeros);
