@@ -24,8 +24,6 @@ from nas.oneshot.native.kernels import BatchNorm, Normalised, Term
 Key = tuple[Any, ...]
 #: The weights of a node's parents and of a block's operations, or their gradients.
 Weights = dict[tuple[str, int], list[float]]
-#: Numbers that are worked on together while they are in the cache: 6 MiB.
-CACHED_NUMBERS = 3 * 2**19
 
 
 @dataclass(frozen=True)
@@ -341,23 +339,24 @@ class _Backward:
             if (node, op) not in self.of_parameters:
                 of_parameters, (of_weight,) = z.of_parameters([gradient])
                 self.note(node, op, of_parameters, of_weight)
-            of_z = torch.empty(gradient.shape)
-            z.of_z([gradient], self.of_parameters[node, op], slice(0, len(of_z)), of_z)
-            kernel = self.inputs["kernel", node, op]
-            if not is_pointwise(kernel):
+            kernel, of_parameters = self.inputs["kernel", node, op], self.of_parameters[node, op]
+            of_kernel = None
+            if is_pointwise(kernel):
+                adds = total is not None
+                total = torch.empty(gradient.shape) if total is None else total
+                of_kernel = z.of_product(
+                    [gradient], of_parameters, x if self.needed["kernel", node, op] else None, kernel.flatten(1),
+                    total, adds=adds,
+                )  # fmt: skip
+            else:
+                of_z = z.of_z([gradient], of_parameters)
                 of_x = kernels.convolve(of_z, hw, kernel, backward=True)
                 total = of_x if total is None else total.add_(of_x)
-            elif total is None:
-                total = kernels.product(of_z, kernel.flatten(1))
-            else:
-                total.addmm_(of_z, kernel.flatten(1))
-            if self.needed["kernel", node, op]:
-                assert x is not None
-                self.of_inputs["kernel", node, op] = (
-                    torch.mm(of_z.t(), x).view_as(kernel)
-                    if is_pointwise(kernel)
-                    else kernels.kernel_gradient(x, hw, kernel, of_z)
-                )
+                if self.needed["kernel", node, op]:
+                    assert x is not None
+                    of_kernel = kernels.kernel_gradient(x, hw, kernel, of_z)
+            if of_kernel is not None:
+                self.of_inputs["kernel", node, op] = of_kernel.view_as(kernel)
         if plan.pools(node):
             key, place = ("operations", node), plan.place(node, plan.pooling)
             total, self.of_weights[key][place] = kernels.unpool(
@@ -381,29 +380,14 @@ class _Backward:
             self.of_weights["edges", node][0] = of_edge
         self.of_inputs["scale",], self.of_inputs["shift",] = of_parameters
         x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
-        of_x = torch.empty(x.shape) if self.needed["x",] else None
-        of_kernel = torch.zeros(kernel.shape) if self.needed["kernel",] else None
-        if of_x is None and of_kernel is None:
-            return
-        rows = parts(len(x), len(kernel))
-        of_part = torch.empty(rows[0].stop, len(kernel))
-        for part in rows:
-            of_z = of_part[: part.stop - part.start]
-            z.of_z(of_columns, of_parameters, part, of_z)
-            if of_x is not None:
-                kernels.product(of_z, kernel, of_x[part])
+        needs_x, needs_kernel = self.needed["x",], self.needed["kernel",]
+        of_x = torch.empty(x.shape) if needs_x else None
+        if needs_x or needs_kernel:
+            of_kernel = z.of_product(of_columns, of_parameters, x if needs_kernel else None, kernel, of_x)
             if of_kernel is not None:
-                of_kernel.addmm_(of_z.t(), x[part])
+                self.of_inputs["kernel",] = of_kernel
         if of_x is not None:
             self.of_inputs["x",] = image(of_x, self.nhw)
-        if of_kernel is not None:
-            self.of_inputs["kernel",] = of_kernel
-
-
-def parts(rows: int, columns: int) -> list[slice]:
-    """The rows of a matrix in parts that stay in a processor's last cache."""
-    step = max(CACHED_NUMBERS // columns // 64, 1) * 64
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 def is_pointwise(kernel: Tensor) -> bool:

@@ -76,7 +76,8 @@ _SIGNATURES = {
     "unpool": "ppnnnnfppppi",
     "parameter_gradients": "pnnnppi",
     "receive": "pnnpnpppni",
-    "input_gradient": "pnnnnnpppi",
+    "input_gradient": "pnnnpppi",
+    "product_gradients": "pnnnpppnpnnpipi",
     "convolve": "pnnnnppnipi",
     "kernel_gradient": "ppnnnnnppi",
 }
@@ -159,7 +160,7 @@ def _multiply(
         scale, shift, eps = _at(batch_norm.scale), _at(batch_norm.shift), batch_norm.eps
     call(
         "product", _at(x), x.stride(0), *x.shape, _at(kernel), *kernel.stride(), column, _array(_Columns, entries),
-        len(entries), scale, shift, eps, None if normaliser is None else _at(normaliser), _threads(x.numel()),
+        len(entries), scale, shift, eps, _at_or_null(normaliser), _threads(x.numel()),
     )  # fmt: skip
 
 
@@ -178,7 +179,7 @@ def pool_and_sum(
     """
     position = torch.empty(x.shape, dtype=torch.uint8) if backward else None
     call(
-        "pool_and_sum", _at(x), *nhw, x.shape[1], weight, _at(out), None if position is None else _at(position),
+        "pool_and_sum", _at(x), *nhw, x.shape[1], weight, _at(out), _at_or_null(position),
         _terms(terms, all_add=True), len(terms), _threads(x.numel()),
     )  # fmt: skip
     return position
@@ -205,8 +206,8 @@ def unpool(
     rows, channels = gradient.shape
     h, w = hw
     call(
-        "unpool", _at(gradient), _at(position), rows // (h * w), h, w, channels, weight, None if x is None else _at(x),
-        None if more is None else _at(more), _at(out), ctypes.byref(of_weight), _threads(gradient.numel()),
+        "unpool", _at(gradient), _at(position), rows // (h * w), h, w, channels, weight, _at_or_null(x),
+        _at_or_null(more), _at(out), ctypes.byref(of_weight), _threads(gradient.numel()),
     )  # fmt: skip
     return out, of_weight.value
 
@@ -265,13 +266,53 @@ class Normalised(NamedTuple):
         call("parameter_gradients", sources, len(self.z), rows, c, _at(self.normaliser), _at(out), _threads(rows * c))
         return out, [source.of_weight for source in sources]
 
-    def of_z(self, gradients: Sequence[Tensor], of_parameters: Tensor, part: slice, out: Tensor) -> None:
-        """Puts the gradient of some rows of z into ``out``, dense."""
-        rows, c = out.shape
+    def of_z(self, gradients: Sequence[Tensor], of_parameters: Tensor) -> Tensor:
+        """[P, C] the gradient of z."""
+        rows, c = len(self.z[0]), self.normaliser.shape[1]
+        out = torch.empty(rows, c)
         call(
-            "input_gradient", self._sources(gradients), len(self.z), part.start, rows, len(self.z[0]), c,
-            _at(self.normaliser), _at(of_parameters), _at(out), _threads(rows * c),
+            "input_gradient", self._sources(gradients), len(self.z), rows, c, _at(self.normaliser), _at(of_parameters),
+            _at(out), _threads(rows * c),
         )  # fmt: skip
+        return out
+
+    def of_product(
+        self,
+        gradients: Sequence[Tensor],
+        of_parameters: Tensor,
+        x: Tensor | None,
+        kernel: Tensor,
+        of_x: Tensor | None,
+        *,
+        adds: bool = False,
+    ) -> Tensor | None:
+        """The gradients of what z is the product of, ``x @ kernel.t()``.
+
+        Args:
+            gradients: As everywhere here.
+            of_parameters: As ``of_parameters`` made it.
+            x: [P, K] dense; None if the gradient of the kernel is not needed.
+            kernel: [C, K]
+            of_x: [P, K] dense, where the gradient of x goes; None if it is not needed.
+            adds: Whether that is added to what is there.
+
+        Returns:
+            The gradient of the kernel, if there is an x.
+        """
+        columns, depth = kernel.shape
+        if columns % _PANEL or depth % _PANEL:
+            of_z = self.of_z(gradients, of_parameters)
+            if of_x is not None:
+                torch.addmm(of_x, of_z, kernel, beta=adds, out=of_x)
+            return None if x is None else torch.mm(of_z.t(), x)
+        rows = len(self.z[0])
+        of_kernel = None if x is None else torch.empty(columns, depth)
+        call(
+            "product_gradients", self._sources(gradients), len(self.z), rows, columns, _at(self.normaliser),
+            _at(of_parameters), _at_or_null(x), depth, _at(kernel), *kernel.stride(), _at_or_null(of_x), adds,
+            _at_or_null(of_kernel), _threads(rows * columns),
+        )  # fmt: skip
+        return of_kernel
 
     def _sources(self, gradients: Sequence[Tensor]) -> Any:
         entries, column = [], 0
@@ -344,6 +385,10 @@ def _strides(kernel: Tensor, order: Sequence[int]) -> Any:
 
 def _at(x: Tensor) -> int:
     return x.data_ptr()
+
+
+def _at_or_null(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
 
 
 def _threads(numbers: int) -> int:

@@ -22,8 +22,8 @@ import torch  # noqa: F401  # loads the OpenMP runtime that the kernels share wi
 from nas.tabular.cache import cache_folder
 
 _FOLDER = Path(__file__).parent
-_SOURCES = ("terms.c", "products.c", "normalisation.c", "pooling.c", "winograd.c")
-_HEADERS = ("vectors.h", "parts.h", "terms.h", "windows.h")
+_SOURCES = ("terms.c", "products.c", "normalisation.c", "product_gradients.c", "pooling.c", "winograd.c")
+_HEADERS = ("vectors.h", "parts.h", "terms.h", "products.h", "normalisation.h", "windows.h")
 _OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 _COMPILE_SECONDS = 120
 _DIGEST_BYTES = 32

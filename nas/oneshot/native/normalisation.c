@@ -1,14 +1,7 @@
 /* The gradients behind weight * relu(batch_norm(z)), from z and its normaliser (products.c). */
+#include "normalisation.h"
 #include "parts.h"
 #include "terms.h"
-
-/* Some columns of a normalised matrix z, the weight of what was made of them, and the gradients of that and of the
- * weight. */
-typedef struct {
-    const float *z, *gradient;
-    int64_t ldz, ldg, column, width;
-    double weight, of_weight;
-} Source;
 
 /* A normalised matrix, its normaliser, where the gradients of scale and shift go, and the weight and its gradient. */
 typedef struct {
@@ -172,31 +165,41 @@ int receive(float *out, int64_t rows, int64_t c, const Term *terms, int64_t n, c
     return 0;
 }
 
-/* The gradient of `rows` rows of z from row `first` on, of `all_rows` that were normalised together: out [rows, c]. */
-int input_gradient(const Source *sources, int64_t n, int64_t first, int64_t rows, int64_t all_rows, int64_t c,
-                   const float *normaliser, const float *of_parameters, float *out, int32_t threads)
+void put_coefficients(long rows, long c, const float *normaliser, const float *of_parameters, float *coefficients)
 {
-    const float *mean = normaliser, *inverse_std = normaliser + c;
-    const float *slope = normaliser + 2 * c, *offset = normaliser + 3 * c;
-    float *by_z = malloc(2 * c * sizeof(float)), *constant = by_z + c;
-    if (!by_z) return 1;
+    const float *mean = normaliser, *inverse_std = mean + c, *slope = inverse_std + c;
     for (long k = 0; k < c; k++) {
-        double factor = -(double)slope[k] * inverse_std[k] * of_parameters[k] / all_rows;
-        by_z[k] = factor;
-        constant[k] = -(double)slope[k] * of_parameters[c + k] / all_rows - factor * mean[k];
+        double by_z = -(double)slope[k] * inverse_std[k] * of_parameters[k] / rows;
+        coefficients[k] = by_z;
+        coefficients[c + k] = -(double)slope[k] * of_parameters[c + k] / rows - by_z * mean[k];
     }
+}
+
+void put_gradients(float *out, long row, long rows, long c, const Source *sources, long n, const float *normaliser,
+                   const float *coefficients)
+{
+    const float *slope = normaliser + 2 * c, *offset = slope + c, *by_z = coefficients, *constant = by_z + c;
+    for (long i = 0; i < n; i++) {
+        Source s = sources[i];
+        long k = s.column;
+        FOR_WIDTH(s.width, put_gradient(out + k, c, s.gradient + row * s.ldg, s.ldg, s.z + row * s.ldz, s.ldz, rows, C,
+                                        s.weight, slope + k, offset + k, by_z + k, constant + k))
+    }
+}
+
+/* The gradient of z: out [rows, c]. */
+int input_gradient(const Source *sources, int64_t n, int64_t rows, int64_t c, const float *normaliser,
+                   const float *of_parameters, float *out, int32_t threads)
+{
+    float *coefficients = aligned(2 * c);
+    if (!coefficients) return 1;
+    put_coefficients(rows, c, normaliser, of_parameters, coefficients);
     long parts = parts_of(rows), length = part_length(rows);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long part = 0; part < parts; part++) {
-        long r = part * length, height = smaller(length, rows - r);
-        for (long i = 0; i < n; i++) {
-            Source s = sources[i];
-            long k = s.column;
-            FOR_WIDTH(s.width, put_gradient(out + r * c + k, c, s.gradient + (first + r) * s.ldg, s.ldg,
-                                            s.z + (first + r) * s.ldz, s.ldz, height, C, s.weight, slope + k,
-                                            offset + k, by_z + k, constant + k))
-        }
+        long row = part * length;
+        put_gradients(out + row * c, row, smaller(length, rows - row), c, sources, n, normaliser, coefficients);
     }
-    free(by_z);
+    free(coefficients);
     return 0;
 }

@@ -1,9 +1,8 @@
 /* Matrix products, and what BatchNorm makes of a matrix, as a slope and an offset a channel: the moments of a product
  * are taken while it is in the cache. */
+#include "products.h"
 #include "parts.h"
 #include <math.h>
-
-#define STRIP 48 /* rows of a matrix product that stay in the cache while its columns pass */
 
 /* Adds the sums of z - origin and of its squares to those of each column. */
 INLINE void add_moments(const float *z, long ld, long rows, const long c, const float *origin, float *sum,
@@ -82,30 +81,39 @@ int normaliser(const float *z, int64_t ld, int64_t rows, int64_t c, const float 
 
 /* The last rows of a strip, fewer than ROWS, by way of a copy with zeros below. */
 static void multiply_rest(const float *x, long ldx, long rows, const float *panel, long depth, float *out, long ldo,
-                          float *copy)
+                          int adds, float *copy)
 {
     float product[ROWS * PANEL];
     for (long r = 0; r < ROWS; r++)
         for (long i = 0; i < depth; i++) copy[r * depth + i] = r < rows ? x[r * ldx + i] : 0;
-    multiply_panel(copy, depth, panel, PANEL, depth, product, PANEL);
-    for (long r = 0; r < rows; r++) memcpy(out + r * ldo, product + r * PANEL, PANEL * sizeof(float));
+    multiply_panel(copy, depth, panel, PANEL, depth, product, PANEL, 0);
+    for (long r = 0; r < rows; r++)
+        for (long k = 0; k < PANEL; k++) out[r * ldo + k] = product[r * PANEL + k] + (adds ? out[r * ldo + k] : 0);
 }
 
-/* `rows` rows of out, whose columns are in n matrices, each a multiple of PANEL wide. */
-static void multiply_strip(const float *x, long ldx, long row, long rows, const float *panels, long depth,
-                           const Columns *out, long n, float *copy)
+void multiply_strip(const float *x, long ldx, long rows, const float *panels, long depth, float *out, long ldo,
+                    long columns, int adds, float *copy)
 {
-    x += row * ldx;
-    for (long i = 0; i < n; i++)
-        for (long k = 0; k < out[i].width; k += PANEL) {
-            const float *panel = panels + (out[i].column + k) * depth;
-            float *to = out[i].x + row * out[i].ld + k;
-            long r = 0;
-            for (; r + ROWS <= rows; r += ROWS)
-                multiply_panel(x + r * ldx, ldx, panel, PANEL, depth, to + r * out[i].ld, out[i].ld);
-            if (r < rows)
-                multiply_rest(x + r * ldx, ldx, rows - r, panel, depth, to + r * out[i].ld, out[i].ld, copy);
-        }
+    for (long k = 0; k < columns; k += PANEL) {
+        const float *panel = panels + k * depth;
+        long r = 0;
+        for (; r + ROWS <= rows; r += ROWS)
+            if (adds)
+                multiply_panel(x + r * ldx, ldx, panel, PANEL, depth, out + r * ldo + k, ldo, 1);
+            else
+                multiply_panel(x + r * ldx, ldx, panel, PANEL, depth, out + r * ldo + k, ldo, 0);
+        if (r < rows) multiply_rest(x + r * ldx, ldx, rows - r, panel, depth, out + r * ldo + k, ldo, adds, copy);
+    }
+}
+
+void put_panels(const float *kernel, long by_depth, long by_column, long depth, long columns, float *panels,
+                int threads)
+{
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (long k = 0; k < columns; k += PANEL)
+        for (long i = 0; i < depth; i++)
+            for (long l = 0; l < PANEL; l++)
+                panels[k * depth + i * PANEL + l] = kernel[i * by_depth + (k + l) * by_column];
 }
 
 /* out [rows, columns] = x [rows, depth] @ kernel [depth, columns], whose strides are by_depth and by_column; out's
@@ -122,15 +130,9 @@ int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const floa
         free(panels); free(copies); free(sums); free(partial);
         return 1;
     }
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (long k = 0; k < columns; k += PANEL)
-        for (long i = 0; i < depth; i++)
-            for (long l = 0; l < PANEL; l++)
-                panels[k * depth + i * PANEL + l] = kernel[i * by_depth + (k + l) * by_column];
-    if (normaliser) { /* its first row begins as the first row of out */
-        Columns first = {normaliser, columns, 0, columns};
-        multiply_strip(x, ldx, 0, 1, panels, depth, &first, 1, copies + parts * ROWS * depth);
-    }
+    put_panels(kernel, by_depth, by_column, depth, columns, panels, threads);
+    if (normaliser) /* its first row begins as the first row of out */
+        multiply_strip(x, ldx, 1, panels, depth, normaliser, columns, columns, 0, copies + parts * ROWS * depth);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (long part = 0; part < parts; part++) {
         double *total = partial + part * 2 * columns;
@@ -138,7 +140,9 @@ int product(const float *x, int64_t ldx, int64_t rows, int64_t depth, const floa
         long end = smaller((part + 1) * length, rows);
         for (long r = part * length; r < end; r += STRIP) {
             long height = smaller(STRIP, end - r);
-            multiply_strip(x, ldx, r, height, panels, depth, out, n, copies + part * ROWS * depth);
+            for (long i = 0; i < n; i++)
+                multiply_strip(x + r * ldx, ldx, height, panels + out[i].column * depth, depth,
+                               out[i].x + r * out[i].ld, out[i].ld, out[i].width, 0, copies + part * ROWS * depth);
             if (!normaliser) continue;
             start(sum, 2 * columns);
             for (long i = 0; i < n; i++) {

@@ -37,11 +37,14 @@ INLINE float *aligned(long numbers) { return aligned_alloc(64, (numbers * sizeof
 #define ROWS 6   /* rows of a matrix product in registers */
 #define PANEL 16 /* its columns in registers */
 
-/* out [ROWS, PANEL] = x [ROWS, depth] @ panel [depth, PANEL]; of the matrices that these are part of, rows are `ldx`,
- * `step` and `ldo` apart. */
-INLINE void multiply_panel(const float *x, long ldx, const float *panel, long step, long depth, float *out, long ldo)
+/* out [ROWS, PANEL] = or, if it `adds`, += x [ROWS, depth] @ panel [depth, PANEL]; of the matrices that these are part
+ * of, rows are `ldx`, `step` and `ldo` apart. */
+INLINE void multiply_panel(const float *x, long ldx, const float *panel, long step, long depth, float *out, long ldo,
+                           const int adds)
 {
     v8 sum[ROWS][2] = {{{0}}};
+    for (long r = 0; adds && r < ROWS; r++)
+        for (long l = 0; l < 2; l++) sum[r][l] = at(out + r * ldo + 8 * l);
     for (long i = 0; i < depth; i++, panel += step) {
         v8 a = at(panel), b = at(panel + 8);
         for (long r = 0; r < ROWS; r++) {
@@ -49,8 +52,6 @@ INLINE void multiply_panel(const float *x, long ldx, const float *panel, long st
             sum[r][1] += x[r * ldx + i] * b;
         }
     }
-    for (long r = 0; r < ROWS; r++) {
-        put(out + r * ldo, sum[r][0]);
-        put(out + r * ldo + 8, sum[r][1]);
-    }
+    for (long r = 0; r < ROWS; r++)
+        for (long l = 0; l < 2; l++) put(out + r * ldo + 8 * l, sum[r][l]);
 }

@@ -9,6 +9,7 @@
  * the cache, and sums over them belong to parts that do not depend on the number of threads.
  */
 #include "parts.h"
+#include "products.h"
 #include "windows.h"
 
 #define TILES 24         /* windows of a block: a multiple of ROWS */
@@ -199,34 +200,7 @@ static void multiply(const float *v, const float *u, long inputs, long outputs, 
 {
     for (long o = 0; o < outputs; o += PANEL)
         for (long t = 0; t < count; t += ROWS)
-            multiply_panel(v + t * inputs, inputs, u + o, outputs, inputs, m + t * outputs + o, outputs);
-}
-
-INLINE void add_rows(const float *v, const float *y, long inputs, long outputs, long count, const long rows, float *u)
-{
-    v8 sum[ROWS][2];
-    for (long r = 0; r < rows; r++)
-        for (long l = 0; l < 2; l++) sum[r][l] = at(u + r * outputs + 8 * l);
-    for (long t = 0; t < count; t++, v += inputs, y += outputs) {
-        v8 a = at(y), b = at(y + 8);
-        for (long r = 0; r < rows; r++) {
-            sum[r][0] += v[r] * a;
-            sum[r][1] += v[r] * b;
-        }
-    }
-    for (long r = 0; r < rows; r++)
-        for (long l = 0; l < 2; l++) put(u + r * outputs + 8 * l, sum[r][l]);
-}
-
-/* u [inputs, outputs] += v' [inputs, count] @ y [count, outputs] */
-static void add_product(const float *v, const float *y, long inputs, long outputs, long count, float *u)
-{
-    for (long o = 0; o < outputs; o += PANEL) {
-        long i = 0;
-        for (; i + ROWS <= inputs; i += ROWS) add_rows(v + i, y + o, inputs, outputs, count, ROWS, u + i * outputs + o);
-        for (; i + 4 <= inputs; i += 4) add_rows(v + i, y + o, inputs, outputs, count, 4, u + i * outputs + o);
-        for (; i + 2 <= inputs; i += 2) add_rows(v + i, y + o, inputs, outputs, count, 2, u + i * outputs + o);
-    }
+            multiply_panel(v + t * inputs, inputs, u + o, outputs, inputs, m + t * outputs + o, outputs, 0);
 }
 
 /* Has the cache fetch the i-th of n shares of numbers that will soon be written.  A hint: where an image is no whole

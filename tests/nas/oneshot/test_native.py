@@ -25,6 +25,11 @@ SHAPES = [
 ]  # fmt: skip
 
 
+def close_to(actual, expected):
+    """To within rounding that grows with the largest number."""
+    assert float((actual - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+
+
 def image(matrix, shape):
     n, h, w, _ = shape
     return matrix.double().view(n, h, w, -1).permute(0, 3, 1, 2)
@@ -60,10 +65,7 @@ def test_a_normalised_matrix_and_its_gradients(shape):
 
     behind = Normalised([z], made, [0.5])
     of_parameters, (of_weight,) = behind.of_parameters([gradient])
-    of_z = torch.empty(z.shape)
-    half = len(z) // 2
-    for part in (slice(0, half), slice(half, len(z))):
-        behind.of_z([gradient], of_parameters, part, of_z[part])
+    of_z = behind.of_z([gradient], of_parameters)
     torch.testing.assert_close(of_z.double(), exact[0].grad, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(
         of_parameters.double(), torch.stack([exact[1].grad, exact[2].grad]), rtol=1e-3, atol=1e-3
@@ -82,13 +84,23 @@ def test_gradients_of_columns_from_several_sources(shape):
     (weights * normalised(*exact[:3])).backward(torch.cat([narrow, wide], dim=1).double())
     matrices = [z[:, :c].contiguous(), z[:, c:]]  # one by itself, one in the whole
     behind, gradients = Normalised(matrices, BatchNorm(scale, shift, EPS).of(z), [0.25, -2.0]), [narrow, wide]
-    (of_parameters, of_weights), of_z = behind.of_parameters(gradients), torch.empty(z.shape)
-    behind.of_z(gradients, of_parameters, slice(0, len(z)), of_z)
+    of_parameters, of_weights = behind.of_parameters(gradients)
+    of_z = behind.of_z(gradients, of_parameters)
     torch.testing.assert_close(of_z.double(), exact[0].grad, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
         of_parameters.double(), torch.stack([exact[1].grad, exact[2].grad]), rtol=1e-4, atol=1e-4
     )
     assert of_weights == pytest.approx(exact[3].grad.tolist(), rel=1e-4, abs=1e-4)
+
+    x, kernel = random_matrix(shape, 3, 2 * c), torch.randn(2 * c, 3 * c).t()
+    of_x, more = torch.empty(x.shape), random_matrix(shape, 4, 2 * c)
+    of_kernel = behind.of_product(gradients, of_parameters, x, kernel, of_x)
+    close_to(of_x, of_z.double() @ kernel.double())
+    close_to(of_kernel, of_z.double().t() @ x.double())
+    total = more.clone()
+    assert behind.of_product(gradients, of_parameters, None, kernel, total, adds=True) is None
+    close_to(total, of_z.double() @ kernel.double() + more)
+    assert torch.equal(behind.of_product(gradients, of_parameters, x, kernel, None), of_kernel)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -182,7 +194,7 @@ def test_convolutions_and_their_gradients(shape, outputs):
         (of_x, matrix(exact.grad)),
         (of_kernel, exact_kernel.grad),
     ):
-        assert float((actual - exactly).abs().max()) < 1e-5 * float(exactly.abs().max())
+        close_to(actual, exactly)
 
 
 def test_convolutions_keep_the_digits():
@@ -215,16 +227,18 @@ def test_the_number_of_threads_changes_no_bit():
         kernel = torch.randn(16, 16, 3, 3, generator=torch.Generator().manual_seed(3))
         batch_norm = BatchNorm(torch.ones(16), torch.zeros(16), EPS)
         made = batch_norm.of(z)
-        out, of_z = torch.empty(x.shape), torch.empty(x.shape)
+        out, of_x_of_product = torch.empty(x.shape), torch.empty(x.shape)
         position = kernels.pool_and_sum(out, x, (32, 16, 16), 0.5, [Term(z, normaliser=made)], backward=True)
         behind, gradients = Normalised([z], made, [0.5]), [gradient]
         of_scale_and_shift, (of_weight_here,) = behind.of_parameters(gradients)
-        behind.of_z(gradients, of_scale_and_shift, slice(0, len(z)), of_z)
+        of_z = behind.of_z(gradients, of_scale_and_shift)
+        of_kernel = behind.of_product(gradients, of_scale_and_shift, x, kernel[:, :, 0, 0], of_x_of_product)
         (product,), normaliser = kernels.normalised_product(x, kernel[:, :, 0, 0], batch_norm)
         of_x, of_weight = kernels.unpool(gradient, position, (16, 16), 0.5, x, None)
         total, dots, of_parameters, of_weights = kernels.receive([Term(x), Term(z)], Term(gradient), [behind])
         return [
-            made, out, of_z, product, normaliser, of_x, total, of_scale_and_shift, *of_parameters,
+            made, out, of_z, of_x_of_product, of_kernel, product, normaliser, of_x, total, of_scale_and_shift,
+            *of_parameters,
             torch.tensor([of_weight_here, of_weight, *dots, *of_weights], dtype=torch.float64),
             kernels.convolve(x, (16, 16), kernel), kernels.kernel_gradient(x, (16, 16), kernel, gradient),
         ]  # fmt: skip
