@@ -2,11 +2,13 @@
 
 The compiler is ``$CC``, or ``cc``.  What it makes lies in ``nas.tabular.cache.cache_folder`` under a name made of the
 sources, the compiler, its options and the processor: machines that share a home do not run each other's code.  Behind
-the library the file holds its digest: loading one whose end is missing would kill the process.
+the library the file holds its digest: loading one whose end is missing would kill the process.  Libraries that no
+process has loaded for long, those of earlier versions, are removed when another is made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -15,6 +17,7 @@ import platform
 import shlex
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import torch  # noqa: F401  # loads the OpenMP runtime that the kernels share with it
@@ -26,6 +29,7 @@ _SOURCES = ("terms.c", "products.c", "normalisation.c", "product_gradients.c", "
 _HEADERS = ("vectors.h", "parts.h", "terms.h", "products.h", "normalisation.h", "windows.h")
 _OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 _COMPILE_SECONDS = 120
+_UNUSED_SECONDS = 90 * 24 * 3600
 _DIGEST_BYTES = 32
 #: The fields of /proc/cpuinfo that say what ``-march=native`` means, on x86 and on ARM.
 _PROCESSOR_FIELDS = frozenset(
@@ -65,6 +69,9 @@ def _library() -> ctypes.CDLL:
         library = cache_folder() / f"kernels-{_key(compiler)[:24]}.so"
         if not _is_whole(library):
             _compile(compiler, library)
+            _remove_unused(library.parent)
+        with contextlib.suppress(OSError):  # of someone else, or on a disk that cannot be written
+            os.utime(library)
         return ctypes.CDLL(str(library))
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines()
@@ -120,6 +127,14 @@ def _compile(compiler: list[str], library: Path) -> None:
         with linked.open("ab") as file:
             file.write(_digest(linked.read_bytes()))
         linked.replace(library)
+
+
+def _remove_unused(folder: Path) -> None:
+    now = time.time()
+    for library in folder.glob("kernels-*.so"):
+        with contextlib.suppress(OSError):
+            if now - library.stat().st_mtime > _UNUSED_SECONDS:
+                library.unlink()
 
 
 def _run(command: list[str]) -> bytes:

@@ -1,5 +1,7 @@
 """Compiling and loading the kernels."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -30,10 +32,28 @@ def test_what_is_compiled_is_kept_and_shared(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("NASBOHB_CACHE", str(tmp_path))
     library.load()
     (kept,) = tmp_path.iterdir()
-    before = kept.stat()
     library.library_or_error.cache_clear()
+    monkeypatch.setattr(library, "_compile", lambda *_: pytest.fail("it is there"))
     library.load()
-    assert (kept.stat().st_mtime_ns, list(tmp_path.iterdir())) == (before.st_mtime_ns, [kept])
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_libraries_unused_for_long_are_removed_when_another_is_made(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("NASBOHB_CACHE", str(tmp_path))
+    day = 24 * 3600
+    ages = {"kernels-old.so": 100, "kernels-recent.so": 10, "table.nbt": 1000}
+    for name, days in ages.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - days * day,) * 2)
+    library.load()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names & set(ages) == {"kernels-recent.so", "table.nbt"}
+    (made,) = names - set(ages)
+    os.utime(tmp_path / made, (time.time() - 100 * day,) * 2)
+    library.library_or_error.cache_clear()
+    library.load()  # which counts as use
+    library._remove_unused(tmp_path)
+    assert (tmp_path / made).exists()
 
 
 def test_a_failure_is_remembered(monkeypatch, tmp_path: Path):
