@@ -335,28 +335,7 @@ class _Backward:
         x = kept.get(("input", node))
         total = None
         for op in plan.convolutions(node):
-            z = self.normalised(node, op)
-            if (node, op) not in self.of_parameters:
-                of_parameters, (of_weight,) = z.of_parameters([gradient])
-                self.note(node, op, of_parameters, of_weight)
-            kernel, of_parameters = self.inputs["kernel", node, op], self.of_parameters[node, op]
-            of_kernel = None
-            if is_pointwise(kernel):
-                adds = total is not None
-                total = torch.empty(gradient.shape) if total is None else total
-                of_kernel = z.of_product(
-                    [gradient], of_parameters, x if self.needed["kernel", node, op] else None, kernel.flatten(1),
-                    total, adds=adds,
-                )  # fmt: skip
-            else:
-                of_z = z.of_z([gradient], of_parameters)
-                of_x = kernels.convolve(of_z, hw, kernel, backward=True)
-                total = of_x if total is None else total.add_(of_x)
-                if self.needed["kernel", node, op]:
-                    assert x is not None
-                    of_kernel = kernels.kernel_gradient(x, hw, kernel, of_z)
-            if of_kernel is not None:
-                self.of_inputs["kernel", node, op] = of_kernel.view_as(kernel)
+            total = self.convolution(node, op, gradient, total)
         if plan.pools(node):
             key, place = ("operations", node), plan.place(node, plan.pooling)
             total, self.of_weights[key][place] = kernels.unpool(
@@ -364,6 +343,28 @@ class _Backward:
                 x if self.needed.get(key) else None, total,
             )  # fmt: skip
         assert total is not None, "a block that is computed has an operation"
+        return total
+
+    def convolution(self, node: int, operation: int, gradient: Tensor, total: Tensor | None) -> Tensor:
+        """The gradient of a convolution's input, added to ``total`` if there is one; the others are noted."""
+        key, (_, *hw) = ("kernel", node, operation), self.nhw
+        z, kernel = self.normalised(node, operation), self.inputs[key]
+        x = self.kept["input", node] if self.needed[key] else None
+        if (node, operation) not in self.of_parameters:
+            of_parameters, (of_weight,) = z.of_parameters([gradient])
+            self.note(node, operation, of_parameters, of_weight)
+        of_parameters = self.of_parameters[node, operation]
+        if is_pointwise(kernel):
+            adds = total is not None
+            total = torch.empty(gradient.shape) if total is None else total
+            of_kernel = z.of_product([gradient], of_parameters, x, kernel.flatten(1), total, adds=adds)
+        else:
+            of_z = z.of_z([gradient], of_parameters)
+            of_x = kernels.convolve(of_z, hw, kernel, backward=True)
+            total = of_x if total is None else total.add_(of_x)
+            of_kernel = None if x is None else kernels.kernel_gradient(x, hw, kernel, of_z)
+        if of_kernel is not None:
+            self.of_inputs[key] = of_kernel.view_as(kernel)
         return total
 
     def projections(self, gradients: dict[int, Tensor]) -> None:

@@ -19,7 +19,7 @@ int product_gradients(const Source *sources, int64_t n, int64_t rows, int64_t co
 {
     long strip = larger(STRIP, smaller(MAX_STRIP, STRIP_NUMBERS / columns / STRIP * STRIP)), size = columns * depth;
     long strips = (rows + strip - 1) / strip;
-    long parts = smaller(strips, smaller(PARTS, larger(MIN_PARTS, PARTIAL_NUMBERS / size)));
+    long parts = smaller(strips, of_kernel ? smaller(PARTS, larger(MIN_PARTS, PARTIAL_NUMBERS / size)) : PARTS);
     float *coefficients = aligned(2 * columns), *panels = aligned(size), *sums = of_kernel ? aligned(parts * size) : 0;
     float *buffers = aligned(threads * (strip + ROWS) * columns);
     if (!coefficients || !panels || !buffers || (of_kernel && !sums)) {
