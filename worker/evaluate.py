@@ -22,7 +22,7 @@ from spaces import SEARCH_SPACES
 from worker.outcome import contained
 
 if TYPE_CHECKING:
-    from nas.oneshot import EpochReport, SearchSpec
+    from nas.oneshot import EpochReport, SearchResult, SearchSpec
 
 logger = logging.getLogger("nasbohb.worker")
 
@@ -101,13 +101,23 @@ class BadConfigError(ValueError):
 
 def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], None] | None) -> Evaluation:
     from nas.oneshot import run_search
+    from nas.oneshot.checkpoint import CHECKPOINT, UnreadableCheckpointError
 
     try:
         spec = search_spec(trial)
     except BadConfigError as error:
         return Evaluation(Status.BAD_CONFIG, error=str(error))
     table = _open_table(trial.study.table)
-    result = run_search(spec, table, directory, before_save=on_epoch and (lambda report: on_epoch(_record(report))))
+
+    def search() -> SearchResult:
+        return run_search(spec, table, directory, before_save=on_epoch and (lambda report: on_epoch(_record(report))))
+
+    try:
+        result = search()
+    except UnreadableCheckpointError as error:
+        logger.warning("removing it, and starting the search again: %s", error)
+        (directory / CHECKPOINT).unlink()
+        result = search()
     if result.status != "ok":
         return Evaluation(Status(result.status), t_search_s=result.search_s, error=result.error)
     assert result.architecture is not None, "a search that ended well has found a cell"

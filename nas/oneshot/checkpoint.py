@@ -1,12 +1,18 @@
-"""Checkpoints of a search, written atomically, and the other files of its directory."""
+"""Checkpoints of a search, written atomically, and the other files of its directory.
+
+Behind a checkpoint's content, the file holds its SHA-256: PyTorch's reader checks no sums, and would go on with weights
+that a disk has changed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -16,39 +22,56 @@ import torch
 from nas.oneshot.memory import is_out_of_memory
 
 #: Changes when an older checkpoint can no longer be resumed.
-FORMAT = 1
+FORMAT = 2
 CHECKPOINT = "checkpoint"
 TRAJECTORY = "trajectory.jsonl"
 ARCHITECTURE = "architecture.json"
+FAILURE = "failure.json"
+_DIGEST_BYTES = 32
 
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be resumed, and says why."""
 
 
+class UnreadableCheckpointError(CheckpointError):
+    """It is damaged, or was written by another version: the search can only start again."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: expected a whole checkpoint of this version ({why}); remove it to start again")
+
+
 def write_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
     """Replaces the directory's checkpoint."""
+    content = BytesIO()
+    torch.save({"format": FORMAT, **state}, content)
     with _replacing(directory / CHECKPOINT) as file:
-        torch.save({"format": FORMAT, **state}, file)
+        file.write(content.getbuffer())
+        file.write(hashlib.sha256(content.getbuffer()).digest())
 
 
 def read_checkpoint(directory: Path) -> dict[str, Any] | None:
     """The directory's checkpoint on the CPU, or None if there is none; runs no code that it might contain.
 
     Raises:
-        CheckpointError: It is damaged or of another format.
+        UnreadableCheckpointError: It is damaged or of another version.
+        OSError: The file cannot be read.
     """
     path = directory / CHECKPOINT
     if not path.exists():
         return None
+    written = path.read_bytes()
+    content, digest = memoryview(written)[:-_DIGEST_BYTES], written[-_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise UnreadableCheckpointError(path, "its checksum is not that of its content")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
         if is_out_of_memory(error):
             raise
-        raise CheckpointError(f"{path}: cannot be read ({error}); remove it to start the search again") from error
+        raise UnreadableCheckpointError(path, str(error)) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: expected a checkpoint of format {FORMAT}; remove it to start the search again")
+        raise UnreadableCheckpointError(path, f"it is not of format {FORMAT}")
     return state
 
 
@@ -74,7 +97,7 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
 
 def remove_unfinished(directory: Path) -> None:
     """Removes what processes left that were killed while they wrote."""
-    for name in (CHECKPOINT, TRAJECTORY, ARCHITECTURE):
+    for name in (CHECKPOINT, TRAJECTORY, ARCHITECTURE, FAILURE):
         for path in directory.glob(f".{name}.*"):
             path.unlink(missing_ok=True)
 

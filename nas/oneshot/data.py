@@ -144,7 +144,8 @@ def load_data(spec: SearchSpec) -> SearchData:
     """The data set of a specification, in main memory.
 
     Raises:
-        DatasetError: It is unknown, missing or damaged, cannot be downloaded, or its images are too small.
+        DatasetError: It is unknown, missing or damaged, cannot be downloaded, or its images are too small, not square
+            or not of one size.
     """
     if spec.dataset not in DATASETS:
         raise DatasetError(f"dataset: got {spec.dataset!r}, expected one of {sorted(DATASETS)}")
@@ -155,13 +156,15 @@ def load_data(spec: SearchSpec) -> SearchData:
             raise DatasetError("data_dir: got nothing, expected the folder to download the data set into")
         source.download(data_dir)
     data = source.load(data_dir, spec.split)
+    shapes = [tuple(half.images.shape[1:]) for half in (data.weights, data.architecture)]
+    if shapes[0] != shapes[1] or shapes[0][0] != shapes[0][1]:
+        raise DatasetError(
+            f"dataset: got images of {shapes[0]} and {shapes[1]} in the halves of {spec.dataset}, expected square ones "
+            "[n, S, S, C] of one size; crop or pad them"
+        )
     if data.image_size >> (spec.n_stacks - 1) < 1:
         raise DatasetError(
             f"n_stacks: got {spec.n_stacks}, expected at least one pixel left of the {data.image_size} of "
             f"{spec.dataset}, which each further stack halves; give fewer"
-        )
-    if spec.batch_size == 1 and data.image_size >> (spec.n_stacks - 1) == 1:
-        raise DatasetError(
-            "batch_size: got 1, expected at least 2, or fewer stacks: a single pixel has no variance to normalise by"
         )
     return data

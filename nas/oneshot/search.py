@@ -12,6 +12,7 @@ import torch
 
 import nas.oneshot as oneshot
 from nas.oneshot import checkpoint
+from nas.oneshot.checkpoint import CheckpointError, UnreadableCheckpointError
 from nas.oneshot.data import load_data
 from nas.oneshot.loop import Search, device_of
 from nas.oneshot.memory import is_out_of_memory, keep_freed_memory
@@ -39,8 +40,8 @@ def run_search(
     Args:
         spec: What to search, and how.
         table: Where the cell of each epoch is looked up; nothing of it reaches the search.
-        directory: Gets ``trajectory.jsonl`` (a line an epoch), ``architecture.json`` (at the end) and
-            ``checkpoint`` (after every epoch).  None keeps nothing.
+        directory: Gets ``trajectory.jsonl`` (a line an epoch), ``checkpoint`` (after every epoch) and, at the end,
+            ``architecture.json``, or ``failure.json`` if the search diverged or ran out of memory.  None keeps nothing.
         on_epoch: Called with each new epoch's report, once its line and checkpoint are on disk.
         before_save: Called with it before that: what it raises leaves the directory as it was.
 
@@ -56,47 +57,128 @@ def run_search(
         torch.set_num_threads(spec.threads)
     if device_of(spec).type == "cpu":
         keep_freed_memory()
-    reports: list[EpochReport] = []
+    run = _Run(spec, directory)
     status: SearchStatus = "ok"
     error = None
-    search_s = 0.0
-    running = None
     try:
-        state = saved_state(spec, directory) if directory else None
-        if state is not None:
-            reports = [EpochReport.from_dict(report) for report in state["reports"]]
-            search_s = state["search_s"]
-        search = Search(spec, load_data(spec))
-        if state is not None:
-            search.load_state_dict(state)
-            del state
-            logger.info("%s: goes on after epoch %d of %d", directory, len(reports), spec.epochs)
-        if directory:
-            take_over(directory, reports)
-        running = search
-        for epoch in range(len(reports), spec.epochs):
+        search = run.start()
+        for epoch in range(len(run.reports), spec.epochs):
             report = _with_table(search.run_epoch(epoch), spec, table)
             if before_save:
                 before_save(report)
-            reports.append(report)
-            if directory:
-                checkpoint.append_line(directory / checkpoint.TRAJECTORY, report.to_dict())
-                _save(search, reports, directory)
+            run.keep(report)
             if on_epoch:
                 on_epoch(report)
     except DivergedError as failure:
-        status, error = "diverged", f"{failure} in epoch {len(reports) + 1}; {_hyperparameters(spec)}"
+        status, error = "diverged", f"{failure} in epoch {len(run.reports) + 1}; {_hyperparameters(spec)}"
     except (MemoryError, RuntimeError) as failure:
         if not is_out_of_memory(failure):
             raise
-        where = f"in epoch {len(reports) + 1}" if running else "before the first epoch of this run"
+        where = f"in epoch {len(run.reports) + 1}" if run.search else "before the first epoch of this run"
         status, error = "out_of_memory", f"no memory left {where}; {_hyperparameters(spec)}"
-    if running and directory:  # another worker's process, believed dead, may have written since
-        take_over(directory, reports)
-    result = _result(status, error, reports, running.search_s if running else search_s)
-    if directory and status == "ok":
-        checkpoint.write_json(directory / checkpoint.ARCHITECTURE, {**result.to_dict(), "spec": spec.to_dict()})
-    return result
+    return run.end(status, error)
+
+
+class _Run:
+    """What a search has done so far, here or before it was killed, and the directory that keeps it.
+
+    Args:
+        spec: A specification without open fields.
+        directory: None keeps nothing.
+
+    Attributes:
+        reports: Of the epochs completed.
+        search: What computes; None until it is ready.
+    """
+
+    def __init__(self, spec: SearchSpec, directory: Path | None) -> None:
+        self.spec = spec
+        self.directory = directory
+        self.reports: list[EpochReport] = []
+        self.search: Search | None = None
+        self._computed = spec  # with the kernels of the last epoch
+        self._search_s = 0.0
+
+    def start(self) -> Search:
+        """Goes on with what the directory holds, if it holds anything."""
+        state = self._saved_state()
+        search = Search(self.spec, load_data(self.spec))
+        if state is not None:
+            search.load_state_dict(state)
+            logger.info("%s: goes on after epoch %d of %d", self.directory, len(self.reports), self.spec.epochs)
+            if self._computed.kernels != self.spec.kernels and len(self.reports) < self.spec.epochs:
+                logger.warning(
+                    "%s: goes on with %s kernels after %s ones, which round differently",
+                    self.directory,
+                    self.spec.kernels,
+                    self._computed.kernels,
+                )
+        if self.directory:
+            take_over(self.directory, self.reports, self.spec.epochs)
+        self.search = search
+        return search
+
+    def _saved_state(self) -> dict[str, Any] | None:
+        """The directory's checkpoint, None if there is none.
+
+        Raises:
+            CheckpointError: It cannot be read, or is of a search of another specification; or the directory is a file.
+        """
+        if self.directory is None:
+            return None
+        if self.directory.exists() and not self.directory.is_dir():
+            raise CheckpointError(
+                f"directory: got {self.directory}, which is a file; expected a directory or a new path"
+            )
+        state = checkpoint.read_checkpoint(self.directory)
+        if state is None:
+            return None
+        try:
+            computed = SearchSpec(**state["spec"])
+            reports = [EpochReport.from_dict(report) for report in state["reports"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnreadableCheckpointError(self.directory / checkpoint.CHECKPOINT, repr(error)) from error
+        differences = computed.differences(self.spec)
+        if differences:
+            raise CheckpointError(
+                f"{self.directory}: holds a search of another specification (got {', '.join(differences)}); "
+                "choose another directory, or remove this one"
+            )
+        self.reports, self._computed, self._search_s = reports, computed, state["search_s"]
+        return state
+
+    def keep(self, report: EpochReport) -> None:
+        """Writes an epoch's line, then its checkpoint."""
+        assert self.search is not None, "an epoch has ended before the start"
+        self.reports.append(report)
+        self._computed = self.spec
+        if self.directory:
+            checkpoint.append_line(self.directory / checkpoint.TRAJECTORY, report.to_dict())
+            reports = [report.to_dict() for report in self.reports]
+            state = {"spec": self.spec.to_dict(), "reports": reports, **self.search.state_dict()}
+            checkpoint.write_checkpoint(self.directory, state)
+
+    def end(self, status: SearchStatus, error: str | None) -> SearchResult:
+        """The result, which the directory keeps too: as the architecture found, or as the failure."""
+        last = self.reports[-1] if self.reports else None
+        result = SearchResult(
+            status=status,
+            architecture=last.architecture if last else None,
+            cell_hash=last.cell_hash if last else None,
+            one_shot_validation_error=last.one_shot_validation_error if last else None,
+            search_s=self.search.search_s if self.search else self._search_s,
+            epochs=len(self.reports),
+            error=error,
+        )
+        if self.directory:
+            if self.search:  # another worker's process, believed dead, may have written since
+                take_over(self.directory, self.reports, self.spec.epochs)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            name, spec = (
+                (checkpoint.ARCHITECTURE, self._computed) if status == "ok" else (checkpoint.FAILURE, self.spec)
+            )
+            checkpoint.write_json(self.directory / name, {**result.to_dict(), "spec": spec.to_dict()})
+        return result
 
 
 def resolve(spec: SearchSpec) -> SearchSpec:
@@ -170,40 +252,17 @@ def check_device(name: str) -> None:
         ) from None
 
 
-def saved_state(spec: SearchSpec, directory: Path) -> dict[str, Any] | None:
-    """The directory's checkpoint, None if there is none.
-
-    Raises:
-        CheckpointError: It cannot be read, or belongs to a search of another specification; or the directory is a file.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise checkpoint.CheckpointError(
-            f"directory: got {directory}, which is a file; expected a directory or a new path"
-        )
-    state = checkpoint.read_checkpoint(directory)
-    if state is not None:
-        differences = SearchSpec(**state["spec"]).differences(spec)
-        if differences:
-            raise checkpoint.CheckpointError(
-                f"{directory}: holds a search of another specification (got {', '.join(differences)}); "
-                "choose another directory, or remove this one"
-            )
-    return state
-
-
-def take_over(directory: Path, reports: list[EpochReport]) -> None:
-    """Makes the directory, which may be new, hold these epochs and nothing unfinished.
+def take_over(directory: Path, reports: list[EpochReport], epochs: int) -> None:
+    """Makes the directory, which may be new, hold these epochs of so many, and nothing unfinished or older.
 
     The line of an epoch is written before its checkpoint: one without it belongs to an epoch that is run again.
     """
     directory.mkdir(parents=True, exist_ok=True)
     checkpoint.remove_unfinished(directory)
+    (directory / checkpoint.FAILURE).unlink(missing_ok=True)
+    if len(reports) < epochs:
+        (directory / checkpoint.ARCHITECTURE).unlink(missing_ok=True)
     checkpoint.write_lines(directory / checkpoint.TRAJECTORY, [report.to_dict() for report in reports])
-
-
-def _save(search: Search, reports: list[EpochReport], directory: Path) -> None:
-    state = {"spec": search.spec.to_dict(), "reports": [report.to_dict() for report in reports], **search.state_dict()}
-    checkpoint.write_checkpoint(directory, state)
 
 
 def _with_table(report: EpochReport, spec: SearchSpec, table: Table | None) -> EpochReport:
@@ -222,19 +281,6 @@ def _with_table(report: EpochReport, spec: SearchSpec, table: Table | None) -> E
             return report
         figures[budget] = TableFigures(entry.mean_validation_error, entry.mean_test_error, entry.mean_training_time_s)
     return replace(report, table=figures)
-
-
-def _result(status: SearchStatus, error: str | None, reports: list[EpochReport], search_s: float) -> SearchResult:
-    last = reports[-1] if reports else None
-    return SearchResult(
-        status=status,
-        architecture=last.architecture if last else None,
-        cell_hash=last.cell_hash if last else None,
-        one_shot_validation_error=last.one_shot_validation_error if last else None,
-        search_s=search_s,
-        epochs=len(reports),
-        error=error,
-    )
 
 
 def _hyperparameters(spec: SearchSpec) -> str:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 #: Fields that change where and how fast a search runs, and what it computes by rounding alone: a search may be
 #: resumed with other values of these.
 PLACEMENT_FIELDS = frozenset({"data_dir", "download", "device", "threads", "kernels"})
+#: The largest values of any field: single precision holds what an optimizer makes of the one, an index the other.
+LARGEST_FLOAT, LARGEST_INT = 1e30, 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class SearchSpec:
         cutout_length: Side of that square in pixels of a 32x32 image; smaller images lose the same
             fraction of their side.
         batch_size: Images a mini-batch, for the weights and for the architecture; left open, 96 (enas, random_ws 64).
+            All images where there are fewer; at least 2, for BatchNorm leaves nothing of a single image's mean.
         grad_clip: The largest norm of the weights' gradient, to which longer ones are scaled down; left open, 5
             (enas, random_ws 0.25).
         arch_learning_rate: Of the architecture's (or the controller's) Adam; left open, 3e-4 (enas 3.5e-4).
@@ -88,10 +91,18 @@ class SearchSpec:
     kernels: Literal["auto", "native", "torch"] = "auto"
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, float):
+                self._check(f.name, value <= LARGEST_FLOAT, f"a number up to {LARGEST_FLOAT}")
+            elif isinstance(value, int) and f.name != "seed":
+                self._check(f.name, value <= LARGEST_INT, f"at most {LARGEST_INT}")
         for name in ("epochs", "n_stacks", "cells_per_stack", "init_channels", "cutout_length", "controller_steps"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("batch_size", "final_samples", "threads"):
-            self._check(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or nothing")
+        for name, least in (("batch_size", 2), ("final_samples", 1), ("threads", 1)):
+            self._check(
+                name, getattr(self, name) is None or getattr(self, name) >= least, f"at least {least}, or nothing"
+            )
         for name in ("seed", "weight_decay", "arch_weight_decay", "warm_start_epochs", "learning_rate_min"):
             self._check(name, getattr(self, name) is None or getattr(self, name) >= 0, "at least 0")
         for name in ("learning_rate", "grad_clip", "arch_learning_rate"):

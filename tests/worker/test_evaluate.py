@@ -99,6 +99,24 @@ def test_an_abandoned_trial_goes_on_where_it_was(tmp_path: Path) -> None:
     assert (resumed.architecture, resumed.validation_error) == (whole.architecture, whole.validation_error)
 
 
+def test_a_trial_with_a_damaged_checkpoint_starts_again(tmp_path: Path) -> None:
+    whole = evaluate(TRIAL, tmp_path / "whole")
+
+    def abandon_second(epoch: EpochRecord) -> None:
+        if epoch.epoch == 2:
+            raise TrialAbandonedError
+
+    with pytest.raises(TrialAbandonedError):
+        evaluate(TRIAL, tmp_path / "trial", abandon_second)
+    checkpoint = tmp_path / "trial" / "checkpoint"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    epochs: list[EpochRecord] = []
+    again = evaluate(TRIAL, tmp_path / "trial", epochs.append)
+    assert [e.epoch for e in epochs] == [1, 2]
+    assert (again.status, again.architecture) == (Status.OK, whole.architecture)
+    assert "starting the search again" in (tmp_path / "trial" / "log.txt").read_text()
+
+
 def test_every_hyperparameter_reaches_the_search() -> None:
     config = {h.name: h.upper for h in CONFIG_SPACES["cs3"].hyperparameters}
     spec = search_spec(replace(TRIAL, config=config, budget=7))

@@ -1,6 +1,9 @@
 """The optimizer of docs/add-an-optimizer.md works as it is written there."""
 
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,15 +13,27 @@ import torch
 import nas.oneshot
 from nas.oneshot import SearchSpec, run_search
 
-DOC = Path(__file__).resolve().parents[3] / "docs" / "add-an-optimizer.md"
+ROOT = Path(__file__).resolve().parents[3]
+DOC = ROOT / "docs" / "add-an-optimizer.md"
+#: What the checks of a clone read.
+FOLDERS = ("analysis", "benchmarks", "docs", "master", "nas", "results", "spaces", "tests", "worker")
+FILES = ("run_bohb.py", "setup.cfg", "pyproject.toml")
+#: Keeps the clone from cloning itself.
+IN_A_CLONE = "NASBOHB_TEST_IN_A_CLONE"
+
+
+def file_and_line():
+    """The document's two pieces of code."""
+    file, line = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
+    assert len(file.splitlines()) < 60
+    assert len(line.splitlines()) == 1
+    return file, line
 
 
 @pytest.fixture
 def snas(monkeypatch, tmp_path):
     """The document's file among those of ``nas.oneshot``, and its line in METHODS."""
-    file, line = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
-    assert len(file.splitlines()) < 60
-    assert len(line.splitlines()) == 1
+    file, line = file_and_line()
     (tmp_path / "snas.py").write_text(file)
     monkeypatch.setattr(nas.oneshot, "__path__", [*nas.oneshot.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "nas.oneshot.snas", raising=False)
@@ -26,6 +41,45 @@ def snas(monkeypatch, tmp_path):
         monkeypatch.setitem(nas.oneshot.METHODS, name, method)
     yield nas.oneshot.METHODS["snas"]
     del sys.modules["nas.oneshot.snas"]
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A copy of the project to which the document's reader has added the file and the line."""
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path)
+    file, line = file_and_line()
+    package = tmp_path / "nas" / "oneshot"
+    (package / "snas.py").write_text(file)
+    methods, end = (package / "__init__.py").read_text().split("\n}\n")
+    (package / "__init__.py").write_text(f"{methods}\n{line}}}\n{end}")
+    return tmp_path
+
+
+def passed(clone, *command):
+    """What a check of the clone prints; it must pass."""
+    run = subprocess.run(
+        [sys.executable, "-m", *command], cwd=clone, env={**os.environ, IN_A_CLONE: "1"}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+@pytest.mark.skipif(IN_A_CLONE in os.environ, reason="is what is being tested")
+def test_the_file_and_the_line_pass_the_tests_of_each_optimizer_and_the_lint(clone):
+    said = passed(clone, "pytest", "-k", "snas", "tests/nas/oneshot")
+    assert int(re.search(r"(\d+) passed", said)[1]) > 10
+    passed(clone, "ruff", "check", ".")
+    passed(clone, "ruff", "format", "--check", ".")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(IN_A_CLONE in os.environ, reason="is what is being tested")
+def test_the_file_and_the_line_pass_all_checks(clone):
+    passed(clone, "pytest")
+    passed(clone, "mypy")
 
 
 @pytest.mark.usefixtures("snas")

@@ -1,6 +1,7 @@
 import hashlib
 import pickle
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,6 +151,18 @@ def test_a_download_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(DatasetError, match="could not be downloaded"):
         download(target, (tmp_path / "missing").as_uri(), "0000")
     assert list(target.iterdir()) == []
+
+
+def test_images_that_are_not_square_or_not_of_one_size_are_refused(small_data, monkeypatch):
+    import nas.oneshot.data as data
+
+    square = small_data()
+    narrow = data.Half(square.weights.images[:, :, :6], square.weights.labels)
+    for halves in ((narrow, narrow), (square.weights, narrow)):
+        broken = replace(square, weights=halves[0], architecture=halves[1])
+        monkeypatch.setitem(data.DATASETS, "own", data.DatasetSource(lambda *_, broken=broken: broken))
+        with pytest.raises(DatasetError, match=r"dataset: got images of .*\(8, 6, 3\) .*of own, expected square ones"):
+            load_data(SearchSpec(dataset="own"))
 
 
 def test_a_search_downloads_when_asked(tmp_path, monkeypatch):

@@ -111,7 +111,7 @@ def test_the_entropy_of_a_draw_is_rewarded(tiny_method, batch, monkeypatch):
 
 def test_a_controller_that_is_not_finite_ends_the_search():
     size = {"n_stacks": 2, "cells_per_stack": 1, "init_channels": 4, "device": "cpu", "batch_size": 100}
-    result = run_search(SearchSpec("enas", "1", epochs=2, controller_steps=3, arch_learning_rate=1e38, **size))
+    result = run_search(SearchSpec("enas", "1", epochs=2, controller_steps=3, arch_learning_rate=1e30, **size))
     assert (result.status, result.epochs) == ("diverged", 0)
     assert "controller" in result.error
 
