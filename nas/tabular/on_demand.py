@@ -66,7 +66,10 @@ class MeasuringTable:
 
     def _measured(self, cell: Cell) -> Measurement:
         if cell.hash not in self._kept:
-            self._read_new()
+            try:
+                self._read_new()
+            except OSError as error:
+                logger.warning("%s: cannot be read (%s); what it may hold is measured again", self.journal, error)
         if cell.hash not in self._kept:
             self._measure(cell)
         return self._kept[cell.hash]
@@ -100,6 +103,19 @@ class MeasuringTable:
         spec = TrainingSpec.from_dict(self.table.provenance["training"])
         logger.info("table %s lacks cell %s: measuring it, and keeping what comes out", self.table.name, cell.hash[:8])
         measurement = measure_cell(cell, load_labelled_images(self.table.provenance["dataset"]), spec)
+        self._kept[cell.hash] = measurement
+        try:
+            self._keep(measurement)
+        except OSError as error:
+            logger.warning(
+                "%s: cell %s was measured but cannot be kept (%s); let NASBOHB_CACHE name a folder that can be written",
+                self.journal,
+                cell.hash,
+                error,
+            )
+
+    def _keep(self, measurement: Measurement) -> None:
+        """Appends a measurement to the journal."""
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         # One write of one line in append mode, so that lines of several processes do not mix; the line break before
         # it ends whatever a process that was killed, or a full disk, left behind.
@@ -107,10 +123,9 @@ class MeasuringTable:
         descriptor = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             if os.write(descriptor, line) < len(line):
-                logger.warning("%s: could not keep cell %s; is the disk full?", self.journal, cell.hash)
+                raise OSError("it was written in part; is the disk full?")
         finally:
             os.close(descriptor)
-        self._kept[cell.hash] = measurement
 
 
 def _entry(measurement: Measurement, budget: int) -> Entry:

@@ -64,7 +64,10 @@ def library_or_error() -> ctypes.CDLL | NativeKernelsError:
 
 
 def _library() -> ctypes.CDLL:
-    compiler = shlex.split(os.environ.get("CC", "cc"))
+    try:
+        compiler = shlex.split(os.environ.get("CC") or "cc")
+    except ValueError as error:
+        raise NativeKernelsError(f"CC is no command: {error}") from error
     try:
         library = cache_folder() / f"kernels-{_key(compiler)[:24]}.so"
         if not _is_whole(library):
@@ -75,7 +78,10 @@ def _library() -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines()
-        said = next((line for line in lines if "error" in line), " ".join(lines[:1]))
+        said = (
+            next((line for line in lines if "error" in line), " ".join(lines[:1]))
+            or f"it ended with status {error.returncode}"
+        )
         raise NativeKernelsError(f"{shlex.join(compiler)} cannot compile the kernels: {said}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NativeKernelsError(f"the kernels cannot be compiled and loaded: {error}") from error

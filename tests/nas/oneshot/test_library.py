@@ -19,13 +19,39 @@ def _loaded_anew():
     library.library_or_error.cache_clear()
 
 
-@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false", "cc 'unfinished"])
 def test_without_a_compiler_pytorch_computes(compiler, monkeypatch, caplog):
     monkeypatch.setenv("CC", compiler)
     assert choose_kernels(SearchSpec(device="cpu")).kernels == "torch"
     assert "PyTorch computes the cells, more slowly" in caplog.text
     with pytest.raises(ValueError, match=r"kernels: got 'native', but .*; choose 'auto' or 'torch'"):
         choose_kernels(SearchSpec(device="cpu", kernels="native"))
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("false", "false cannot compile the kernels: it ended with status 1"),
+        ("cc 'unfinished", "CC is no command: No closing quotation"),
+        ("no-such-compiler", "the kernels cannot be compiled and loaded: .*no-such-compiler"),
+    ],
+)
+def test_a_compiler_that_does_not_work_is_named_with_the_reason(command, said, monkeypatch):
+    monkeypatch.setenv("CC", command)
+    with pytest.raises(library.NativeKernelsError, match=said):
+        library.load()
+
+
+def test_no_compiler_named_is_the_usual_one(monkeypatch):
+    monkeypatch.setenv("CC", "")
+    assert library.load().sum_terms
+
+
+def test_a_relative_cache_folder_holds_kernels(monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NASBOHB_CACHE", "kept")
+    assert library.load().sum_terms
+    assert len(list((tmp_path / "kept").glob("kernels-*.so"))) == 1
 
 
 def test_what_is_compiled_is_kept_and_shared(monkeypatch, tmp_path: Path):

@@ -89,6 +89,28 @@ def test_only_a_measured_table_can_measure(table: Table, monkeypatch: pytest.Mon
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NASBOHB_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
-    monkeypatch.delenv("NASBOHB_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NASBOHB_CACHE", "~/mine")
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NASBOHB_CACHE", "here")
+    assert cache_folder() == tmp_path / "here"
+    monkeypatch.setenv("NASBOHB_CACHE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "nasbohb"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == tmp_path / ".cache" / "nasbohb"
+
+
+@pytest.mark.parametrize("obstacle", ["folder", "journal"])
+def test_a_cell_that_cannot_be_kept_is_answered_all_the_same(
+    obstacle: str, table: Table, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = MeasuringTable(table, tmp_path / "cache")
+    if obstacle == "folder":
+        (tmp_path / "cache").write_text("a file where the folder should be")
+    else:
+        source.journal.mkdir(parents=True)  # neither read nor written, whoever tries
+    entry = source.query(cell(7777))
+    assert entry == source.query(cell(7777))  # remembered: the training time is that of the first time
+    assert caplog.text.count("was measured but cannot be kept") == 1
