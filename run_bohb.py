@@ -418,8 +418,8 @@ def _check_study(spec: "StudySpec") -> None:
     clashes = sorted(set(spec.search) & set(fixed))
     if clashes:
         raise ValueError(f"search: got {clashes}, which the study itself sets; leave them out, or use its own options")
-    find_config_space(spec.config_space)
-    load_data(resolve(SearchSpec(**fixed, **dict[str, Any](spec.search))))
+    settings: dict[str, Any] = {**spec.search, **find_config_space(spec.config_space).default}
+    load_data(resolve(SearchSpec(**fixed, **settings)))
     table, space = open_table(spec.table), SEARCH_SPACES[spec.search_space]
     if spec.table_budget not in table.budgets:
         raise ValueError(f"table_budget: got {spec.table_budget}, expected one of {list(table.budgets)}")

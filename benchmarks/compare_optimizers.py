@@ -32,11 +32,13 @@ class Outcome:
     Attributes:
         spec: The search.
         search_s: Seconds of training and selection.
+        one_shot_error: Of the last epoch, on the architecture's half.
         test_error: Of the found cell trained by itself, mean over the repeats, at the table's largest budget.
     """
 
     spec: SearchSpec
     search_s: float
+    one_shot_error: float
     test_error: float
 
 
@@ -78,12 +80,12 @@ def outcomes(finished: Sequence[tuple[SearchSpec, SearchResult]], table_name: st
     """Looks the found cells up, measuring those that the table lacks; a search that found none is left out by name."""
     table = measuring(open_table(table_name))
     for spec, result in tqdm(finished, unit="cell"):
-        if result.status != "ok" or result.architecture is None:
+        if result.status != "ok" or result.architecture is None or result.one_shot_validation_error is None:
             print(f"{spec.optimizer}, space {spec.search_space}, seed {spec.seed}: {result.error}")
             continue
         space = SEARCH_SPACES[spec.search_space]
         entry = table.query(space.cell(space.decode(result.architecture)))
-        yield Outcome(spec, result.search_s, entry.mean_test_error)
+        yield Outcome(spec, result.search_s, result.one_shot_validation_error, entry.mean_test_error)
 
 
 def markdown(results: Sequence[Outcome], args: argparse.Namespace) -> str:
@@ -91,11 +93,11 @@ def markdown(results: Sequence[Outcome], args: argparse.Namespace) -> str:
     spaces = list(args.spaces)
     lines = [
         f"{args.epochs} epochs, {args.seeds} seeds, {3 * args.cells_per_stack} cells, {args.channels} channels. "
-        "Test error of the found cell (mean ± standard deviation over the seeds, percent), seconds a search took "
-        "(median, one thread).",
+        "Test error of the found cell (mean ± standard deviation over the seeds, percent), one-shot validation error "
+        "at the end (mean, percent), seconds a search took (median, one thread).",
         "",
-        "| optimizer | " + " | ".join(f"space {s}: test error | seconds" for s in spaces) + " |",
-        "|---" * (1 + 2 * len(spaces)) + "|",
+        "| optimizer | " + " | ".join(f"space {s}: test error | one-shot | seconds" for s in spaces) + " |",
+        "|---" * (1 + 3 * len(spaces)) + "|",
     ]
     for optimizer in args.optimizers:
         cells = []
@@ -103,6 +105,7 @@ def markdown(results: Sequence[Outcome], args: argparse.Namespace) -> str:
             group = [r for r in results if (r.spec.optimizer, r.spec.search_space) == (optimizer, space)]
             cells += [
                 mean_and_spread([100 * r.test_error for r in group], args.seeds),
+                f"{100 * fmean(r.one_shot_error for r in group):.0f}" if group else "-",
                 f"{median(r.search_s for r in group):.0f}" if group else "-",
             ]
         lines.append(f"| {optimizer} | " + " | ".join(cells) + " |")

@@ -31,7 +31,7 @@ from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
 from nas.oneshot.memory import keep_freed_memory
-from nas.oneshot.native import kernels
+from nas.oneshot.native import calls
 from nas.oneshot.search import choose_kernels, resolve
 from spaces import SEARCH_SPACES
 
@@ -159,13 +159,13 @@ def profile(args: argparse.Namespace) -> None:
     from torch.profiler import ProfilerActivity, record_function
     from torch.profiler import profile as torch_profile
 
-    call = kernels.call
+    call = calls.call
 
     def recorded_call(name: str, *arguments: Any) -> None:
         with record_function(f"kernel {name}"):
             call(name, *arguments)
 
-    kernels.call = recorded_call
+    calls.call = recorded_call
     for optimizer in args.optimizers:
         for space in args.spaces:
             step = our_step(optimizer, space, args.batch_size, args.channels)

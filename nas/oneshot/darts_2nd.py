@@ -6,6 +6,9 @@ weights w, the architecture a, and w' = w - xi * (momentum * v + grad_w L_train 
     grad_a L_val(w', a)  -  xi * (grad_a L_train(w+, a) - grad_a L_train(w-, a)) / (2 * epsilon)
 
 where w+- = w +- epsilon * grad_w' L_val(w', a) and epsilon = 0.01 / |grad_w' L_val(w', a)|.
+
+The two gradients of the difference are taken in float32 whatever the search's precision: bfloat16 would round the
+offsets of w away, and leave noise.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from nas.oneshot.weights import WeightTrainer, finite_loss
 
 #: Length of the step of the finite difference.
 FINITE_DIFFERENCE_STEP = 0.01
+#: Keeps epsilon finite where the direction vanishes, and the difference with it.
+_SMALLEST_NORM = 1e-12
 
 
 class DartsSecondOrder(Darts):
@@ -34,7 +39,8 @@ class DartsSecondOrder(Darts):
         try:
             self._set(weights, weights.unrolled(self._weight_gradient(weight_batch, weights)))
             loss, ahead, direction = self._gradients_ahead(batch, weights)
-            epsilon = FINITE_DIFFERENCE_STEP / torch.linalg.vector_norm(torch.cat([d.flatten() for d in direction]))
+            norm = torch.linalg.vector_norm(torch.cat([d.flatten() for d in direction]))
+            epsilon = FINITE_DIFFERENCE_STEP / norm.clamp_min(_SMALLEST_NORM)
             offsets = torch._foreach_mul(direction, epsilon)
             self._set(weights, torch._foreach_add(w, offsets))
             above = self._architecture_gradient_at(weight_batch)
@@ -59,7 +65,7 @@ class DartsSecondOrder(Darts):
 
     def _architecture_gradient_at(self, batch: Batch) -> list[Tensor]:
         """grad_a L_train at the weights as they are set."""
-        with self.supernet.gradients_of_architecture():
+        with self.supernet.gradients_of_architecture(), self.supernet.computing_in("float32"):
             return list(torch.autograd.grad(self._loss(batch), self.parameters))
 
     def _loss(self, batch: Batch) -> Tensor:

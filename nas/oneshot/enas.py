@@ -39,6 +39,7 @@ class Enas(SamplingMethod):
         "weight_decay": 1e-4,
         "arch_learning_rate": 3.5e-4,
         "arch_weight_decay": 0.0,
+        "controller_steps": 300,
         "final_samples": 100,
     }
 
@@ -58,8 +59,8 @@ class Enas(SamplingMethod):
         )
 
     @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
-        indices = self.space.encode_choices(self.controller(n, generator).choices.numpy())
+    def sample(self, n: int) -> list[Architecture]:
+        indices = self.space.encode_choices(self.controller(n, self.generator).choices.numpy())
         return [self.space.decode(index) for index in indices.tolist()]
 
     def end_epoch(self, batches: Iterator[Batch]) -> list[float]:
@@ -68,6 +69,7 @@ class Enas(SamplingMethod):
         Raises:
             DivergedError: A loss or a weight of the controller is not finite.
         """
+        assert self.spec.controller_steps is not None, "the specification has open fields"
         losses = [self._update(next(batches)) for _ in range(self.spec.controller_steps)]
         if not all(bool(p.isfinite().all()) for p in self.controller.parameters()):
             raise DivergedError("a weight of the controller is not finite")

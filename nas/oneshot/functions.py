@@ -34,7 +34,10 @@ def weighted_concatenation(base: Tensor, parts: Sequence[Tensor], weights: Tenso
 
 
 def batch_norm_relu(z: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-    """``relu(scale * (z - mean) / sqrt(var + eps) + shift)`` with the mean and variance of z per channel."""
+    """``relu(scale * (z - mean) / sqrt(var + eps) + shift)`` with the mean and variance of z per channel.
+
+    The backward pass overwrites the output: nothing may read it afterwards.
+    """
     if torch.compiler.is_compiling():  # the compiler fuses these itself, and cannot follow what overwrites
         return F.relu(F.batch_norm(z, None, None, scale, shift, training=True, eps=eps))
     return _BatchNormRelu.apply(z, scale, shift, eps)
@@ -106,7 +109,8 @@ class _WeightedConcatenation(Function):
     @staticmethod
     def forward(ctx: Any, base: Tensor, weights: Tensor, *parts: Tensor) -> Tensor:
         widths = [part.shape[1] for part in parts]
-        factors = weights.to(base.dtype).repeat_interleave(torch.tensor(widths, device=weights.device))
+        repeats = torch.tensor(widths, device=weights.device)
+        factors = weights.to(base.dtype).repeat_interleave(repeats, output_size=sum(widths))  # or a GPU would wait
         ctx.widths = widths
         ctx.save_for_backward(weights, *(parts if weights.requires_grad else ()))
         return torch.addcmul(base, torch.cat(parts, dim=1), factors.view(1, -1, 1, 1))

@@ -92,14 +92,15 @@ class Search:
         final = epoch == self.spec.epochs - 1
         with self._stopwatch():
             train_loss, arch_loss = self._train(epoch)
-        with self._stopwatch(running=final):
-            generator = self.streams.architecture if final else self.streams.report
-            selected = self.method.select(self.evaluator, generator, final=final)
+        with self._stopwatch(running=final), self._reporting(running=not final):
+            selected = self.method.select(self.evaluator, final=final)
+        with self._reporting():
+            one_shot_error = self.method.one_shot_error(self.evaluator, selected)
         return EpochReport(
             epoch=epoch + 1,
             train_loss=train_loss,
             arch_loss=arch_loss,
-            one_shot_validation_error=self.method.one_shot_error(self.evaluator, selected),
+            one_shot_validation_error=one_shot_error,
             learning_rate=self.weights.learning_rate,
             cutout_prob=self.cutout_prob(epoch),
             architecture=self.space.encode(selected),
@@ -130,6 +131,16 @@ class Search:
         """Batches of the architecture's half, pass after pass."""
         while True:
             yield from self.architecture_batches.one_pass(cutout_prob)
+
+    @contextmanager
+    def _reporting(self, running: bool = True) -> Iterator[None]:
+        """Within it, the method draws from a stream of its own: the search does not depend on its reports."""
+        own = self.method.generator
+        self.method.generator = self.streams.report if running else own
+        try:
+            yield
+        finally:
+            self.method.generator = own
 
     @contextmanager
     def _stopwatch(self, running: bool = True) -> Iterator[None]:

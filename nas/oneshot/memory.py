@@ -10,13 +10,17 @@ import functools
 
 import torch
 
-#: How PyTorch's CPU allocator, oneDNN and PyTorch's file reader say, in a plain RuntimeError, that no memory is left.
+#: How PyTorch's CPU allocator, oneDNN, PyTorch's file reader and CUDA's libraries say, in a plain RuntimeError, that no
+#: memory is left.
 _NO_MEMORY = (
     "DefaultCPUAllocator",
     "could not create a primitive",
     "could not create a memory object",
     "Could not allocate bytes object",
     "std::bad_alloc",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
 )
 #: Parameters of glibc's ``mallopt`` (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4

@@ -40,10 +40,11 @@ class Method(ABC):
     Args:
         supernet: The one-shot model.
         spec: A specification without open fields.
-        generator: The stream of everything the method samples in training.
+        generator: Where everything that the method samples is drawn from.  The loop puts another stream in its place
+            while it only reports, so that what is reported changes nothing.
 
     Attributes:
-        defaults: The value of each field of ``SearchSpec`` that was left None.
+        defaults: The value of each field of ``SearchSpec`` that the method uses and that was left None.
         channel_groups: K of the supernet.
         changing_operations: Whether the operations that take part change from step to step.
     """
@@ -88,12 +89,11 @@ class Method(ABC):
         return []
 
     @abstractmethod
-    def select(self, evaluator: Evaluator, generator: torch.Generator, *, final: bool) -> Architecture:
+    def select(self, evaluator: Evaluator, *, final: bool) -> Architecture:
         """The discrete architecture.
 
         Args:
             evaluator: Errors of architectures with the shared weights.
-            generator: Draws what is sampled to select.
             final: Whether the search ends here; before, the answer is only reported and must be cheap.
         """
 
@@ -150,7 +150,7 @@ class GradientMethod(Method):
             loss.backward()
         return finite_loss(loss.detach(), "validation")
 
-    def select(self, evaluator: Evaluator, generator: torch.Generator, *, final: bool) -> Architecture:
+    def select(self, evaluator: Evaluator, *, final: bool) -> Architecture:
         """The highest weights: arg-max operations, top-k parents (paper, section 3.2)."""
         alpha = [None if a is None else a.detach().cpu().numpy() for a in self.supernet.alpha_by_block()]
         beta, gamma = (p.detach().cpu().numpy() for p in (self.supernet.beta, self.supernet.gamma))

@@ -26,6 +26,6 @@ class RandomWs(SamplingMethod):
         "final_samples": 1000,
     }
 
-    def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
-        indices = torch.randint(self.space.size, (n,), generator=generator)
+    def sample(self, n: int) -> list[Architecture]:
+        indices = torch.randint(self.space.size, (n,), generator=self.generator)
         return [self.space.decode(index) for index in indices.tolist()]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-import torch
-
 from nas.oneshot.evaluation import Evaluator
 from nas.oneshot.method import Method
 from nas.oneshot.mixture import Mixture
@@ -18,7 +16,7 @@ class SamplingMethod(Method):
 
     At the end, ``final_samples`` architectures are ranked on the same ``RANKING_BATCHES`` mini-batches of the
     architecture's half, and the best ``FINALISTS`` on the whole of it.  After each epoch before, as many architectures
-    as the epoch has steps are ranked on one mini-batch: one forward pass a step, about a third of a weight step.
+    as the half has mini-batches are ranked on one of them: a forward pass a step, about a third of a weight step.
     """
 
     RANKING_BATCHES: ClassVar[int] = 10
@@ -27,21 +25,21 @@ class SamplingMethod(Method):
     changing_operations = True
 
     @abstractmethod
-    def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
-        """Draws n architectures."""
+    def sample(self, n: int) -> list[Architecture]:
+        """Draws n architectures from ``self.generator``."""
 
     def mixtures(self) -> list[Mixture]:
         """One new architecture, the same in every cell."""
-        (architecture,) = self.sample(1, self.generator)
+        (architecture,) = self.sample(1)
         return [Mixture.discrete(architecture)] * len(self.supernet.cells)
 
-    def select(self, evaluator: Evaluator, generator: torch.Generator, *, final: bool) -> Architecture:
+    def select(self, evaluator: Evaluator, *, final: bool) -> Architecture:
         if not final:
-            candidates = self.sample(evaluator.n_mini_batches, generator)
+            candidates = self.sample(evaluator.n_mini_batches)
             errors = evaluator.architecture_errors(candidates, evaluator.first_batches(1))
             return candidates[errors.argmin()]
         assert self.spec.final_samples is not None, "the specification has open fields"
-        candidates = self.sample(self.spec.final_samples, generator)
+        candidates = self.sample(self.spec.final_samples)
         errors = evaluator.architecture_errors(candidates, evaluator.first_batches(self.RANKING_BATCHES))
         finalists = [candidates[i] for i in errors.argsort(kind="stable")[: self.FINALISTS]]
         return finalists[evaluator.architecture_errors(finalists, evaluator.batches).argmin()]

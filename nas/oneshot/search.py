@@ -150,13 +150,13 @@ class _Run:
     def keep(self, report: EpochReport) -> None:
         """Writes an epoch's line, then its checkpoint."""
         assert self.search is not None, "an epoch has ended before the start"
-        self.reports.append(report)
-        self._computed = self.spec
         if self.directory:
             checkpoint.append_line(self.directory / checkpoint.TRAJECTORY, report.to_dict())
-            reports = [report.to_dict() for report in self.reports]
+            reports = [report.to_dict() for report in (*self.reports, report)]
             state = {"spec": self.spec.to_dict(), "reports": reports, **self.search.state_dict()}
             checkpoint.write_checkpoint(self.directory, state)
+        self.reports.append(report)
+        self._computed = self.spec
 
     def end(self, status: SearchStatus, error: str | None) -> SearchResult:
         """The result, which the directory keeps too: as the architecture found, or as the failure."""
@@ -185,14 +185,21 @@ def resolve(spec: SearchSpec) -> SearchSpec:
     """The specification with its open fields at the optimizer's defaults.
 
     Raises:
-        ValueError: An unknown optimizer or search space, one that cannot be compiled or has too few channels, a warm
-            start that leaves no epoch, native kernels where they never apply, or a device that is not here.
+        ValueError: An unknown optimizer or search space, a field that the optimizer does not use, an optimizer that
+            cannot be compiled or has too few channels, a warm start that leaves no epoch, native kernels where they
+            never apply, or a device that is not here.
     """
     if spec.optimizer not in oneshot.METHODS:
         raise ValueError(f"optimizer: got {spec.optimizer!r}, expected one of {sorted(oneshot.METHODS)}")
     if spec.search_space not in SEARCH_SPACES:
         raise ValueError(f"search_space: got {spec.search_space!r}, expected one of {sorted(SEARCH_SPACES)}")
     method = oneshot.METHODS[spec.optimizer]
+    for name in sorted({name for other in oneshot.METHODS.values() for name in other.defaults} - set(method.defaults)):
+        if getattr(spec, name) is not None:
+            raise ValueError(
+                f"{name}: got {getattr(spec, name)!r}, but {spec.optimizer!r} does not use it; leave it out, or choose "
+                "a configuration space without it"
+            )
     if spec.compile and method.changing_operations:
         raise ValueError(
             f"compile: got True for {spec.optimizer!r}, which computes other operations in every step; leave it off"

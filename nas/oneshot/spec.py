@@ -16,8 +16,9 @@ LARGEST_FLOAT, LARGEST_INT = 1e30, 2**31 - 1
 class SearchSpec:
     """One one-shot search.
 
-    A field left None takes the optimizer's own default (``Method.defaults``, the table of the paper's
-    appendix C).  Errors are fractions in [0, 1]; lengths are pixels; ``learning_rate`` etc. have no unit.
+    A field left None takes the optimizer's own default (``Method.defaults``, the table of the paper's appendix C); one
+    that the optimizer does not use must be left so.  Errors are fractions in [0, 1]; lengths are pixels;
+    ``learning_rate`` etc. have no unit.
 
     Attributes:
         optimizer: The one-shot optimizer, a key of ``nas.oneshot.METHODS``.
@@ -49,7 +50,7 @@ class SearchSpec:
         n_stacks: Stacks of cells; pixels halve and channels double between stacks.
         cells_per_stack: Cells a stack.
         init_channels: Channels of the stem and of each choice block in the first stack.
-        controller_steps: Updates of ENAS's controller after each epoch.
+        controller_steps: Updates of ENAS's controller after each epoch; left open, 300.
         final_samples: Architectures that are sampled and ranked at the end; left open, 1,000 (enas 100).
         device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
         threads: CPU threads of the computation; None leaves PyTorch's choice.  Small searches are fastest with 1.
@@ -82,7 +83,7 @@ class SearchSpec:
     n_stacks: int = 3
     cells_per_stack: int = 3
     init_channels: int = 16
-    controller_steps: int = 300
+    controller_steps: int | None = None
     final_samples: int | None = None
     device: str = "auto"
     threads: int | None = None
@@ -97,9 +98,9 @@ class SearchSpec:
                 self._check(f.name, value <= LARGEST_FLOAT, f"a number up to {LARGEST_FLOAT}")
             elif isinstance(value, int) and f.name != "seed":
                 self._check(f.name, value <= LARGEST_INT, f"at most {LARGEST_INT}")
-        for name in ("epochs", "n_stacks", "cells_per_stack", "init_channels", "cutout_length", "controller_steps"):
+        for name in ("epochs", "n_stacks", "cells_per_stack", "init_channels", "cutout_length"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name, least in (("batch_size", 2), ("final_samples", 1), ("threads", 1)):
+        for name, least in (("batch_size", 2), ("controller_steps", 1), ("final_samples", 1), ("threads", 1)):
             self._check(
                 name, getattr(self, name) is None or getattr(self, name) >= least, f"at least {least}, or nothing"
             )

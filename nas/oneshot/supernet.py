@@ -37,7 +37,8 @@ from torch import Tensor, nn
 
 from nas.oneshot.functions import batch_norm_relu, weighted_concatenation, weighted_sum
 from nas.oneshot.mixture import Mixture
-from nas.oneshot.native.cell import Key, Plan, run_cell
+from nas.oneshot.native.cell import run_cell
+from nas.oneshot.native.plan import Key, Plan
 from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, OPERATIONS
 from spaces.search_space import N_OPERATIONS, SearchSpace
 
@@ -350,6 +351,15 @@ class Supernet(nn.Module):
         """Every parameter that is no architecture weight."""
         return [p for name, p in self.named_parameters() if name.split(".")[0] not in ("alpha", "beta", "gamma")]
 
+    @contextmanager
+    def computing_in(self, precision: str) -> Iterator[None]:
+        """Within it, ``precision`` is another one."""
+        own, self.precision = self.precision, precision
+        try:
+            yield
+        finally:
+            self.precision = own
+
     def gradients_of_architecture(self) -> AbstractContextManager[None]:
         """Within it, the weights ask for no gradient, and a backward pass computes none of theirs."""
         return _without_gradients(self.weights())
@@ -361,10 +371,11 @@ class Supernet(nn.Module):
 
 @contextmanager
 def _without_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
-    for parameter in parameters:
+    asking = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in asking:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in parameters:
+        for parameter in asking:
             parameter.requires_grad_(True)

@@ -8,8 +8,7 @@ a value.  The gradient of a block's output is summed once, when all that read it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,71 +17,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from nas.oneshot.native import kernels
+from nas.oneshot.native.calls import empty
 from nas.oneshot.native.kernels import BatchNorm, Normalised, Term
-
-#: What a tensor is: a name, then the node and the operation if it is one's own.
-Key = tuple[Any, ...]
-#: The weights of a node's parents and of a block's operations, or their gradients.
-Weights = dict[tuple[str, int], list[float]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What does not depend on numbers.
-
-    Attributes:
-        parents: As ``Mixture.parents``.
-        operations: As ``Mixture.operations``.
-        pooling: The operation that is the max-pooling; the others are convolutions with BatchNorm and ReLU.
-        channels: C.
-        channel_groups: K of PC-DARTS.
-        eps: Of BatchNorm.
-        backward: Whether there will be a backward pass.
-    """
-
-    parents: tuple[tuple[int, ...], ...]
-    operations: tuple[tuple[int, ...], ...]
-    pooling: int
-    channels: int
-    channel_groups: int
-    eps: float
-    backward: bool
-
-    @property
-    def n_blocks(self) -> int:
-        return len(self.operations)
-
-    def computed(self) -> list[int]:
-        """The blocks that are computed, ascending."""
-        return [node for node, operations in enumerate(self.operations, start=1) if operations]
-
-    def convolutions(self, node: int) -> tuple[int, ...]:
-        """Those among a block's operations."""
-        return tuple(op for op in self.operations[node - 1] if op != self.pooling)
-
-    def pools(self, node: int) -> bool:
-        """Whether max-pooling is among a block's operations."""
-        return self.pooling in self.operations[node - 1]
-
-    def place(self, node: int, operation: int) -> int:
-        """Of an operation among those of its block, and of its weight among theirs."""
-        return self.operations[node - 1].index(operation)
-
-    def projections(self) -> dict[int, slice]:
-        """For each node that reads the cell's input, the columns of its projection among all of them."""
-        columns, start = {}, 0
-        for node, parents in enumerate(self.parents, start=1):
-            if 0 in parents:
-                width = self.channels * (self.n_blocks if node > self.n_blocks else 1)
-                columns[node] = slice(start, start + width)
-                start += width
-        return columns
-
-    def output(self) -> dict[int, slice]:
-        """For each block whose channels the cell's output has, their columns."""
-        parents = self.parents[-1]
-        nodes = range(1, self.n_blocks + 1) if 0 in parents else parents
-        return {node: slice(i * self.channels, (i + 1) * self.channels) for i, node in enumerate(nodes)}
+from nas.oneshot.native.plan import Key, Plan, Weights, blocks_among, weights_of
 
 
 def run_cell(plan: Plan, inputs: dict[Key, Tensor]) -> Tensor:
@@ -94,7 +31,13 @@ def run_cell(plan: Plan, inputs: dict[Key, Tensor]) -> Tensor:
             and ``("shift",)``; of a node, ``("edges", node)`` the weights of its parents (B + 1: the output); of a
             block, ``("operations", node)`` the weights of its operations, absent for ones like those of edges; of a
             convolution, ``("kernel", node, op)``, ``("scale", node, op)`` and ``("shift", node, op)``.
+
+    Raises:
+        ValueError: An input is not float32 on the CPU, or a weight of an edge or an operation is negative.
     """
+    for key, x in inputs.items():
+        if x.dtype != torch.float32 or x.device.type != "cpu":
+            raise ValueError(f"native kernels: got {key} in {x.dtype} on {x.device}, expected float32 on the CPU")
     return _Cell.apply(plan, tuple(inputs), *inputs.values())
 
 
@@ -238,7 +181,7 @@ class _Forward:
 
     def empty(self, channels: int) -> Tensor:
         n, h, w = self.nhw
-        return torch.empty(n * h * w, channels)
+        return empty(n * h * w, channels)
 
 
 class _Backward:
@@ -276,7 +219,7 @@ class _Backward:
             self.projections(of_projections)
         for key, of_these in self.of_weights.items():
             if self.needed.get(key):
-                self.of_inputs[key] = torch.tensor(of_these)
+                self.of_inputs[key] = torch.tensor(of_these, dtype=torch.float32)
         return self.of_inputs
 
     def send(self, node: int, gradients: dict[int, Tensor]) -> None:
@@ -356,7 +299,7 @@ class _Backward:
         of_parameters = self.of_parameters[node, operation]
         if is_pointwise(kernel):
             adds = total is not None
-            total = torch.empty(gradient.shape) if total is None else total
+            total = empty(*gradient.shape) if total is None else total
             of_kernel = z.of_product([gradient], of_parameters, x, kernel.flatten(1), total, adds=adds)
         else:
             of_z = z.of_z([gradient], of_parameters)
@@ -382,7 +325,7 @@ class _Backward:
         self.of_inputs["scale",], self.of_inputs["shift",] = of_parameters
         x, kernel = matrix(self.inputs["x",]), self.inputs["kernel",]
         needs_x, needs_kernel = self.needed["x",], self.needed["kernel",]
-        of_x = torch.empty(x.shape) if needs_x else None
+        of_x = empty(*x.shape) if needs_x else None
         if needs_x or needs_kernel:
             of_kernel = z.of_product(of_columns, of_parameters, x if needs_kernel else None, kernel, of_x)
             if of_kernel is not None:
@@ -404,18 +347,3 @@ def matrix(x: Tensor) -> Tensor:
 def image(x: Tensor, nhw: tuple[int, int, int]) -> Tensor:
     """[N or fewer, C, H, W], channels last, of a dense matrix."""
     return x.view(-1, *nhw[1:], x.shape[1]).permute(0, 3, 1, 2)
-
-
-def blocks_among(nodes: Iterable[int]) -> list[int]:
-    """Without the cell's input, node 0."""
-    return [node for node in nodes if node]
-
-
-def weights_of(plan: Plan, inputs: dict[Key, Tensor]) -> Weights:
-    """By ``("edges", node)`` and ``("operations", node)``; ones if there are none."""
-    edges = {("edges", node): parents for node, parents in enumerate(plan.parents, start=1)}
-    operations = {("operations", node): of_block for node, of_block in enumerate(plan.operations, start=1)}
-    return {
-        key: inputs[key].tolist() if key in inputs else [1.0] * len(of_these)
-        for key, of_these in (edges | operations).items()
-    }

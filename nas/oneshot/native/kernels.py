@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
+from ctypes import c_double
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -18,69 +17,22 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
-from nas.oneshot.native.library import load
+from nas.oneshot.native import calls
+from nas.oneshot.native.calls import (
+    ColumnsStructure,
+    NormalisedStructure,
+    SourceStructure,
+    TermStructure,
+    array,
+    at,
+    at_or_null,
+    empty,
+    strides,
+    threads,
+)
 
 #: Columns of a product and channels of a convolution are multiples of it, or PyTorch takes over.
 _PANEL = 16
-#: Numbers in a feature map from which on more threads than one pay.
-_WORTH_THREADS = 2**15
-
-
-class _Term(ctypes.Structure):
-    _fields_ = (
-        ("x", c_void_p),
-        ("slope", c_void_p),
-        ("offset", c_void_p),
-        ("ld", c_int64),
-        ("column", c_int64),
-        ("width", c_int64),
-        ("weight", c_float),
-        ("adds", c_int32),
-    )
-
-
-class _Columns(ctypes.Structure):
-    _fields_ = (("x", c_void_p), ("ld", c_int64), ("column", c_int64), ("width", c_int64))
-
-
-class _Source(ctypes.Structure):
-    _fields_ = (
-        ("z", c_void_p),
-        ("gradient", c_void_p),
-        ("ldz", c_int64),
-        ("ldg", c_int64),
-        ("column", c_int64),
-        ("width", c_int64),
-        ("weight", c_double),
-        ("of_weight", c_double),
-    )
-
-
-class _Normalised(ctypes.Structure):
-    _fields_ = (
-        ("z", c_void_p),
-        ("normaliser", c_void_p),
-        ("of_parameters", c_void_p),
-        ("weight", c_double),
-        ("of_weight", c_double),
-    )
-
-
-_TYPES = {"p": c_void_p, "n": c_int64, "i": c_int32, "f": c_float, "d": c_double}
-#: The arguments of each kernel: pointers, numbers of things, flags and threads, float and double.
-_SIGNATURES = {
-    "product": "pnnnpnnnpnppdpi",
-    "normaliser": "pnnnppdpi",
-    "sum_terms": "pnnnpni",
-    "pool_and_sum": "pnnnnfpppni",
-    "unpool": "ppnnnnfppppi",
-    "parameter_gradients": "pnnnppi",
-    "receive": "pnnpnpppni",
-    "input_gradient": "pnnnpppi",
-    "product_gradients": "pnnnpppnpnnpipi",
-    "convolve": "pnnnnppnipi",
-    "kernel_gradient": "ppnnnnnppi",
-}
 
 
 class Term(NamedTuple):
@@ -106,10 +58,10 @@ class BatchNorm:
     def of(self, z: Tensor) -> Tensor:
         """The normaliser [4, C] of z [P, C]: mean, 1 / sqrt(variance + eps), slope and offset."""
         rows, c = z.shape
-        out = torch.empty(4, c)
-        call(
-            "normaliser", _at(z), z.stride(0), rows, c, _at(self.scale), _at(self.shift), self.eps, _at(out),
-            _threads(rows * c),
+        out = empty(4, c)
+        calls.call(
+            "normaliser", at(z), z.stride(0), rows, c, at(self.scale), at(self.shift), self.eps, at(out),
+            threads(rows * c),
         )  # fmt: skip
         return out
 
@@ -118,7 +70,7 @@ def product(x: Tensor, kernel: Tensor, out: Tensor | None = None) -> Tensor:
     """``x @ kernel`` of x [P, K] and kernel [K, C], into the dense ``out`` [P, C] if given."""
     columns = kernel.shape[1]
     if out is None:
-        out = torch.empty(x.shape[0], columns)
+        out = empty(x.shape[0], columns)
     if columns % _PANEL:
         return torch.mm(x, kernel, out=out)
     _multiply(x, kernel, [out], None, None)
@@ -141,8 +93,8 @@ def normalised_product(
     if any(width % _PANEL for width in widths):
         z = product(x, kernel)
         return list(z.split(list(widths), dim=1)), batch_norm.of(z)
-    out = [torch.empty(rows, width) for width in widths]
-    normaliser = torch.empty(4, c)
+    out = [empty(rows, width) for width in widths]
+    normaliser = empty(4, c)
     _multiply(x, kernel, out, batch_norm, normaliser)
     return out, normaliser
 
@@ -153,20 +105,20 @@ def _multiply(
     entries, column = [], 0
     for matrix in out:
         width = matrix.shape[1]
-        entries.append((_at(matrix), width, column, width))
+        entries.append((at(matrix), width, column, width))
         column += width
     scale, shift, eps = None, None, 0.0
     if batch_norm is not None:
-        scale, shift, eps = _at(batch_norm.scale), _at(batch_norm.shift), batch_norm.eps
-    call(
-        "product", _at(x), x.stride(0), *x.shape, _at(kernel), *kernel.stride(), column, _array(_Columns, entries),
-        len(entries), scale, shift, eps, _at_or_null(normaliser), _threads(x.numel()),
+        scale, shift, eps = at(batch_norm.scale), at(batch_norm.shift), batch_norm.eps
+    calls.call(
+        "product", at(x), x.stride(0), *x.shape, at(kernel), *kernel.stride(), column, array(ColumnsStructure, entries),
+        len(entries), scale, shift, eps, at_or_null(normaliser), threads(x.numel()),
     )  # fmt: skip
 
 
 def sum_terms(out: Tensor, terms: Sequence[Term]) -> None:
     """Puts the sum of the terms into ``out``."""
-    call("sum_terms", _at(out), out.stride(0), *out.shape, _terms(terms), len(terms), _threads(out.numel()))
+    calls.call("sum_terms", at(out), out.stride(0), *out.shape, _terms(terms), len(terms), threads(out.numel()))
 
 
 def pool_and_sum(
@@ -178,9 +130,9 @@ def pool_and_sum(
         [P, C] what ``unpool`` needs; None without ``backward``.
     """
     position = torch.empty(x.shape, dtype=torch.uint8) if backward else None
-    call(
-        "pool_and_sum", _at(x), *nhw, x.shape[1], weight, _at(out), _at_or_null(position),
-        _terms(terms, all_add=True), len(terms), _threads(x.numel()),
+    calls.call(
+        "pool_and_sum", at(x), *nhw, x.shape[1], weight, at(out), at_or_null(position),
+        _terms(terms, all_add=True), len(terms), threads(x.numel()),
     )  # fmt: skip
     return position
 
@@ -201,13 +153,13 @@ def unpool(
     Returns:
         The gradient of x, and that of the weight (0 without x).
     """
-    out = torch.empty(gradient.shape)
+    out = empty(*gradient.shape)
     of_weight = c_double()
     rows, channels = gradient.shape
     h, w = hw
-    call(
-        "unpool", _at(gradient), _at(position), rows // (h * w), h, w, channels, weight, _at_or_null(x),
-        _at_or_null(more), _at(out), ctypes.byref(of_weight), _threads(gradient.numel()),
+    calls.call(
+        "unpool", at(gradient), at(position), rows // (h * w), h, w, channels, weight, at_or_null(x),
+        at_or_null(more), at(out), ctypes.byref(of_weight), threads(gradient.numel()),
     )  # fmt: skip
     return out, of_weight.value
 
@@ -216,15 +168,15 @@ def convolve(x: Tensor, hw: Sequence[int], kernel: Tensor, *, backward: bool = F
     """[P, C_out] the 3x3 convolution of x [P, C_in] with a kernel [C_out, C_in, 3, 3], or the gradient of its input."""
     h, w = hw
     (rows, inputs), outputs = x.shape, kernel.shape[1 if backward else 0]
-    out = torch.empty(rows, outputs)
+    out = empty(rows, outputs)
     if inputs % _PANEL or outputs % _PANEL:
         images = x.view(-1, h, w, inputs).permute(0, 3, 1, 2)
         convolution = F.conv_transpose2d if backward else F.conv2d
         return convolution(images, kernel, padding=1).permute(0, 2, 3, 1).reshape(out.shape)
     order = (1, 0, 2, 3) if backward else (0, 1, 2, 3)
-    call(
-        "convolve", _at(x), rows // (h * w), h, w, inputs, _at(kernel), _strides(kernel, order), outputs, backward,
-        _at(out), _threads(x.numel()),
+    calls.call(
+        "convolve", at(x), rows // (h * w), h, w, inputs, at(kernel), strides(kernel, order), outputs, backward,
+        at(out), threads(x.numel()),
     )  # fmt: skip
     return out
 
@@ -237,9 +189,9 @@ def kernel_gradient(x: Tensor, hw: Sequence[int], kernel: Tensor, gradient: Tens
         images, of_output = (t.view(-1, h, w, t.shape[1]).permute(0, 3, 1, 2) for t in (x, gradient))
         return conv2d_weight(images, list(kernel.shape), of_output, padding=1)
     out = torch.empty_like(kernel)
-    call(
-        "kernel_gradient", _at(x), _at(gradient), x.shape[0] // (h * w), h, w, inputs, outputs, _at(out),
-        _strides(out, (0, 1, 2, 3)), _threads(x.numel()),
+    calls.call(
+        "kernel_gradient", at(x), at(gradient), x.shape[0] // (h * w), h, w, inputs, outputs, at(out),
+        strides(out, (0, 1, 2, 3)), threads(x.numel()),
     )  # fmt: skip
     return out
 
@@ -262,17 +214,19 @@ class Normalised(NamedTuple):
     def of_parameters(self, gradients: Sequence[Tensor]) -> tuple[Tensor, list[float]]:
         """[2, C] the gradients of scale and shift, and those of the weights."""
         rows, c = len(self.z[0]), self.normaliser.shape[1]
-        out, sources = torch.empty(2, c), self._sources(gradients)
-        call("parameter_gradients", sources, len(self.z), rows, c, _at(self.normaliser), _at(out), _threads(rows * c))
+        out, sources = empty(2, c), self._sources(gradients)
+        calls.call(
+            "parameter_gradients", sources, len(self.z), rows, c, at(self.normaliser), at(out), threads(rows * c)
+        )
         return out, [source.of_weight for source in sources]
 
     def of_z(self, gradients: Sequence[Tensor], of_parameters: Tensor) -> Tensor:
         """[P, C] the gradient of z."""
         rows, c = len(self.z[0]), self.normaliser.shape[1]
-        out = torch.empty(rows, c)
-        call(
-            "input_gradient", self._sources(gradients), len(self.z), rows, c, _at(self.normaliser), _at(of_parameters),
-            _at(out), _threads(rows * c),
+        out = empty(rows, c)
+        calls.call(
+            "input_gradient", self._sources(gradients), len(self.z), rows, c, at(self.normaliser), at(of_parameters),
+            at(out), threads(rows * c),
         )  # fmt: skip
         return out
 
@@ -306,11 +260,11 @@ class Normalised(NamedTuple):
                 torch.addmm(of_x, of_z, kernel, beta=adds, out=of_x)
             return None if x is None else torch.mm(of_z.t(), x)
         rows = len(self.z[0])
-        of_kernel = None if x is None else torch.empty(columns, depth)
-        call(
-            "product_gradients", self._sources(gradients), len(self.z), rows, columns, _at(self.normaliser),
-            _at(of_parameters), _at_or_null(x), depth, _at(kernel), *kernel.stride(), _at_or_null(of_x), adds,
-            _at_or_null(of_kernel), _threads(rows * columns),
+        of_kernel = None if x is None else empty(columns, depth)
+        calls.call(
+            "product_gradients", self._sources(gradients), len(self.z), rows, columns, at(self.normaliser),
+            at(of_parameters), at_or_null(x), depth, at(kernel), *kernel.stride(), at_or_null(of_x), adds,
+            at_or_null(of_kernel), threads(rows * columns),
         )  # fmt: skip
         return of_kernel
 
@@ -318,9 +272,9 @@ class Normalised(NamedTuple):
         entries, column = [], 0
         for z, gradient, weight in zip(self.z, gradients, self.weights, strict=True):
             width = z.shape[1]
-            entries.append((_at(z), _at(gradient), z.stride(0), gradient.stride(0), column, width, weight))
+            entries.append((at(z), at(gradient), z.stride(0), gradient.stride(0), column, width, weight))
             column += width
-        return _array(_Source, entries)
+        return array(SourceStructure, entries)
 
 
 class Received(NamedTuple):
@@ -348,16 +302,16 @@ def receive(gradients: Sequence[Term], output: Term | None, normalised: Sequence
         normalised: Those of which the output is a sum, each of one matrix.
     """
     rows, c = gradients[0].x.shape
-    out = torch.empty(rows, c)
+    out = empty(rows, c)
     dots = (c_double * len(gradients))()
-    of_parameters = [torch.empty(2, c) for _ in normalised]
-    parts = _array(
-        _Normalised,
-        [(_at(*n.z), _at(n.normaliser), _at(o), *n.weights) for n, o in zip(normalised, of_parameters, strict=True)],
+    of_parameters = [empty(2, c) for _ in normalised]
+    parts = array(
+        NormalisedStructure,
+        [(at(*n.z), at(n.normaliser), at(o), *n.weights) for n, o in zip(normalised, of_parameters, strict=True)],
     )
-    call(
-        "receive", _at(out), rows, c, _terms(gradients), len(gradients), None if output is None else _terms([output]),
-        dots, parts, len(parts), _threads(rows * c),
+    calls.call(
+        "receive", at(out), rows, c, _terms(gradients), len(gradients), None if output is None else _terms([output]),
+        dots, parts, len(parts), threads(rows * c),
     )  # fmt: skip
     return Received(out, list(dots), of_parameters, [part.of_weight for part in parts])
 
@@ -368,46 +322,8 @@ def _terms(terms: Sequence[Term], *, all_add: bool = False) -> Any:
         width = x.shape[1]
         slope = offset = None
         if normaliser is not None:
-            at, step = _at(normaliser), 4 * normaliser.stride(0)
-            slope, offset = at + 2 * step, at + 3 * step
-        entries.append((_at(x), slope, offset, x.stride(0), column, width, weight, all_add or column < covered))
+            first, step = at(normaliser), 4 * normaliser.stride(0)
+            slope, offset = first + 2 * step, first + 3 * step
+        entries.append((at(x), slope, offset, x.stride(0), column, width, weight, all_add or column < covered))
         covered = max(covered, column + width)
-    return _array(_Term, entries)
-
-
-def _array(kind: Any, entries: Sequence[tuple[Any, ...]]) -> Any:
-    return (kind * len(entries))(*entries)
-
-
-def _strides(kernel: Tensor, order: Sequence[int]) -> Any:
-    return (c_int64 * 4)(*(kernel.stride(dimension) for dimension in order))
-
-
-def _at(x: Tensor) -> int:
-    return x.data_ptr()
-
-
-def _at_or_null(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
-
-
-def _threads(numbers: int) -> int:
-    return torch.get_num_threads() if numbers >= _WORTH_THREADS else 1
-
-
-@cache
-def _kernel(name: str) -> Any:
-    kernel = getattr(load(), name)
-    kernel.argtypes = [_TYPES[letter] for letter in _SIGNATURES[name]]
-    return kernel
-
-
-def call(name: str, *arguments: Any) -> None:
-    """Calls a kernel.
-
-    Raises:
-        MemoryError: It could not allocate what it needs beside its arguments.
-        NativeKernelsError: The kernels cannot be compiled here.
-    """
-    if _kernel(name)(*arguments):
-        raise MemoryError(f"{name}: no memory left for partial sums")
+    return array(TermStructure, entries)

@@ -59,6 +59,6 @@ def test_selects_the_highest_weights(tiny_method):
         method.supernet.alpha[1].copy_(torch.tensor([0.4, 0.0, 0.1, 0.2]))  # block 4: parents 0, 3
         method.supernet.beta[torch.arange(4), torch.tensor([0, 2, 1, 2])] = 1.0
         method.supernet.gamma.copy_(torch.tensor([0.0, 0.5, 0.1, 0.0, 0.7]))  # output: blocks 1 and 4
-    selected = method.select(None, torch.Generator(), final=True)
+    selected = method.select(None, final=True)
     assert selected.parents == ((0,), (0, 1), (1, 2), (0, 3), (1, 4))
     assert selected.operations == (0, 2, 1, 2)

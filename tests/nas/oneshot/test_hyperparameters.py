@@ -24,9 +24,12 @@ CHANGES = {
 
 
 def final_state(search):
+    """All that the search has learned: weights, architecture weights, the controller of ENAS."""
     for epoch in range(search.spec.epochs):
         search.run_epoch(epoch)
-    return torch.cat([p.detach().flatten() for p in search.supernet.parameters()])
+    optimizer = getattr(search.method, "optimizer", search.weights.optimizer)
+    learned = [*search.supernet.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
+    return torch.cat([p.detach().flatten() for p in learned])
 
 
 def test_every_hyperparameter_of_every_configuration_space_is_tried():
@@ -34,12 +37,19 @@ def test_every_hyperparameter_of_every_configuration_space_is_tried():
 
 
 @pytest.mark.parametrize("name", list(CHANGES))
-def test_changes_the_trained_parameters(name, tiny_search):
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_changes_what_is_learned_or_is_refused(optimizer, name, tiny_search):
     # Cutout is on (in the last epoch) when its length is what changes.
-    base = {"epochs": 2, "batch_size": 20, **({"cutout_prob": 1.0} if name == "cutout_length" else {})}
+    base = {"optimizer": optimizer, "epochs": 2, "batch_size": 20}
+    base |= {"cutout_prob": 1.0} if name == "cutout_length" else {}
+    changed = {**base, name: CHANGES[name]}
+    if name.startswith("arch_") and name not in METHODS[optimizer].defaults:
+        with pytest.raises(ValueError, match=f"{name}: got .*, but '{optimizer}' does not use it"):
+            tiny_search(**changed)
+        return
     reference = final_state(tiny_search(**base))
     assert torch.equal(reference, final_state(tiny_search(**base)))
-    assert not torch.equal(reference, final_state(tiny_search(**{**base, name: CHANGES[name]})))
+    assert not torch.equal(reference, final_state(tiny_search(**changed)))
 
 
 @pytest.mark.parametrize("name", ["arch_learning_rate", "arch_weight_decay"])
@@ -102,6 +112,6 @@ def test_the_documented_defaults_are_those_of_the_optimizer(optimizer):
     ):
         chosen = number if optimizer in others.split(", ") else common
         documented[name] = float(chosen.replace(",", ""))
-    assert len(documented) == 6
+    assert set(documented) == {name for method in METHODS.values() for name in method.defaults}
     defaults = METHODS[optimizer].defaults
     assert {name: documented[name] for name in defaults} == defaults

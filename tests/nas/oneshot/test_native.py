@@ -10,7 +10,7 @@ from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
 from nas.oneshot.mixture import Mixture
-from nas.oneshot.native import kernels
+from nas.oneshot.native import calls, kernels
 from nas.oneshot.native.cell import _Forward
 from nas.oneshot.native.kernels import BatchNorm, Normalised, Term
 from nas.oneshot.search import choose_kernels, resolve, run_search
@@ -222,7 +222,7 @@ def test_products_and_their_normalisers(rows, depth, columns):
 def test_the_number_of_threads_changes_no_bit():
     def all_results():
         shape = (32, 16, 16, 16)
-        assert random_matrix(shape).numel() > kernels._WORTH_THREADS
+        assert random_matrix(shape).numel() > calls._WORTH_THREADS
         x, z, gradient = (random_matrix(shape, seed) for seed in range(3))
         kernel = torch.randn(16, 16, 3, 3, generator=torch.Generator().manual_seed(3))
         batch_norm = BatchNorm(torch.ones(16), torch.zeros(16), EPS)

@@ -37,9 +37,11 @@ PAPERS = ["darts", "darts_2nd", "gdas", "pc_darts", "enas", "random_ws"]
 
 def small(optimizer="darts", **fields):
     """A search of a second: one cell a stack, 4 channels, 4 epochs of 4 steps on the digits."""
-    defaults = {"epochs": 4, "n_stacks": 2, "cells_per_stack": 1, "init_channels": 4, "controller_steps": 4, "seed": 3}
-    samples = {"final_samples": 8} if optimizer in SAMPLING else {}
-    return SearchSpec(optimizer=optimizer, batch_size=100, device="cpu", threads=1, **{**defaults, **samples, **fields})
+    defaults = {"epochs": 4, "n_stacks": 2, "cells_per_stack": 1, "init_channels": 4, "seed": 3}
+    own = {
+        name: n for name, n in (("controller_steps", 4), ("final_samples", 8)) if name in METHODS[optimizer].defaults
+    }
+    return SearchSpec(optimizer=optimizer, batch_size=100, device="cpu", threads=1, **{**defaults, **own, **fields})
 
 
 def without_times(report):
@@ -405,6 +407,7 @@ def test_weights_that_diverge_in_the_last_step_end_the_search(optimizer, monkeyp
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("could not create a primitive"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_running_out_of_memory_is_a_result(failure, tmp_path, monkeypatch):
@@ -498,6 +501,12 @@ def test_each_epochs_cell_is_looked_up_at_every_budget(tmp_path):
         ({"dataset": "cifar10", "data_dir": "/nonexistent"}, "data_dir: got '/nonexistent', expected a folder"),
         ({"optimizer": "gdas", "compile": True}, "compile: got True for 'gdas'"),
         ({"optimizer": "pc_darts", "init_channels": 6}, "init_channels: got 6, expected a multiple of 4"),
+        (
+            {"optimizer": "random_ws", "arch_learning_rate": 0.1},
+            "arch_learning_rate: got 0.1, but 'random_ws' does not",
+        ),
+        ({"optimizer": "random_ws", "controller_steps": 3}, "controller_steps: got 3, but 'random_ws' does not use it"),
+        ({"optimizer": "darts", "final_samples": 9}, "final_samples: got 9, but 'darts' does not use it; leave it out"),
     ],
 )
 def test_a_wrong_specification_is_one_clear_line_and_writes_nothing(fields, message, tmp_path):
