@@ -83,6 +83,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--search-space", "7"], "got '7', expected one of"),
         (["study", "--optimizer", "adam"], "got 'adam', expected one of"),
         (["study", "--config-space", "cs9"], "got 'cs9', expected one of"),
+        (["study", "--config-space", "cs3", "--optimizer", "random_ws"], "but 'random_ws' does not use it"),
         (["study", "--dataset", "mnist"], "got 'mnist', expected one of"),
         (["study", "--table", "absent"], "got absent, expected one of"),
         (["study", "--table-budget", "5"], "got 5, expected one of"),

@@ -39,8 +39,13 @@ class Controller(nn.Module):
 
     It lives on the CPU, whatever the device of the supernet: its steps are tiny and wait for each other.
 
-    Differs from the public code: no bias towards some operations (it was copied from another search space), and a set
-    of parents has the probability with which it is drawn without replacement.
+    Differs from the public code:
+        * No bias towards some operations; it was copied from another search space.
+        * Scores of operations are bounded by ``TANH_CONSTANT``, as those of parents are; there by a fifth of it.
+        * A set of parents has the probability with which it is drawn without replacement; there the mean of the draws'
+          logarithms, the second one not renormalised.
+        * The operation's step reads the mean of the drawn parents, there the last one; and the first nodes' anchors are
+          states of the LSTM, there zeros.
     """
 
     def __init__(self, space: SearchSpace, generator: torch.Generator) -> None:

@@ -5,7 +5,8 @@ Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learni
 
 Differs from the public code: the learning rate of the weights follows the schedule per epoch (it was stepped per
 mini-batch); architectures are ranked on the architecture's half (it was the test set), all on the same mini-batches;
-see also ``nas.oneshot.controller``.
+the reward is a fraction and the moving average starts at the first one, as in ENAS's own code (there percent, so that
+Adam's epsilon weighs less and the entropy nothing, and a start at 0); see also ``nas.oneshot.controller``.
 """
 
 from __future__ import annotations

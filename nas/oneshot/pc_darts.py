@@ -2,7 +2,8 @@
 
 Source: Xu et al. (2020), *PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture Search*.
 
-The channels left out pass by unchanged, and a shuffle lets later blocks mix others
+The channels that go through are always the first ones, as in its authors' code and in the public code; this paper
+speaks of a random sample.  The channels left out pass by unchanged, and a shuffle lets later blocks mix others
 (``nas.oneshot.supernet.ChoiceBlock``).  The edge normalisation of PC-DARTS is what alpha already is.
 """
 

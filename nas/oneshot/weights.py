@@ -1,4 +1,8 @@
-"""The weight step, the same for every optimizer: SGD on the one-shot model's weights."""
+"""The weight step, the same for every optimizer: SGD on the one-shot model's weights.
+
+Differs from the public code: weights that take no part in a step are left alone.  Under the PyTorch of its time their
+gradient was zero, so that L2 regularisation and momentum went on moving them.
+"""
 
 from __future__ import annotations
 

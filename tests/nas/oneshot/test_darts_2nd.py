@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from nas.oneshot import darts_2nd
+from nas.oneshot.augment import Batch
 from tests.nas.oneshot import reference
 
 
@@ -77,3 +78,46 @@ def test_without_momentum_buffers_the_first_step_is_unrolled_too(tiny_method, ba
     method.architecture_gradient(batch(0), batch(1), weights)
     for parameter, gradient in zip(method.parameters, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-6, atol=1e-8)
+
+
+def second_order_part(method, weights, batch, monkeypatch):
+    """What the finite difference adds to the gradient."""
+    gradients = []
+    for difference in (True, False):
+        with monkeypatch.context() as patch:
+            if not difference:
+                zeros = [torch.zeros_like(p) for p in method.parameters]
+                patch.setattr(type(method), "_architecture_gradient_at", lambda self, batch, zeros=zeros: zeros)
+            method.architecture_gradient(batch(0), batch(1), weights)
+        gradients.append(torch.cat([p.grad.flatten() for p in method.parameters]))
+    return gradients[0] - gradients[1]
+
+
+def test_the_finite_difference_survives_bfloat16(tiny_method, batch, monkeypatch):
+    """In bfloat16 the offsets of the weights would be rounded away, and what is left is noise."""
+
+    def single(seed):
+        images = batch(seed, n=32)
+        return Batch(images.images.float(), images.labels)
+
+    parts = {}
+    for precision in ("float32", "bf16"):
+        method, weights = tiny_method("darts_2nd", "1", learning_rate=0.2, weight_decay=1e-2)
+        method.supernet.float().precision = precision
+        weights.start_epoch(0)
+        parts[precision] = second_order_part(method, weights, single, monkeypatch)
+        assert method.supernet.precision == precision
+    assert float(torch.cosine_similarity(parts["float32"], parts["bf16"], dim=0)) > 0.9
+
+
+def test_a_direction_that_vanishes_adds_nothing(tiny_method, batch, monkeypatch):
+    method, weights = tiny_method("darts_2nd", "1")
+    ahead = type(method)._gradients_ahead
+
+    def without_direction(self, images, trainer):
+        loss, first, direction = ahead(self, images, trainer)
+        return loss, first, [torch.zeros_like(d) for d in direction]
+
+    monkeypatch.setattr(type(method), "_gradients_ahead", without_direction)
+    assert float(second_order_part(method, weights, batch, monkeypatch).abs().max()) == 0.0
+    assert all(bool(p.grad.isfinite().all()) for p in method.parameters)

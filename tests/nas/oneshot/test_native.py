@@ -1,6 +1,7 @@
 """The compiled kernels against PyTorch in double precision, and whole cells against the supernet's own."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -357,3 +358,36 @@ def test_other_precisions_and_compiled_supernets_stay_with_pytorch(fields):
     assert choose_kernels(SearchSpec(device="cpu", **fields)).kernels == "torch"
     with pytest.raises(ValueError, match="float32"):
         resolve(SearchSpec(device="cpu", kernels="native", **fields))
+
+
+def test_what_is_not_float32_is_refused_before_it_is_read():
+    search = a_search("darts", "1")
+    search.supernet.native = True
+    images = torch.randn(6, 3, 8, 8)
+    for broken in (search.supernet.double(), search.supernet.bfloat16()):
+        with pytest.raises(ValueError, match=r"native kernels: got .* in torch\.(float64|bfloat16) on cpu, expected"):
+            broken(images.to(broken.stem.weight.dtype), search.method.mixtures())
+    search.supernet.float().precision = "bf16"
+    with pytest.raises(ValueError, match=r"native kernels: got \('x',\) in torch.bfloat16 on cpu, expected float32"):
+        search.supernet(images, search.method.mixtures())
+
+
+def test_another_default_type_changes_nothing():
+    search = a_search("darts", "1")
+    search.supernet.native = True
+    images, mixtures = torch.randn(6, 3, 8, 8), search.method.mixtures()
+    expected = search.supernet(images, mixtures)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(search.supernet(images, mixtures), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_negative_weight_is_refused():
+    search = a_search("darts", "1")
+    search.supernet.native = True
+    mixture = search.method.mixtures()[0]
+    negative = replace(mixture, gamma=mixture.gamma - 0.5)
+    with pytest.raises(ValueError, match=r"mixture: got the weights .* of \('edges', 5\), expected none below"):
+        search.supernet(torch.randn(6, 3, 8, 8), [negative] * len(search.supernet.cells))

@@ -1,0 +1,106 @@
+"""The measuring programs: what they measure against is our model, and each runs from end to end."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmarks.oneshot_reference import ConvBnRelu, PlainSupernet, softmax_weights
+from nas.oneshot.mixture import Mixture
+from nas.oneshot.supernet import ConvBN, Supernet
+from spaces import SEARCH_SPACES
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def copy_layer(plain: ConvBnRelu, ours: ConvBN) -> None:
+    plain[0].weight.copy_(ours.weight)
+    plain[1].weight.copy_(ours.scale)
+    plain[1].bias.copy_(ours.shift)
+
+
+@torch.no_grad()
+def with_our_weights(net: Supernet, groups: int) -> PlainSupernet:
+    """The plain reference with every parameter of ours."""
+    plain = PlainSupernet(net.space, groups=groups, channels=8, cells_per_stack=1).double()
+    copy_layer(plain.stem, net.stem)
+    for theirs, cell in zip(plain.cells, net.cells, strict=True):
+        for layer, projection in zip([*theirs.projections, theirs.output_projection], cell.projections, strict=True):
+            copy_layer(layer, projection)
+        for mixed, block in zip(theirs.blocks, cell.blocks, strict=True):
+            for layer, operation in zip(mixed.operations, block.operations, strict=True):
+                if isinstance(operation, ConvBN):
+                    copy_layer(layer, operation)
+    plain.head[1].weight.copy_(net.head)
+    plain.classifier.load_state_dict(net.classifier.state_dict())
+    return plain
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("space", list(SEARCH_SPACES))
+def test_the_plain_reference_computes_the_same_model(space, groups):
+    generator = torch.Generator().manual_seed(1)
+    net = Supernet(
+        SEARCH_SPACES[space], n_classes=10, image_channels=3, cells_per_stack=1, init_channels=8,
+        channel_groups=groups, generator=generator,
+    ).double()  # fmt: skip
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.endswith(("scale", "shift")) or name.split(".")[0] in ("alpha", "beta", "gamma"):
+                parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    images = torch.randn(6, 3, 8, 8, generator=generator, dtype=torch.float64)
+    labels = torch.randint(10, (6,), generator=generator)
+    alpha = [None if logits is None else logits.softmax(0) for logits in net.alpha_by_block()]
+    mixture = Mixture.relaxed(net.space, alpha, list(net.beta.softmax(1)), net.gamma.softmax(0))
+    ours = F.cross_entropy(net(images, [mixture] * 3), labels)
+    logits = net.architecture_parameters()
+    theirs = F.cross_entropy(with_our_weights(net, groups)(images, softmax_weights(net.space, logits, 3, 1.0)), labels)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    for mine, plain in zip(torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits), strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-6, atol=1e-9)
+
+
+def run(module: str, *arguments: object) -> str:
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_a_step_is_timed_against_the_plain_reference():
+    sizes = ("--batch-size", 4, "--channels", 4, "--repeats", 1, "--threads", 1)
+    said = run("oneshot", "--optimizers", "gdas", "--spaces", "1", *sizes)
+    for what in ("wall s", "processor s", "peak MB"):
+        assert re.search(rf"gdas +space 1 {what} +ours [\d.e-]+ +plain [\d.e-]+ \(ours: [\d.]+ of it\)", said)
+
+
+def test_optimizers_are_compared_and_what_is_done_is_kept(tmp_path):
+    small = ("--epochs", 1, "--seeds", 1, "--processes", 1, "--channels", 4, "--cells-per-stack", 1)
+    arguments = (tmp_path, "--optimizers", "darts", "gdas", "--spaces", "1", *small, "--output", tmp_path / "table.md")
+    table = run("compare_optimizers", *arguments)
+    assert re.search(r"\| darts \| [\d.]+ \| \d+ \| \d+ \|\n\| gdas \| [\d.]+ \| \d+ \| \d+ \|", table)
+    assert (tmp_path / "table.md").read_text() in table
+    checkpoint = tmp_path / "space_1" / "gdas" / "seed_0" / "checkpoint"
+    kept = checkpoint.stat().st_mtime_ns
+    assert run("compare_optimizers", *arguments) == table
+    assert checkpoint.stat().st_mtime_ns == kept
+
+
+def test_one_hyperparameter_is_varied(tmp_path):
+    small = ("--epochs", 1, "--seeds", 1, "--processes", 1, "--optimizers", "darts")
+    table = run("sweep", tmp_path, "--vary", "weight_decay", "1e-4", "1e-2", *small)
+    assert re.search(
+        r"\| optimizer \| weight_decay=1e-4 \| weight_decay=1e-2 \|\n.*\n\| darts \| [\d.]+ \| [\d.]+ \|", table
+    )
+
+
+def test_the_one_shot_errors_are_traced(tmp_path):
+    small = ("--dataset", "digits", "--epochs", 2, "--processes", 1, "--optimizers", "darts", "--channels", 4)
+    table = run("oneshot_curves", tmp_path, "--space", "1", *small)
+    assert re.search(
+        r"\| optimizer \| epoch 1 \| epoch 2 \| seconds \|\n.*\n\| darts \| [\d.]+ \| [\d.]+ \| \d+ \|", table
+    )
