@@ -213,6 +213,13 @@ def _search_command() -> type:
     return Search
 
 
+def _evaluate_command() -> type:
+    """The ``evaluate`` command; its package loads PyTorch."""
+    from nas.oneshot.commands import Evaluate
+
+    return Evaluate
+
+
 def _table_commands() -> dict[str, Any]:
     """The commands below ``table``."""
     from nas.tabular import commands
@@ -233,6 +240,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], Any]]] = {
     "worker": ("one worker of such a study", lambda: Worker),
     "analyze": ("incumbents, comparison with the default configuration, plots of a run", lambda: Analyze),
     "search": ("one architecture search by itself", _search_command),
+    "evaluate": ("architectures with the shared weights of a search, and the rank correlation", _evaluate_command),
     "table": ("import, download, info, query, measure: tables of stand-alone results", _table_commands),
     "spaces": ("the sizes of the search spaces, computed and in the paper", lambda: Spaces),
 }

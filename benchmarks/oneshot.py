@@ -34,6 +34,7 @@ from nas.oneshot.memory import keep_freed_memory
 from nas.oneshot.native import calls
 from nas.oneshot.search import choose_kernels, resolve
 from spaces import SEARCH_SPACES
+from spaces.enumeration import distinct_architectures
 
 #: Prefixes of PyTorch's operators and names of our kernels, by what they do; the first that fits counts.
 KINDS = {
@@ -200,7 +201,7 @@ def evaluation(args: argparse.Namespace) -> None:
         start = time.perf_counter()
         search.evaluator.architecture_errors(architectures, batches)
         each = (time.perf_counter() - start) / len(architectures)
-        n_cells = {"1": 3_702, "2": 12_474, "3": 135_900}.get(space, search.space.size)
+        n_cells = len(distinct_architectures(search.space))
         print(
             f"space {space}: {1e3 * each:.1f} ms an architecture on {sum(map(len, batches))} images; "
             f"all {n_cells} distinct labelled cells in {each * n_cells / 3600:.1f} h",

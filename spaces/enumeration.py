@@ -122,6 +122,15 @@ def _pruned_keys(space: SearchSpace, *, renumber: bool = True) -> npt.NDArray[np
     return pack_key(kept.sum(axis=0)[:, None], pruned_edges[:, None], operations).reshape(-1)
 
 
+def distinct_architectures(space: SearchSpace) -> npt.NDArray[np.int64]:
+    """[n] indices, ascending: one architecture for each cell without loose ends whose vertices keep their numbers.
+
+    Those that it stands for share all weights of a one-shot model with it; isomorphs do not.
+    """
+    _, first = np.unique(_pruned_keys(space, renumber=False), return_index=True)
+    return np.sort(first)
+
+
 def count(space: SearchSpace) -> Counts:
     """Counts a space by exhaustive enumeration, once under each definition."""
     edges = space.all_edges()
@@ -131,6 +140,6 @@ def count(space: SearchSpace) -> Counts:
     return Counts(
         all_choices=space.size,
         with_loose_ends=int((N_OPERATIONS ** np.sum(used, axis=0)).sum()),
-        without_loose_ends=len(np.unique(_pruned_keys(space, renumber=False))),
+        without_loose_ends=len(distinct_architectures(space)),
         without_isomorphs=len(enumerate_space(space).hash_bytes),
     )

@@ -87,10 +87,10 @@ def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(json.dumps(value).encode() + b"\n" for value in values)
 
 
-def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Appends a JSON line and hands it to the disk."""
+def append_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    """Appends JSON lines and hands them to the disk."""
     with path.open("a") as file:
-        file.write(json.dumps(value) + "\n")
+        file.writelines(json.dumps(value) + "\n" for value in values)
         file.flush()
         os.fsync(file.fileno())
 

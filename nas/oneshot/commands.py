@@ -1,4 +1,4 @@
-"""The command ``run_bohb.py search``: typed options, and what to do with them."""
+"""The commands ``run_bohb.py search`` and ``evaluate``: typed options, and what to do with them."""
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 import sys
@@ -8,12 +8,16 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
 import tyro
+from tqdm import tqdm
 
 from nas.oneshot import EpochReport, SearchSpec, run_search
+from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights, rank_correlations
 from nas.tabular import Table, open_table
 from nas.tabular.on_demand import measuring
-from spaces import SEARCH_SPACES, Cell
+from spaces import SEARCH_SPACES, Cell, SearchSpace
+from spaces.enumeration import distinct_architectures
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,82 @@ class Search:
             answer = report.table[max(report.table)]
             parts += [f"table: validation {answer.validation_error:.4f}, test {answer.test_error:.4f}"]
         print("  ".join([*parts, f"{report.search_s:.1f} s"]), flush=True)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate architectures with the shared weights of a search, beside what the table says of their cells.
+
+    Ends with the rank correlation of the two (the paper's section 5.2). What is evaluated is kept as it comes, in JSON
+    lines, and only what is missing is computed when the command is called again.
+
+    Attributes:
+        directory: Of a search, or of a trial of a study; its last checkpoint holds the weights.
+        architectures: How many, drawn at random from the distinct ones of the search space; 0 for all of them.
+        images: On how many images of the architecture's half; 0 for all of them.
+        seed: Of the draw.
+        table: digits, nasbench101, the path of a table's directory, or none.
+        output: The file; by default ``one_shot_errors.jsonl`` in the directory.
+        data_dir: Where the data set of the search is now, if it has moved.
+        device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
+        threads: CPU threads of the computation; None leaves PyTorch's choice.
+    """
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    architectures: int = 200
+    images: int = 0
+    seed: int = 0
+    table: str = "digits"
+    output: Path | None = None
+    data_dir: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+    def run(self) -> int:
+        """Evaluates what is missing, with a progress bar; prints the correlations."""
+        for name in ("architectures", "images", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 0")
+        table = None if self.table == "none" else open_table(self.table)
+        placement: dict[str, Any] = {"device": self.device, "threads": self.threads}
+        if self.data_dir is not None:
+            placement["data_dir"] = self.data_dir
+        weights = SharedWeights(self.directory, **placement)
+        file = ErrorFile(self.output or self.directory / "one_shot_errors.jsonl")
+        n_images = weights.n_images(self.images or None)
+        chosen = self._chosen(weights.search.space)
+        kept = {
+            error.architecture: error
+            for error in file.read()
+            if (error.epoch, error.n_images) == (weights.epoch, n_images)
+        }
+        missing = [index for index in chosen if index not in kept]
+        with tqdm(total=len(missing), unit="architecture") as bar:
+            for errors in weights.errors(missing, n_images, table):
+                file.append(errors)
+                kept.update({error.architecture: error for error in errors})
+                bar.update(len(errors))
+        self._show([kept[index] for index in chosen], weights.epoch)
+        print(f"file: {file.path}")
+        return 0
+
+    def _chosen(self, space: SearchSpace) -> list[int]:
+        every = distinct_architectures(space)
+        if self.architectures:  # more of them are these and others
+            every = np.random.default_rng(self.seed).permutation(every)[: self.architectures]
+        return [int(index) for index in every]
+
+    def _show(self, errors: Sequence[OneShotError], epoch: int) -> None:
+        one_shot = [error.one_shot_validation_error for error in errors]
+        print(
+            f"{len(errors)} architectures with the weights of epoch {epoch}, on {errors[0].n_images} images: one-shot "
+            f"validation error {min(one_shot):.4f} to {max(one_shot):.4f}, mean {sum(one_shot) / len(one_shot):.4f}"
+        )
+        for budget, (coefficient, n) in rank_correlations(errors).items():
+            print(
+                f"  rank correlation with the test error at {budget} epochs of table {self.table}: {coefficient:+.3f} "
+                f"(Spearman, {n} cells)"
+            )
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

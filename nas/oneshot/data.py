@@ -31,6 +31,10 @@ class Half:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, n: int | None) -> Half:
+        """The first n images, or as many as there are; all of them if None."""
+        return Half(self.images[:n], self.labels[:n])
+
     def to(self, device: torch.device) -> Half:
         """The same images on another device."""
         return Half(self.images.to(device), self.labels.to(device))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import repeat
 from math import isnan
 
 import numpy as np
@@ -43,9 +45,7 @@ class Evaluator:
 
     def first_batches(self, n_mini_batches: int) -> list[Half]:
         """The images of the first mini-batches, joined: fewer passes through the supernet for the same images."""
-        n = n_mini_batches * self.batch_size
-        half = self.data.architecture
-        return fixed_batches(Half(half.images[:n], half.labels[:n]), EVALUATION_BATCH_SIZE)
+        return fixed_batches(self.data.architecture.first(n_mini_batches * self.batch_size), EVALUATION_BATCH_SIZE)
 
     @torch.inference_mode()
     def error(self, mixtures: Callable[[], Sequence[Mixture]]) -> float:
@@ -54,7 +54,8 @@ class Evaluator:
         Raises:
             DivergedError: What the supernet says is not finite.
         """
-        return self._error([self._wrong(batch, mixtures()) for batch in self.batches], len(self.data.architecture))
+        (error,) = self._errors([self._wrong(self.batches, mixtures)], self.batches)
+        return error
 
     @torch.inference_mode()
     def architecture_errors(
@@ -67,24 +68,27 @@ class Evaluator:
         Raises:
             DivergedError: What the supernet says is not finite.
         """
-        n_images = sum(map(len, batches))
-        errors: dict[Mixture, float] = {}
-        for architecture in architectures:
-            mixture = Mixture.discrete(architecture)
-            if mixture not in errors:
-                wrong = [self._wrong(batch, [mixture] * len(self.supernet.cells)) for batch in batches]
-                errors[mixture] = self._error(wrong, n_images)
-        return np.array([errors[Mixture.discrete(a)] for a in architectures])
+        mixtures = [Mixture.discrete(architecture) for architecture in architectures]
+        wrong = {
+            mixture: self._wrong(batches, partial(repeat, mixture, len(self.supernet.cells)))
+            for mixture in dict.fromkeys(mixtures)
+        }
+        errors = dict(zip(wrong, self._errors(list(wrong.values()), batches), strict=True))
+        return np.array([errors[mixture] for mixture in mixtures])
 
-    def _wrong(self, batch: Half, mixtures: Sequence[Mixture]) -> Tensor:
-        """How many are misclassified; not a number if a logit is not finite."""
-        logits = self.supernet(normalise(batch.images, self.data), mixtures)
-        wrong = (logits.argmax(1) != batch.labels).sum()
-        return torch.where(logits.isfinite().all(), wrong.double(), torch.nan)
+    def _wrong(self, batches: Sequence[Half], mixtures: Callable[[], Iterable[Mixture]]) -> Tensor:
+        """How many are misclassified; not a number if a logit is not finite.  It stays on the device."""
+        wrong = []
+        for batch in batches:
+            logits = self.supernet(normalise(batch.images, self.data), tuple(mixtures()))
+            count = (logits.argmax(1) != batch.labels).sum()
+            wrong.append(torch.where(logits.isfinite().all(), count.double(), torch.nan))
+        return torch.stack(wrong).sum()
 
     @staticmethod
-    def _error(wrong: Sequence[Tensor], n_images: int) -> float:
-        error = float(torch.stack(list(wrong)).sum()) / n_images
-        if isnan(error):
+    def _errors(wrong: Sequence[Tensor], batches: Sequence[Half]) -> list[float]:
+        """The fractions: one wait for the device, however many there are."""
+        errors = (torch.stack(list(wrong)) / sum(map(len, batches))).tolist() if wrong else []
+        if any(map(isnan, errors)):
             raise DivergedError("an output of the supernet is not finite")
-        return error
+        return errors

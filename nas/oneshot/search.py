@@ -20,7 +20,7 @@ from nas.oneshot.native.library import NativeKernelsError, load
 from nas.oneshot.report import EpochReport, SearchResult, SearchStatus, TableFigures
 from nas.oneshot.spec import SearchSpec
 from nas.oneshot.weights import DivergedError
-from spaces import SEARCH_SPACES
+from spaces import SEARCH_SPACES, Cell
 
 if TYPE_CHECKING:
     from nas.tabular.table import Table
@@ -63,7 +63,9 @@ def run_search(
     try:
         search = run.start()
         for epoch in range(len(run.reports), spec.epochs):
-            report = _with_table(search.run_epoch(epoch), spec, table)
+            report = search.run_epoch(epoch)
+            cell = search.space.cell(search.space.decode(report.architecture))
+            report = replace(report, table=table_figures(cell, table))
             if before_save:
                 before_save(report)
             run.keep(report)
@@ -151,7 +153,7 @@ class _Run:
         """Writes an epoch's line, then its checkpoint."""
         assert self.search is not None, "an epoch has ended before the start"
         if self.directory:
-            checkpoint.append_line(self.directory / checkpoint.TRAJECTORY, report.to_dict())
+            checkpoint.append_lines(self.directory / checkpoint.TRAJECTORY, [report.to_dict()])
             reports = [report.to_dict() for report in (*self.reports, report)]
             state = {"spec": self.spec.to_dict(), "reports": reports, **self.search.state_dict()}
             checkpoint.write_checkpoint(self.directory, state)
@@ -272,22 +274,20 @@ def take_over(directory: Path, reports: list[EpochReport], epochs: int) -> None:
     checkpoint.write_lines(directory / checkpoint.TRAJECTORY, [report.to_dict() for report in reports])
 
 
-def _with_table(report: EpochReport, spec: SearchSpec, table: Table | None) -> EpochReport:
-    """The report with what the table says of its cell."""
-    if table is None:
-        return report
+def table_figures(cell: Cell, table: Table | None) -> dict[int, TableFigures]:
+    """Budget to what the table says of a cell; nothing if it lacks it, or there is no table."""
     from nas.tabular.errors import CellNotInTableError
 
-    space = SEARCH_SPACES[spec.search_space]
-    cell = space.cell(space.decode(report.architecture))
-    figures = {}
+    figures: dict[int, TableFigures] = {}
+    if table is None:
+        return figures
     for budget in table.budgets:
         try:
             entry = table.query(cell, budget)
         except CellNotInTableError:
-            return report
+            return {}
         figures[budget] = TableFigures(entry.mean_validation_error, entry.mean_test_error, entry.mean_training_time_s)
-    return replace(report, table=figures)
+    return figures
 
 
 def _hyperparameters(spec: SearchSpec) -> str:

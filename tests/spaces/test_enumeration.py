@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spaces import SEARCH_SPACES, Cell, SearchSpace
-from spaces.enumeration import Counts, count, enumerate_space
+from spaces.enumeration import Counts, count, distinct_architectures, enumerate_space
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,25 @@ def test_counts_of_a_small_space_by_brute_force() -> None:
             packed = sum(matrix[x][y] << (x + y * (y - 1) // 2) for y in range(n_blocks + 2) for x in range(y))
             hashes.add(Cell.from_edges(packed, operations).hash)
     assert count(space) == Counts(len(choices) * 27, loose, len(pruned), len(hashes))
+
+
+def test_distinct_architectures_stand_for_all() -> None:
+    """Two architectures are equal if they are without the blocks that the output does not depend on."""
+    space = SEARCH_SPACES["1"]
+
+    def without_loose_ends(index: int) -> tuple[tuple[tuple[int, ...], int], ...]:
+        architecture = space.decode(index)
+        live, waiting = {}, [space.n_blocks + 1]
+        while waiting:
+            node = waiting.pop()
+            operation = architecture.operations[node - 1] if node <= space.n_blocks else -1
+            live[node] = (architecture.parents[node - 1], operation)
+            waiting += [parent for parent in architecture.parents[node - 1] if parent and parent not in live]
+        return tuple((node, *live[node]) for node in sorted(live))
+
+    chosen = distinct_architectures(space).tolist()
+    assert len({without_loose_ends(index) for index in chosen}) == len(chosen) == 3_702
+    assert {without_loose_ends(index) for index in range(space.size)} == {without_loose_ends(i) for i in chosen}
 
 
 @pytest.mark.parametrize("name", SEARCH_SPACES)

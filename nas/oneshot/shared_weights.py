@@ -1,0 +1,154 @@
+"""One-shot errors of many architectures with the weights of a search, beside what their cells reach by themselves.
+
+Source: paper, section 5.2, which correlates the two over all architectures of a space.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import spearmanr
+
+from nas.oneshot import checkpoint
+from nas.oneshot.augment import fixed_batches
+from nas.oneshot.data import load_data
+from nas.oneshot.evaluation import EVALUATION_BATCH_SIZE
+from nas.oneshot.loop import Search, device_of
+from nas.oneshot.report import TableFigures
+from nas.oneshot.search import choose_kernels, table_figures
+from nas.oneshot.spec import SearchSpec
+from nas.tabular.table import Table
+
+logger = logging.getLogger("nasbohb.search")
+
+#: Architectures that are evaluated between two writes to the disk.
+CHUNK = 20
+
+
+@dataclass(frozen=True)
+class OneShotError:
+    """A line of the file.
+
+    Attributes:
+        epoch: After which the weights were taken.
+        n_images: Of the architecture's half, on which the error was measured.
+        architecture: An index of the search space.
+        cell_hash: Its NAS-Bench-101 hash.
+        one_shot_validation_error: With the shared weights.
+        table: Budget to the table's figures; empty where the table lacks the cell, or there is none.
+    """
+
+    epoch: int
+    n_images: int
+    architecture: int
+    cell_hash: str
+    one_shot_validation_error: float
+    table: Mapping[int, TableFigures] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Built-in types; the budgets of ``table`` become strings, as in JSON."""
+        return {**asdict(self), "table": {str(budget): asdict(figures) for budget, figures in self.table.items()}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OneShotError:
+        """The inverse of ``to_dict``."""
+        return cls(**{**data, "table": {int(b): TableFigures(**figures) for b, figures in data["table"].items()}})
+
+
+class SharedWeights:
+    """The supernet of a search after its last completed epoch.
+
+    Args:
+        directory: Of a search: ``search --directory``, or a trial of a study.
+        placement: Fields of ``SearchSpec`` that say where to compute (``spec.PLACEMENT_FIELDS``), if elsewhere.
+
+    Attributes:
+        epoch: Epochs that trained the weights.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it cannot be read.
+        DatasetError: The images of the search are not here.
+    """
+
+    def __init__(self, directory: Path, **placement: Any) -> None:
+        state = checkpoint.read_checkpoint(directory)
+        if state is None:
+            raise checkpoint.CheckpointError(
+                f"{directory}: holds no {checkpoint.CHECKPOINT}; expected the directory of a search, or a study's trial"
+            )
+        spec = replace(SearchSpec(**state["spec"]), **{"kernels": "auto", **placement})
+        self.spec = choose_kernels(spec)
+        if spec.threads is not None and device_of(spec).type == "cpu":
+            torch.set_num_threads(spec.threads)
+        self.search = Search(self.spec, load_data(self.spec))
+        self.search.load_state_dict(state)
+        self.epoch = len(state["reports"])
+
+    def n_images(self, at_most: int | None) -> int:
+        """How many images of the architecture's half that are; all of them if None."""
+        return len(self.search.data.architecture.first(at_most))
+
+    def errors(
+        self, architectures: Sequence[int], n_images: int | None = None, table: Table | None = None
+    ) -> Iterator[list[OneShotError]]:
+        """Evaluates architectures, some at a time, on the first images of the architecture's half; on all if None.
+
+        Raises:
+            DivergedError: What the supernet says is not finite.
+        """
+        space, evaluator = self.search.space, self.search.evaluator
+        batches = fixed_batches(self.search.data.architecture.first(n_images), EVALUATION_BATCH_SIZE)
+        for start in range(0, len(architectures), CHUNK):
+            chunk = architectures[start : start + CHUNK]
+            errors = evaluator.architecture_errors([space.decode(index) for index in chunk], batches)
+            cells = [space.cell(space.decode(index)) for index in chunk]
+            yield [
+                OneShotError(self.epoch, self.n_images(n_images), index, cell.hash, error, table_figures(cell, table))
+                for index, cell, error in zip(chunk, cells, errors.tolist(), strict=True)
+            ]
+
+
+class ErrorFile:
+    """JSON lines that grow; what a killed process left unfinished is passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[OneShotError]:
+        """What is there, nothing if there is no file."""
+        errors = []
+        for number, line in enumerate(self.path.read_text().splitlines() if self.path.exists() else (), start=1):
+            try:
+                errors.append(OneShotError.from_dict(json.loads(line)))
+            except (ValueError, KeyError, TypeError):
+                logger.warning("%s: passed over line %d, which is no one-shot error", self.path, number)
+        return errors
+
+    def append(self, errors: Sequence[OneShotError]) -> None:
+        """Adds lines, the first one on a line of its own, and hands them to the disk."""
+        with self.path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+        checkpoint.append_lines(self.path, [error.to_dict() for error in errors])
+
+
+def rank_correlations(errors: Sequence[OneShotError]) -> dict[int, tuple[float, int]]:
+    """Budget to Spearman's coefficient of one-shot validation error and the table's test error, and of how many."""
+    pairs: dict[int, list[tuple[float, float]]] = {}
+    for error in errors:
+        for budget, figures in error.table.items():
+            pairs.setdefault(budget, []).append((error.one_shot_validation_error, figures.test_error))
+    return {
+        budget: (float(spearmanr(*zip(*of_budget, strict=True)).statistic), len(of_budget))
+        for budget, of_budget in sorted(pairs.items())
+        if len(of_budget) > 2
+    }
