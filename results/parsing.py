@@ -73,6 +73,8 @@ def _parse_union(hint: Any, value: Any, where: str) -> Any:
 
 def _parse_tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     members = get_args(hint)
+    if isinstance(value, list | tuple) and members[-1] is Ellipsis:  # any number of one type
+        return tuple(_parse(members[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if not isinstance(value, list | tuple) or len(value) != len(members):
         raise _mismatch(hint, value, where)
     return tuple(_parse(member, item, where) for member, item in zip(members, value, strict=True))

@@ -125,6 +125,8 @@ class EpochRecord:
         cell_hash: Its NAS-Bench-101 hash.
         table: Budget to the table's answer; empty where the table does not hold the cell.
         search_s: Seconds of search so far, training and selection alone.
+        architecture_weights: Logits, block by block, of the candidate parents where there is a choice, then of the
+            operations, and of the output's candidates last; None for optimizers that sample.
     """
 
     epoch: int
@@ -137,6 +139,7 @@ class EpochRecord:
     cell_hash: str
     table: Mapping[int, TableAnswer]
     search_s: float
+    architecture_weights: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -44,24 +44,24 @@ class Gdas(GradientMethod):
     def mixtures(self) -> list[Mixture]:
         net = self.supernet
         alpha = [None if logits is None else self._sample(logits).unbind() for logits in net.alpha_by_block()]
-        beta, gamma = self._sample(net.beta), self._sample(net.gamma)
+        beta, gamma = self._sample(net.beta), self._sample(net.gamma).unbind()
         sampled = beta.argmax(-1, keepdim=True)
         relaxed = beta.gather(-1, sampled)
-        straight_through = 1 + (relaxed - relaxed.detach())
+        straight_through = (1 + (relaxed - relaxed.detach())).unbind()
+        operations = sampled.tolist()
         return [
             Mixture.relaxed(
                 self.space,
-                [None if weights is None else weights[cell] for weights in alpha],
-                of_blocks.unbind(),
-                of_output,
-                operations,
+                [None if of_blocks is None else of_blocks[cell] for of_blocks in alpha],
+                straight_through[cell].unbind(),
+                gamma[cell],
+                operations[cell],
             )
-            for cell, (of_blocks, of_output, operations) in enumerate(
-                zip(straight_through.unbind(), gamma.unbind(), sampled.tolist(), strict=True)
-            )
+            for cell in range(len(net.cells))
         ]
 
     def _sample(self, logits: Tensor) -> Tensor:
+        """One relaxed sample a cell."""
         return gumbel_softmax(logits, len(self.supernet.cells), self.temperature, self.generator)
 
     def architecture_gradient(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> float:

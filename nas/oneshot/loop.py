@@ -96,6 +96,7 @@ class Search:
             selected = self.method.select(self.evaluator, final=final)
         with self._reporting():
             one_shot_error = self.method.one_shot_error(self.evaluator, selected)
+        weights = self.method.architecture_weights()
         return EpochReport(
             epoch=epoch + 1,
             train_loss=train_loss,
@@ -106,6 +107,7 @@ class Search:
             architecture=self.space.encode(selected),
             cell_hash=self.space.cell(selected).hash,
             search_s=self.search_s,
+            architecture_weights=None if weights is None else tuple(map(tuple, weights)),
         )
 
     def _train(self, epoch: int) -> tuple[float, float | None]:

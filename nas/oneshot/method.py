@@ -101,6 +101,10 @@ class Method(ABC):
     def one_shot_error(self, evaluator: Evaluator, selected: Architecture) -> float:
         """The one-shot validation error that is reported with an epoch."""
 
+    def architecture_weights(self) -> list[list[float]] | None:
+        """What is reported of the architecture's state with an epoch; None if that is no vector for each choice."""
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs beside the supernet and the generators."""
         return {}
@@ -161,6 +165,12 @@ class GradientMethod(Method):
     def one_shot_error(self, evaluator: Evaluator, selected: Architecture) -> float:
         """The error of the supernet as the method mixes it."""
         return evaluator.error(self.mixtures)
+
+    def architecture_weights(self) -> list[list[float]] | None:
+        """The logits of alpha, beta and gamma, a list for each softmax."""
+        net = self.supernet
+        vectors = [*net.alpha, *net.beta, net.gamma]
+        return [vector.detach().tolist() for vector in vectors]
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict()}

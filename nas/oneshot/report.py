@@ -33,6 +33,8 @@ class EpochReport:
         cell_hash: Its NAS-Bench-101 hash.
         table: Budget to the table's figures; empty where there is no table, or none of this cell.
         search_s: Seconds of search so far: training, and the selection at the end, alone.
+        architecture_weights: Logits, block by block, of the candidate parents where there is a choice, then of the
+            operations, and of the output's candidates last; None for methods that sample.
     """
 
     epoch: int
@@ -45,6 +47,7 @@ class EpochReport:
     cell_hash: str
     search_s: float
     table: Mapping[int, TableFigures] = field(default_factory=dict)
+    architecture_weights: tuple[tuple[float, ...], ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Built-in types; the budgets of ``table`` become strings, as in JSON."""
@@ -54,7 +57,8 @@ class EpochReport:
     def from_dict(cls, data: Mapping[str, Any]) -> EpochReport:
         """The inverse of ``to_dict``."""
         table = {int(budget): TableFigures(**figures) for budget, figures in data["table"].items()}
-        return cls(**{**data, "table": table})
+        weights = data.get("architecture_weights")
+        return cls(**{**data, "table": table, "architecture_weights": weights and tuple(map(tuple, weights))})
 
 
 @dataclass(frozen=True)

@@ -73,3 +73,12 @@ def test_an_epoch_of_another_shape_is_named(tmp_path: Path) -> None:
     (tmp_path / "trajectory.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(ValueError, match=r"trajectory\.jsonl, line 2, table, a key: got 'four'"):
         read_trajectory(tmp_path)
+
+
+def test_architecture_weights_are_as_many_as_there_are(tmp_path: Path) -> None:
+    line = {**EPOCH, "architecture_weights": [[0.5, -1], [0.25]]}
+    (tmp_path / "trajectory.jsonl").write_text(json.dumps(line) + "\n")
+    assert read_trajectory(tmp_path)[0].architecture_weights == ((0.5, -1.0), (0.25,))
+    (tmp_path / "trajectory.jsonl").write_text(json.dumps({**line, "architecture_weights": [[0.5], ["x"]]}) + "\n")
+    with pytest.raises(ValueError, match=r"architecture_weights\[1\]\[0\]: got 'x'"):
+        read_trajectory(tmp_path)

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from nas.oneshot import METHODS, SearchSpec, run_search
@@ -39,9 +40,23 @@ def test_contract_of_a_search(optimizer, space, tmp_path):
     assert result.one_shot_validation_error == last.one_shot_validation_error
     assert 0 < seen[0].search_s < last.search_s == result.search_s
     assert (last.arch_loss is None) == (optimizer == "random_ws")
+    assert_lie_where_the_architecture_was_read(optimizer, space, last)
     found = json.loads((tmp_path / "architecture.json").read_text())
     assert found.pop("spec")["epochs"] == result.epochs
     assert found == result.to_dict()
+
+
+def assert_lie_where_the_architecture_was_read(optimizer, space, report):
+    """The reported architecture weights, put into words again, are the reported architecture."""
+    if optimizer in SAMPLING:
+        assert report.architecture_weights is None
+        return
+    space = SEARCH_SPACES[space]
+    vectors = [np.array(vector) for vector in report.architecture_weights]
+    chosen = [node for node in range(1, space.n_blocks + 1) if space.has_parent_choice(node)]
+    alpha = [vectors[chosen.index(node)] if node in chosen else None for node in range(1, space.n_blocks + 1)]
+    beta = np.stack(vectors[len(chosen) : len(chosen) + space.n_blocks])
+    assert space.encode(space.discretise(alpha, beta, vectors[-1])) == report.architecture
 
 
 @pytest.mark.parametrize("optimizer", list(METHODS))
