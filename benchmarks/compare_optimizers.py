@@ -1,6 +1,7 @@
 """Compares all optimizers in all search spaces on the digits, as the paper's Figure 2 does on CIFAR-10.
 
-    python -m benchmarks.compare_optimizers DIRECTORY [--epochs 25] [--seeds 6] [--processes 2] [--output TABLE.md]
+    python -m benchmarks.compare_optimizers DIRECTORY [--epochs 25] [--seeds 6] [--batch-size 16] [--processes 2]
+        [--output TABLE.md]
 
 Every search has its own folder under DIRECTORY; called again, finished searches are read and interrupted ones go on.
 The test error of a found cell comes from the embedded table (space 1); a cell of the other spaces that it lacks is
@@ -54,6 +55,7 @@ def specifications(args: argparse.Namespace) -> Iterator[SearchSpec]:
                     seed=seed,
                     init_channels=args.channels,
                     cells_per_stack=args.cells_per_stack,
+                    batch_size=args.batch_size,
                     device="cpu",
                     threads=1,
                 )
@@ -92,7 +94,8 @@ def markdown(results: Sequence[Outcome], args: argparse.Namespace) -> str:
     """The table, a row an optimizer, a group of columns a space."""
     spaces = list(args.spaces)
     lines = [
-        f"{args.epochs} epochs, {args.seeds} seeds, {3 * args.cells_per_stack} cells, {args.channels} channels. "
+        f"{args.epochs} epochs, {args.seeds} seeds, {3 * args.cells_per_stack} cells, {args.channels} channels"
+        f"{f', batches of {args.batch_size}' if args.batch_size else ''}. "
         "Test error of the found cell (mean ± standard deviation over the seeds, percent), one-shot validation error "
         "at the end (mean, percent), seconds a search took (median, one thread).",
         "",
@@ -130,6 +133,7 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", choices=sorted(SEARCH_SPACES), default=list(SEARCH_SPACES))
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells-per-stack", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, help="default: the optimizer's")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--table", default="digits")
     parser.add_argument("--output", type=Path, help="write the table there too")
