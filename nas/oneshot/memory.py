@@ -23,7 +23,7 @@ _NO_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 #: Parameters of glibc's ``mallopt`` (malloc.h).
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 #: Linux's advice that a range be backed by huge pages (mman.h).
 _MADV_HUGEPAGE = 14
 _HUGE_PAGE = 2**21
@@ -36,7 +36,9 @@ def keep_freed_memory() -> bool:
     """Makes glibc keep what is freed for the next allocation, in huge pages, for the rest of the process.
 
     Feature maps of tens of megabytes are otherwise mapped anew in every operation, and the kernel zeroes each page; and
-    a pass over one needs the addresses of more pages than a processor remembers.
+    a pass over one needs the addresses of more pages than a processor remembers.  Threads that start later, and this
+    one after an allocation has failed, share the same heap: one of their own would have no room for a feature map.
+    Threads that have allocated before keep theirs.
 
     Returns:
         Whether freed memory is kept; other C libraries go on as they are, kernels without huge pages have small ones.
@@ -47,7 +49,7 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     # No trimming at all: the heap's end is address space that has not been touched.
-    kept = all(mallopt(name, value) for name, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)))
+    kept = all(mallopt(name, value) for name, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1)))
     malloc.restype = c.sbrk.restype = ctypes.c_void_p
     mallopt(_M_TOP_PAD, _RESERVED)
     start = malloc(ctypes.c_size_t(_GROWTH))
