@@ -112,7 +112,7 @@ class Evaluate:
             if (error.epoch, error.n_images) == (weights.epoch, n_images)
         }
         missing = [index for index in chosen if index not in kept]
-        with tqdm(total=len(missing), unit="architecture") as bar:
+        with tqdm(total=len(missing), unit="architecture", disable=None) as bar:
             for errors in weights.errors(missing, n_images, table):
                 file.append(errors)
                 kept.update({error.architecture: error for error in errors})
