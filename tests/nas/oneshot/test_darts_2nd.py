@@ -93,6 +93,34 @@ def second_order_part(method, weights, batch, monkeypatch):
     return gradients[0] - gradients[1]
 
 
+def test_the_weights_are_shifted_by_a_hundredth_along_the_gradient_ahead(tiny_method, batch, monkeypatch):
+    """DARTS, section 2.3: epsilon = 0.01 / ||grad_w' L_val||, to both sides."""
+    method, weights = tiny_method("darts_2nd", "1", learning_rate=0.2)
+    cls, directions, shifted = type(method), [], []
+    ahead, at = cls._gradients_ahead, cls._architecture_gradient_at
+
+    def flat(tensors):
+        return torch.cat([t.detach().flatten() for t in tensors])
+
+    def recording_ahead(self, images, trainer):
+        loss, first, direction = ahead(self, images, trainer)
+        directions.append(flat(direction))
+        return loss, first, direction
+
+    def recording_at(self, images):
+        shifted.append(flat(weights.parameters))
+        return at(self, images)
+
+    monkeypatch.setattr(cls, "_gradients_ahead", recording_ahead)
+    monkeypatch.setattr(cls, "_architecture_gradient_at", recording_at)
+    w = flat(weights.parameters)
+    method.architecture_gradient(batch(0), batch(1), weights)
+    (direction,), (above, below) = directions, shifted
+    offset = 0.01 * direction / direction.norm()
+    torch.testing.assert_close(above - w, offset)
+    torch.testing.assert_close(below - w, -offset)
+
+
 def test_the_finite_difference_survives_bfloat16(tiny_method, batch, monkeypatch):
     """In bfloat16 the offsets of the weights would be rounded away, and what is left is noise."""
 

@@ -7,6 +7,7 @@ from scipy.stats import chisquare
 
 from nas.oneshot import SearchSpec, enas, run_search
 from nas.oneshot.controller import Controller
+from nas.oneshot.mixture import Mixture
 from spaces import SEARCH_SPACES, SearchSpace
 
 #: A space small enough to see every architecture often: block 2 and the output choose one of 2 and of 3 parents.
@@ -94,6 +95,40 @@ def test_a_draw_as_good_as_the_average_changes_nothing(tiny_method):
     method.baseline = 0.5
     method.reinforce(method.controller(1, method.generator).log_prob[0], 0.5)
     assert all(torch.equal(p, old) for p, old in zip(method.controller.parameters(), before, strict=True))
+
+
+def test_the_step_is_along_the_gradient_of_the_draws_probability_by_what_it_is_better(tiny_method):
+    """REINFORCE: -(reward - moving average, with this reward in it) grad log p."""
+    method, _ = tiny_method("enas", "1")
+    method.reinforce(method.controller(1, method.generator).log_prob[0], 0.5)
+    log_prob = method.controller(1, method.generator).log_prob[0]
+    gradients = torch.autograd.grad(log_prob, list(method.controller.parameters()), retain_graph=True)
+    method.reinforce(log_prob, 1.0)
+    advantage = 1.0 - (0.99 * 0.5 + 0.01 * 1.0)
+    for parameter, gradient in zip(method.controller.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, -advantage * gradient)
+
+
+def test_the_architecture_that_was_drawn_is_the_one_that_is_rewarded(tiny_method, batch, monkeypatch):
+    method, _ = tiny_method("enas", "2")
+    drawn, evaluated, forward = [], [], type(method.supernet).forward
+
+    def drawing(n, generator, controller=method.controller):
+        samples = controller.forward(n, generator)
+        drawn.append(method.space.encode_choices(samples.choices.numpy()).item())
+        return samples
+
+    def recording(net, images, mixtures):
+        evaluated.append(mixtures)
+        return forward(net, images, mixtures)
+
+    monkeypatch.setattr(method, "controller", drawing)
+    monkeypatch.setattr(type(method.supernet), "forward", recording)
+    monkeypatch.setattr(method, "reinforce", lambda log_prob, reward: None)
+    for i in range(10):
+        method._update(batch(i))
+    assert len(set(drawn)) > 5
+    assert evaluated == [[Mixture.discrete(method.space.decode(index))] * 2 for index in drawn]
 
 
 def test_the_entropy_of_a_draw_is_rewarded(tiny_method, batch, monkeypatch):

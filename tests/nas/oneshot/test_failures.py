@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from nas.oneshot import METHODS, run_search
+from nas.oneshot.augment import Batch
 from nas.oneshot.evaluation import Evaluator
 from nas.oneshot.loop import Search
 from nas.oneshot.supernet import Supernet
-from nas.oneshot.weights import WeightTrainer
+from nas.oneshot.weights import DivergedError, WeightTrainer
 from tests.nas.oneshot.searches import small, trajectory
 
 
@@ -36,6 +37,23 @@ def test_a_diverging_search_says_when_and_with_what_and_keeps_its_trajectory(tmp
     failure = json.loads((tmp_path / "failure.json").read_text())
     assert failure.pop("spec")["weight_decay"] == 0.00123
     assert failure == result.to_dict()
+
+
+@pytest.mark.parametrize("optimizer", ["darts", "darts_2nd", "gdas", "pc_darts"])
+def test_a_validation_loss_that_is_no_number_ends_the_epoch(optimizer, tiny_method, batch):
+    method, weights = tiny_method(optimizer, "1")
+    images, labels = batch(1).images, batch(1).labels
+    with pytest.raises(DivergedError, match="validation loss is nan"):
+        method.architecture_step(batch(0), iter([Batch(images * torch.nan, labels)]), weights)
+
+
+@pytest.mark.parametrize("optimizer", ["darts", "darts_2nd", "gdas", "pc_darts"])
+def test_an_architecture_weight_that_is_no_number_selects_nothing(optimizer, tiny_method):
+    method, _ = tiny_method(optimizer, "1")
+    with torch.no_grad():
+        method.parameters[-1][0] = torch.nan
+    with pytest.raises(DivergedError, match="architecture weight is not finite"):
+        method.select(None, final=True)
 
 
 def test_an_absurd_learning_rate_diverges_by_itself():

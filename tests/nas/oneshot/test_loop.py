@@ -1,13 +1,15 @@
 """What the loop does when, and with which images: the order of Algorithms 1 to 5."""
 
+import time
 from dataclasses import replace
+from itertools import pairwise
 from math import cos, pi
 
 import pytest
 import torch
 
 from nas.oneshot import METHODS
-from nas.oneshot.augment import Batch
+from nas.oneshot.augment import Batch, Batches, normalise
 from nas.oneshot.data import Half
 from nas.oneshot.enas import Enas
 from nas.oneshot.gdas import Gdas
@@ -113,6 +115,125 @@ def test_the_learning_rate_follows_the_epochs_and_stays_within_one(optimizer, se
     expected = [0.1 + 0.2 * (1 + cos(pi * epoch / 4)) / 2 for epoch in range(4)]
     assert reported == pytest.approx(expected)
     assert rates == pytest.approx([rate for rate in expected for _ in range(STEPS)])
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_momentum_goes_on_from_epoch_to_epoch(optimizer, search, monkeypatch):
+    before, after, step = [], [], WeightTrainer.step
+
+    def buffers(trainer):
+        states = (trainer.optimizer.state.get(p, {}) for p in trainer.parameters)
+        return [None if s.get("momentum_buffer") is None else s["momentum_buffer"].clone() for s in states]
+
+    def recording_step(self, batch, mixtures):
+        before.append(buffers(self))
+        loss = step(self, batch, mixtures)
+        after.append(buffers(self))
+        return loss
+
+    monkeypatch.setattr(WeightTrainer, "step", recording_step)
+    running = search(optimizer, epochs=3)
+    for epoch in range(3):
+        running.run_epoch(epoch)
+    assert any(buffer is not None for buffer in after[0])
+    for left, found in pairwise([*zip(after, before, strict=True)]):
+        for old, new in zip(left[0], found[1], strict=True):
+            assert (old is None and new is None) or torch.equal(old, new)
+
+
+@pytest.mark.parametrize("optimizer", ["darts", "darts_2nd", "gdas", "pc_darts"])
+def test_the_architectures_half_is_seen_pass_after_pass(optimizer, search, monkeypatch):
+    """As many batches as the half has: each image once."""
+    seen, cls = [], METHODS[optimizer]
+    gradient = cls.architecture_gradient
+
+    def recording(self, weight_batch, batch, weights):
+        seen.extend(zip(batch.images.mean((1, 2, 3)).tolist(), batch.labels.tolist(), strict=True))
+        return gradient(self, weight_batch, batch, weights)
+
+    monkeypatch.setattr(cls, "architecture_gradient", recording)
+    running = search(optimizer, epochs=2)
+    for batches in (running.weight_batches, running.architecture_batches):  # what is seen tells the images apart
+        monkeypatch.setattr(
+            batches, "_augment", lambda chosen, _, b=batches: normalise(b.half.images[chosen], running.data)
+        )
+    for epoch in range(2):
+        seen.clear()
+        running.run_epoch(epoch)
+        assert len(seen) == len(set(seen)) == N
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_cutout_is_for_the_images_of_both_halves(optimizer, search, monkeypatch):
+    probabilities, augment = {}, Batches._augment
+
+    def recording(self, chosen, cutout_prob):
+        probabilities.setdefault(bool((self.half.labels >= 5).all()), set()).add(cutout_prob)
+        return augment(self, chosen, cutout_prob)
+
+    monkeypatch.setattr(Batches, "_augment", recording)
+    running = search(optimizer, epochs=3, cutout_prob=0.5)
+    for epoch, expected in enumerate((0.0, 0.25, 0.5)):
+        probabilities.clear()
+        assert running.run_epoch(epoch).cutout_prob == expected
+        halves = {False} if optimizer == "random_ws" else {False, True}  # Random-WS only ranks on the second
+        assert probabilities == {half: {expected} for half in halves}
+
+
+@pytest.mark.parametrize("optimizer", list(METHODS))
+def test_only_reports_draw_from_the_stream_of_reports(optimizer, search, monkeypatch):
+    streams, cls = [], METHODS[optimizer]
+    select, one_shot_error = cls.select, cls.one_shot_error
+
+    def recording_select(self, evaluator, *, final):
+        streams.append(("select", self.generator))
+        return select(self, evaluator, final=final)
+
+    def recording_error(self, evaluator, selected):
+        streams.append(("error", self.generator))
+        return one_shot_error(self, evaluator, selected)
+
+    monkeypatch.setattr(cls, "select", recording_select)
+    monkeypatch.setattr(cls, "one_shot_error", recording_error)
+    running = search(optimizer, epochs=2)
+    for epoch in range(2):
+        running.run_epoch(epoch)
+    own, report = running.streams.architecture, running.streams.report
+    assert streams == [("select", report), ("error", report), ("select", own), ("error", report)]
+    assert running.method.generator is own
+
+
+def test_the_seconds_of_a_search_are_those_of_training_and_of_the_selection_at_the_end(search, monkeypatch):
+    clock = [0.0]
+
+    def taking(cls, name, seconds):
+        original = getattr(cls, name)
+
+        def slow(self, *args, **kwargs):
+            clock[0] += seconds
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(cls, name, slow)
+
+    running = search("random_ws", epochs=2)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    taking(WeightTrainer, "step", 1.0)
+    taking(type(running.method), "select", 100.0)
+    taking(type(running.method), "one_shot_error", 10_000.0)
+    assert [running.run_epoch(epoch).search_s for epoch in range(2)] == [STEPS, 2 * STEPS + 100.0]
+
+
+def test_pc_darts_mixes_a_quarter_of_the_channels(search):
+    shapes = {
+        optimizer: {
+            tuple(p.shape[:2])
+            for p in search(optimizer, init_channels=16).supernet.cells[0].parameters()
+            if p.ndim == 4 and p.shape[-1] == 3
+        }
+        for optimizer in ("darts", "pc_darts")
+    }
+    assert shapes["darts"] == {(16, 16)}
+    assert shapes["pc_darts"] == {(4, 4)}
 
 
 def test_the_temperature_of_gdas_falls_with_the_epochs(search, monkeypatch):

@@ -6,6 +6,7 @@ from scipy.stats import chisquare
 from nas.oneshot.augment import fixed_batches, normalise
 from nas.oneshot.evaluation import Evaluator
 from nas.oneshot.mixture import Mixture
+from nas.oneshot.weights import DivergedError
 from spaces import SEARCH_SPACES
 
 
@@ -95,6 +96,27 @@ def test_errors_of_architectures_are_those_of_a_forward_pass_each(tiny_net, smal
             n += len(batch)
         assert error == wrong / n
     assert errors[0] == errors[2]
+
+
+@pytest.mark.parametrize("optimizer", ["random_ws", "enas"])
+def test_the_error_that_is_reported_is_that_of_the_selected_on_the_whole_half(optimizer, tiny_method):
+    method, _ = tiny_method(optimizer, "1")
+    selected = method.space.decode(99)
+    evaluator = RecordingEvaluator(lambda architecture, batches: 0.25)
+    assert method.one_shot_error(evaluator, selected) == 0.25
+    assert evaluator.asked == [([selected], ["the whole half"])]
+
+
+def test_an_output_that_is_no_number_is_a_divergence(tiny_net, small_data):
+    net = tiny_net("1").float()
+    evaluator = Evaluator(net, small_data(), batch_size=16)
+    with torch.no_grad():
+        net.classifier.bias[3] = torch.nan
+    mixture = Mixture.discrete(net.space.decode(99))
+    with pytest.raises(DivergedError, match="not finite"):
+        evaluator.error(lambda: [mixture] * 2)
+    with pytest.raises(DivergedError, match="not finite"):
+        evaluator.architecture_errors([net.space.decode(99)], evaluator.batches)
 
 
 def test_one_shot_error_is_the_fraction_of_the_whole_half(tiny_net, small_data):
