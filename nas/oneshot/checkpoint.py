@@ -89,7 +89,7 @@ def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
 
 def append_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
     """Appends JSON lines and hands them to the disk."""
-    with path.open("a") as file:
+    with _naming(path), path.open("a") as file:
         file.writelines(json.dumps(value) + "\n" for value in values)
         file.flush()
         os.fsync(file.fileno())
@@ -107,10 +107,21 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file beside ``path`` that takes its place when it is on the disk: a crash leaves either the old or the new."""
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with scratch.open("wb") as file:
+        with _naming(scratch), scratch.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """A full disk says so of a file, which the system's own error does not name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -98,6 +98,8 @@ class Evaluate:
         for name in ("architectures", "images", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 0")
+        if self.images == 1:
+            raise ValueError("images: got 1, expected at least 2, or 0 for all: BatchNorm takes their mean")
         table = None if self.table == "none" else open_table(self.table)
         placement: dict[str, Any] = {"device": self.device, "threads": self.threads}
         if self.data_dir is not None:
@@ -109,9 +111,14 @@ class Evaluate:
         kept = {
             error.architecture: error
             for error in file.read()
-            if (error.epoch, error.n_images) == (weights.epoch, n_images)
+            if (error.weights, error.n_images) == (weights.fingerprint, n_images)
         }
         missing = [index for index in chosen if index not in kept]
+        old = [kept[index] for index in chosen if index in kept]
+        looked_up = [new for error, new in zip(old, weights.beside(old, table), strict=True) if new != error]
+        if looked_up:  # another table, or more in it
+            file.append(looked_up)
+        kept.update({error.architecture: error for error in looked_up})
         with tqdm(total=len(missing), unit="architecture", disable=None) as bar:
             for errors in weights.errors(missing, n_images, table):
                 file.append(errors)
@@ -133,7 +140,10 @@ class Evaluate:
             f"{len(errors)} architectures with the weights of epoch {epoch}, on {errors[0].n_images} images: one-shot "
             f"validation error {min(one_shot):.4f} to {max(one_shot):.4f}, mean {sum(one_shot) / len(one_shot):.4f}"
         )
-        for budget, (coefficient, n) in rank_correlations(errors).items():
+        correlations = rank_correlations(errors)
+        if self.table != "none" and not correlations:
+            print(f"  no rank correlation: table {self.table} has fewer than 3 of their cells")
+        for budget, (coefficient, n) in correlations.items():
             print(
                 f"  rank correlation with the test error at {budget} epochs of table {self.table}: {coefficient:+.3f} "
                 f"(Spearman, {n} cells)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
@@ -166,7 +166,7 @@ class Search:
             "search_s": self.search_s,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state_dict``."""
         self.supernet.load_state_dict(state["supernet"])
         self.weights.load_state_dict(state["weights"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 
 import torch
 
@@ -38,7 +39,8 @@ def keep_freed_memory() -> bool:
     Feature maps of tens of megabytes are otherwise mapped anew in every operation, and the kernel zeroes each page; and
     a pass over one needs the addresses of more pages than a processor remembers.  Threads that start later, and this
     one after an allocation has failed, share the same heap: one of their own would have no room for a feature map.
-    Threads that have allocated before keep theirs.
+    Threads that have allocated before keep theirs.  Where the process has a limit of its addresses, no huge pages are
+    asked for: they would take 2 GB of them, used or not.
 
     Returns:
         Whether freed memory is kept; other C libraries go on as they are, kernels without huge pages have small ones.
@@ -50,6 +52,8 @@ def keep_freed_memory() -> bool:
         return False
     # No trimming at all: the heap's end is address space that has not been touched.
     kept = all(mallopt(name, value) for name, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1)))
+    if _has_address_limit():
+        return kept
     malloc.restype = c.sbrk.restype = ctypes.c_void_p
     mallopt(_M_TOP_PAD, _RESERVED)
     start = malloc(ctypes.c_size_t(_GROWTH))
@@ -61,6 +65,14 @@ def keep_freed_memory() -> bool:
             c.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), _MADV_HUGEPAGE)
         c.free(ctypes.c_void_p(start))
     return kept
+
+
+def _has_address_limit() -> bool:
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def is_out_of_memory(failure: BaseException) -> bool:

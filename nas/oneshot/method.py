@@ -60,6 +60,11 @@ class Method(ABC):
         self.generator = generator
 
     @classmethod
+    def updates_architecture(cls) -> bool:
+        """Whether anything but the weights is learned."""
+        return (cls.architecture_step, cls.end_epoch) != (Method.architecture_step, Method.end_epoch)
+
+    @classmethod
     def resolve(cls, spec: SearchSpec) -> SearchSpec:
         """The specification with every open field at this method's default."""
         return replace(spec, **{name: value for name, value in cls.defaults.items() if getattr(spec, name) is None})

@@ -15,8 +15,9 @@ class SamplingMethod(Method):
     """Random-WS and ENAS (Algorithms 4 and 5): a plain sum of the sampled parents, the sampled operation alone.
 
     At the end, ``final_samples`` architectures are ranked on the same ``RANKING_BATCHES`` mini-batches of the
-    architecture's half, and the best ``FINALISTS`` on the whole of it.  After each epoch before, as many architectures
-    as the half has mini-batches are ranked on one of them: a forward pass a step, about a third of a weight step.
+    architecture's half, and the best ``FINALISTS`` that differ in more than loose ends on the whole of it.  After each
+    epoch before, as many architectures as the half has mini-batches are ranked on one of them: a forward pass a step,
+    about a third of a weight step.
     """
 
     RANKING_BATCHES: ClassVar[int] = 10
@@ -41,7 +42,10 @@ class SamplingMethod(Method):
         assert self.spec.final_samples is not None, "the specification has open fields"
         candidates = self.sample(self.spec.final_samples)
         errors = evaluator.architecture_errors(candidates, evaluator.first_batches(self.RANKING_BATCHES))
-        finalists = [candidates[i] for i in errors.argsort(kind="stable")[: self.FINALISTS]]
+        distinct: dict[Mixture, Architecture] = {}
+        for i in errors.argsort(kind="stable"):
+            distinct.setdefault(Mixture.discrete(candidates[i]), candidates[i])
+        finalists = list(distinct.values())[: self.FINALISTS]
         return finalists[evaluator.architecture_errors(finalists, evaluator.batches).argmin()]
 
     def one_shot_error(self, evaluator: Evaluator, selected: Architecture) -> float:

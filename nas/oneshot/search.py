@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,8 @@ class _Run:
         state = self._saved_state()
         search = Search(self.spec, load_data(self.spec))
         if state is not None:
-            search.load_state_dict(state)
+            assert self.directory is not None, "a checkpoint lies in a directory"
+            restore(search, state, self.directory)
             logger.info("%s: goes on after epoch %d of %d", self.directory, len(self.reports), self.spec.epochs)
             if self._computed.kernels != self.spec.kernels and len(self.reports) < self.spec.epochs:
                 logger.warning(
@@ -135,18 +136,15 @@ class _Run:
         state = checkpoint.read_checkpoint(self.directory)
         if state is None:
             return None
-        try:
-            computed = SearchSpec(**state["spec"])
-            reports = [EpochReport.from_dict(report) for report in state["reports"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnreadableCheckpointError(self.directory / checkpoint.CHECKPOINT, repr(error)) from error
+        computed, reports = what_was_computed(state, self.directory)
         differences = computed.differences(self.spec)
         if differences:
             raise CheckpointError(
                 f"{self.directory}: holds a search of another specification (got {', '.join(differences)}); "
                 "choose another directory, or remove this one"
             )
-        self.reports, self._computed, self._search_s = reports, computed, state["search_s"]
+        self.reports, self._computed = reports, computed
+        self._search_s = reports[-1].search_s if reports else 0.0
         return state
 
     def keep(self, report: EpochReport) -> None:
@@ -183,13 +181,43 @@ class _Run:
         return result
 
 
+def what_was_computed(state: Mapping[str, Any], directory: Path) -> tuple[SearchSpec, list[EpochReport]]:
+    """The specification and the reports of a checkpoint.
+
+    Raises:
+        UnreadableCheckpointError: They are not of this version.
+    """
+    try:
+        spec = SearchSpec(**state["spec"])
+        reports = [EpochReport.from_dict(report) for report in state["reports"]]
+        if len(reports) > spec.epochs:
+            raise ValueError(f"{len(reports)} reports of {spec.epochs} epochs")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableCheckpointError(directory / checkpoint.CHECKPOINT, repr(error)) from error
+    return spec, reports
+
+
+def restore(search: Search, state: Mapping[str, Any], directory: Path) -> None:
+    """Puts a checkpoint into a search of the same specification.
+
+    Raises:
+        UnreadableCheckpointError: It does not fit, so it is not of this version.
+    """
+    try:
+        search.load_state_dict(state)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UnreadableCheckpointError(directory / checkpoint.CHECKPOINT, repr(error)) from error
+
+
 def resolve(spec: SearchSpec) -> SearchSpec:
     """The specification with its open fields at the optimizer's defaults.
 
     Raises:
         ValueError: An unknown optimizer or search space, a field that the optimizer does not use, an optimizer that
-            cannot be compiled or has too few channels, a warm start that leaves no epoch, native kernels where they
-            never apply, or a device that is not here.
+            cannot be compiled or has too few channels, a warm start that leaves no epoch or has nothing to come after,
+            native kernels where they never apply, or a device that is not here.
     """
     if spec.optimizer not in oneshot.METHODS:
         raise ValueError(f"optimizer: got {spec.optimizer!r}, expected one of {sorted(oneshot.METHODS)}")
@@ -210,6 +238,11 @@ def resolve(spec: SearchSpec) -> SearchSpec:
         raise ValueError(
             f"init_channels: got {spec.init_channels}, expected a multiple of {method.channel_groups} for "
             f"{spec.optimizer!r}, which mixes one of {method.channel_groups} parts"
+        )
+    if spec.warm_start_epochs and not method.updates_architecture():
+        raise ValueError(
+            f"warm_start_epochs: got {spec.warm_start_epochs}, but {spec.optimizer!r} updates nothing but the weights; "
+            "leave it out"
         )
     if spec.warm_start_epochs >= spec.epochs:
         raise ValueError(
@@ -253,7 +286,7 @@ def check_device(name: str) -> None:
     if name == "auto":
         return
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).item()  # the "meta" device holds nothing
     except (RuntimeError, AssertionError) as error:  # PyTorch without CUDA asserts
         reason = str(error).partition("\n")[0]
         raise ValueError(

@@ -5,6 +5,7 @@ Source: paper, section 5.2, which correlates the two over all architectures of a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -22,8 +23,7 @@ from nas.oneshot.data import load_data
 from nas.oneshot.evaluation import EVALUATION_BATCH_SIZE
 from nas.oneshot.loop import Search, device_of
 from nas.oneshot.report import TableFigures
-from nas.oneshot.search import choose_kernels, table_figures
-from nas.oneshot.spec import SearchSpec
+from nas.oneshot.search import choose_kernels, resolve, restore, table_figures, what_was_computed
 from nas.tabular.table import Table
 
 logger = logging.getLogger("nasbohb.search")
@@ -37,7 +37,8 @@ class OneShotError:
     """A line of the file.
 
     Attributes:
-        epoch: After which the weights were taken.
+        weights: Which they were: the start of a SHA-256 of the supernet's.
+        epoch: After which they were taken.
         n_images: Of the architecture's half, on which the error was measured.
         architecture: An index of the search space.
         cell_hash: Its NAS-Bench-101 hash.
@@ -45,6 +46,7 @@ class OneShotError:
         table: Budget to the table's figures; empty where the table lacks the cell, or there is none.
     """
 
+    weights: str
     epoch: int
     n_images: int
     architecture: int
@@ -71,10 +73,12 @@ class SharedWeights:
 
     Attributes:
         epoch: Epochs that trained the weights.
+        fingerprint: Of the weights.
 
     Raises:
         CheckpointError: There is no checkpoint, or it cannot be read.
         DatasetError: The images of the search are not here.
+        ValueError: Its optimizer or the device is not here.
     """
 
     def __init__(self, directory: Path, **placement: Any) -> None:
@@ -83,13 +87,15 @@ class SharedWeights:
             raise checkpoint.CheckpointError(
                 f"{directory}: holds no {checkpoint.CHECKPOINT}; expected the directory of a search, or a study's trial"
             )
-        spec = replace(SearchSpec(**state["spec"]), **{"kernels": "auto", **placement})
-        self.spec = choose_kernels(spec)
+        computed, reports = what_was_computed(state, directory)
+        spec = replace(computed, **{"kernels": "auto", **placement})
+        self.spec = choose_kernels(resolve(spec))
         if spec.threads is not None and device_of(spec).type == "cpu":
             torch.set_num_threads(spec.threads)
         self.search = Search(self.spec, load_data(self.spec))
-        self.search.load_state_dict(state)
-        self.epoch = len(state["reports"])
+        restore(self.search, state, directory)
+        self.epoch = len(reports)
+        self.fingerprint = _fingerprint(state["supernet"])
 
     def n_images(self, at_most: int | None) -> int:
         """How many images of the architecture's half that are; all of them if None."""
@@ -110,9 +116,32 @@ class SharedWeights:
             errors = evaluator.architecture_errors([space.decode(index) for index in chunk], batches)
             cells = [space.cell(space.decode(index)) for index in chunk]
             yield [
-                OneShotError(self.epoch, self.n_images(n_images), index, cell.hash, error, table_figures(cell, table))
+                OneShotError(
+                    self.fingerprint,
+                    self.epoch,
+                    self.n_images(n_images),
+                    index,
+                    cell.hash,
+                    error,
+                    table_figures(cell, table),
+                )
                 for index, cell, error in zip(chunk, cells, errors.tolist(), strict=True)
             ]
+
+    def beside(self, errors: Sequence[OneShotError], table: Table | None) -> list[OneShotError]:
+        """The same errors with what a table says of their cells now."""
+        space = self.search.space
+        return [
+            replace(error, table=table_figures(space.cell(space.decode(error.architecture)), table)) for error in errors
+        ]
+
+
+def _fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 class ErrorFile:
@@ -124,7 +153,9 @@ class ErrorFile:
     def read(self) -> list[OneShotError]:
         """What is there, nothing if there is no file."""
         errors = []
-        for number, line in enumerate(self.path.read_text().splitlines() if self.path.exists() else (), start=1):
+        for number, line in enumerate(
+            self.path.read_text(errors="replace").splitlines() if self.path.exists() else (), start=1
+        ):
             try:
                 errors.append(OneShotError.from_dict(json.loads(line)))
             except (ValueError, KeyError, TypeError):

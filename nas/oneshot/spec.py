@@ -10,6 +10,8 @@ from typing import Any, Literal
 PLACEMENT_FIELDS = frozenset({"data_dir", "download", "device", "threads", "kernels"})
 #: The largest values of any field: single precision holds what an optimizer makes of the one, an index the other.
 LARGEST_FLOAT, LARGEST_INT = 1e30, 2**31 - 1
+#: More threads than any machine has processors for.
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,16 @@ class SearchSpec:
             self._check(
                 name, getattr(self, name) is None or getattr(self, name) >= least, f"at least {least}, or nothing"
             )
+        self._check("threads", self.threads is None or self.threads <= MOST_THREADS, f"at most {MOST_THREADS}")
         for name in ("seed", "weight_decay", "arch_weight_decay", "warm_start_epochs", "learning_rate_min"):
             self._check(name, getattr(self, name) is None or getattr(self, name) >= 0, "at least 0")
         for name in ("learning_rate", "grad_clip", "arch_learning_rate"):
             self._check(name, getattr(self, name) is None or getattr(self, name) > 0, "above 0")
+        self._check(  # but for what a logarithmic scale makes of the same number
+            "learning_rate_min",
+            self.learning_rate_min <= self.learning_rate * (1 + 1e-9),
+            f"at most the learning rate, {self.learning_rate!r}, from which it falls",
+        )
         self._check("momentum", 0 <= self.momentum < 1, "0 to 1 (exclusive)")
         self._check("cutout_prob", 0 <= self.cutout_prob <= 1, "0 to 1")
         self._check("split", self.split in ("tuning", "plain"), "'tuning' or 'plain'")

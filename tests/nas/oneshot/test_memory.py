@@ -37,6 +37,29 @@ def test_memory_that_was_freed_is_not_fetched_from_the_kernel_again():
     assert max(faults.values()) < 1000  # of 19,532 pages of 4 kB
 
 
+ADDRESSES = """
+import resource
+from nas.oneshot.memory import keep_freed_memory
+
+def addresses():
+    return int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+
+before = addresses()
+if LIMITED:
+    resource.setrlimit(resource.RLIMIT_AS, (before + 2**30, before + 2**30))
+assert keep_freed_memory()
+print(addresses() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt belongs to glibc")
+@pytest.mark.parametrize("limited", [True, False])
+def test_addresses_are_set_apart_only_where_they_are_not_limited(limited):
+    program = f"LIMITED = {limited}\n{ADDRESSES}"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (int(ran.stdout) < 2**27) is limited
+
+
 FLAGS_OF_A_TENSOR = """
 import torch
 from nas.oneshot.memory import keep_freed_memory

@@ -72,6 +72,22 @@ def test_final_selection_ranks_all_on_the_same_10_batches_and_5_on_the_whole_hal
     assert method.space.encode(selected) == numbers[4]
 
 
+def test_the_finalists_differ_in_more_than_loose_ends(tiny_method, monkeypatch):
+    """Equal samples have equal errors, so they lie side by side in the ranking."""
+    method, _ = tiny_method("random_ws", "1")
+    space = method.space
+    by_cell = {}
+    for index in range(space.size):
+        by_cell.setdefault(Mixture.discrete(space.decode(index)), []).append(space.decode(index))
+    groups = sorted((group for group in by_cell.values() if len(group) > 2), key=len)[:7]  # with loose ends
+    errors = {a: number / 10 for number, group in enumerate(groups) for a in group}
+    monkeypatch.setattr(method, "sample", lambda n: [group[i] for i in (2, 0, 1, 0) for group in groups])
+    evaluator = RecordingEvaluator(lambda a, batches: errors[a])
+    assert method.select(evaluator, final=True) == groups[0][2]
+    finalists, _ = evaluator.asked[1]
+    assert finalists == [group[2] for group in groups[:5]]
+
+
 @pytest.mark.parametrize("optimizer", ["random_ws", "enas"])
 def test_selection_of_an_epoch_costs_one_forward_pass_a_step(optimizer, tiny_method):
     method, _ = tiny_method(optimizer, "1")

@@ -117,6 +117,11 @@ def test_a_compiled_search_is_the_same_search_within_rounding(optimizer):
     ("fields", "said"),
     [
         ({"warm_start_epochs": 4}, "warm_start_epochs: got 4, expected fewer than the 4 epochs"),
+        (
+            {"optimizer": "random_ws", "warm_start_epochs": 1},
+            "'random_ws' updates nothing but the weights; leave it out",
+        ),
+        ({"device": "meta"}, "device: got 'meta', expected 'cpu', 'auto' or a device of this machine"),
         ({"kernels": "native", "precision": "bf16"}, "kernels: got 'native' with precision 'bf16'"),
         ({"kernels": "native", "compile": True}, "kernels: got 'native' with precision 'float32' and compile True"),
     ],

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from nas.oneshot import run_search
-from nas.oneshot.checkpoint import CheckpointError
+from nas.oneshot.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from nas.oneshot.commands import Evaluate
 from nas.oneshot.data import load_data
 from nas.oneshot.report import TableFigures
@@ -65,6 +66,8 @@ def test_what_is_there_is_not_computed_again_and_a_torn_line_spoils_nothing(dire
     first = lines(output)
     with output.open("a") as file:
         file.write('{"epoch": 3, "n_ima')
+    with output.open("ab") as file:
+        file.write(b"\xff\xfe\n")
     assert Evaluate(architectures=8, **evaluate).run() == 0
     assert asked == [5, 3]
     kept = ErrorFile(output).read()
@@ -78,15 +81,71 @@ def test_what_is_there_is_not_computed_again_and_a_torn_line_spoils_nothing(dire
     assert asked == [5, 3, 5]
 
 
+def test_errors_of_other_weights_are_not_taken_for_these(tmp_path):
+    output = tmp_path / "errors.jsonl"
+    found = {}
+    for seed in (1, 2):
+        run_search(small(epochs=1, seed=seed), None, tmp_path / f"{seed}")
+        Evaluate(tmp_path / f"{seed}", architectures=6, output=output, threads=1).run()
+        Evaluate(tmp_path / f"{seed}", architectures=6, output=tmp_path / f"{seed}.jsonl", threads=1).run()
+        found[seed] = lines(tmp_path / f"{seed}.jsonl")
+    assert len(lines(output)) == 12
+    assert lines(output) == [*found[1], *found[2]]
+    assert [a["one_shot_validation_error"] for a in found[1]] != [b["one_shot_validation_error"] for b in found[2]]
+
+
+def test_another_table_is_asked_anew_and_nothing_is_evaluated_again(directory, tmp_path, capsys, monkeypatch):
+    evaluate = {"directory": directory, "architectures": 6, "output": tmp_path / "errors.jsonl", "threads": 1}
+    Evaluate(table="none", **evaluate).run()
+    assert "correlation" not in capsys.readouterr().out
+    monkeypatch.setattr(
+        SharedWeights, "errors", lambda self, some, *rest: iter([]) if not some else pytest.fail("evaluated again")
+    )
+    Evaluate(table="digits", **evaluate).run()
+    assert "rank correlation with the test error at 12 epochs of table digits" in capsys.readouterr().out
+    without, beside = lines(evaluate["output"])[:6], lines(evaluate["output"])[6:]
+    assert [{**line, "table": {}} for line in beside] == without
+    table, space = open_table("digits"), SEARCH_SPACES["1"]
+    for line in beside:
+        cell = space.cell(space.decode(line["architecture"]))
+        assert line["table"]["12"]["test_error"] == table.query(cell, 12).mean_test_error
+    Evaluate(table="digits", **evaluate).run()
+    assert len(lines(evaluate["output"])) == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state["spec"].update(optimizer="snas"), "optimizer: got 'snas', expected one of"),
+        (lambda state: state["spec"].update(no_field=1), "expected a whole checkpoint of this version"),
+        (lambda state: state.pop("reports"), "expected a whole checkpoint of this version"),
+        (lambda state: state.pop("method"), "expected a whole checkpoint of this version"),
+        (lambda state: state["supernet"].update(beta=torch.zeros(1, 1)), "expected a whole checkpoint of this version"),
+        (lambda state: state["reports"].extend(state["reports"] * 3), "expected a whole checkpoint of this version"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused_in_one_line(change, said, directory, tmp_path):
+    state = read_checkpoint(directory)
+    change(state)
+    write_checkpoint(tmp_path, state)
+    with pytest.raises(ValueError, match=said):
+        SharedWeights(tmp_path)
+
+
+def test_a_single_image_is_refused(directory):
+    with pytest.raises(ValueError, match="images: got 1, expected at least 2"):
+        Evaluate(directory, images=1).run()
+
+
 def test_the_rank_correlation_is_spearmans():
     """By hand: ranks 1 2 3 4 against 2 1 4 3 have squared differences of 4, so 1 - 6 * 4 / (4 * 15)."""
 
     def error(one_shot, test_error):
-        return OneShotError(1, 10, 0, "", one_shot, {12: TableFigures(0.0, test_error, 0.0)})
+        return OneShotError("", 1, 10, 0, "", one_shot, {12: TableFigures(0.0, test_error, 0.0)})
 
     errors = [error(0.1, 0.02), error(0.2, 0.01), error(0.3, 0.4), error(0.9, 0.03)]
     assert rank_correlations(errors) == {12: (pytest.approx(0.6), 4)}
-    assert rank_correlations([OneShotError(1, 10, 0, "", 0.5)] * 5) == {}
+    assert rank_correlations([OneShotError("", 1, 10, 0, "", 0.5)] * 5) == {}
 
 
 def test_a_directory_without_a_search_is_refused(tmp_path):
