@@ -116,7 +116,7 @@ def test_another_table_is_asked_anew_and_nothing_is_evaluated_again(directory, t
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda state: state["spec"].update(optimizer="snas"), "optimizer: got 'snas', expected one of"),
+        (lambda state: state["spec"].update(optimizer="no_such"), "optimizer: got 'no_such', expected one of"),
         (lambda state: state["spec"].update(no_field=1), "expected a whole checkpoint of this version"),
         (lambda state: state.pop("reports"), "expected a whole checkpoint of this version"),
         (lambda state: state.pop("method"), "expected a whole checkpoint of this version"),
