@@ -1,5 +1,6 @@
 """The compiled kernels against PyTorch in double precision, and whole cells against the supernet's own."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -40,21 +41,41 @@ def matrix(images):
     return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
 
 
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def random_matrix(shape, seed=0, channels=None):
     n, h, w, c = shape
-    return torch.randn(n * h * w, channels or c, generator=torch.Generator().manual_seed(seed))
+    return randn(n * h * w, channels or c, seed=seed)
+
+
+def before_relu(z, scale, shift):
+    mean, variance = z.mean(0), z.var(0, unbiased=False)
+    return scale * (z - mean) / (variance + EPS).sqrt() + shift
 
 
 def normalised(z, scale, shift):
-    mean, variance = z.mean(0), z.var(0, unbiased=False)
-    return (scale * (z - mean) / (variance + EPS).sqrt() + shift).relu()
+    return before_relu(z, scale, shift).relu()
+
+
+def scale_and_shift(z):
+    """Random ones of the first seed with which no number lies so near zero that rounding decides what ReLU makes of it.
+
+    There the gradient jumps.
+    """
+    for seed in itertools.count():
+        generator = torch.Generator().manual_seed(seed)
+        scale = torch.rand(z.shape[1], generator=generator) + 0.5
+        shift = torch.randn(z.shape[1], generator=generator)
+        if before_relu(z.double(), scale.double(), shift.double()).abs().min() > 1e-5:
+            return scale, shift
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_normalised_matrix_and_its_gradients(shape):
     z = random_matrix(shape) + 10  # about zero, one-pass moments would lose digits
-    c = z.shape[1]
-    scale, shift, gradient = torch.rand(c) + 0.5, torch.randn(c), random_matrix(shape, 1)
+    (scale, shift), gradient = scale_and_shift(z), random_matrix(shape, 1)
     exact = [t.double().requires_grad_() for t in (z, scale, shift, torch.tensor(0.5))]
     expected = exact[3] * normalised(*exact[:3])
     expected.backward(gradient.double())
@@ -78,7 +99,7 @@ def test_a_normalised_matrix_and_its_gradients(shape):
 def test_gradients_of_columns_from_several_sources(shape):
     c = shape[-1]
     z = random_matrix(shape, channels=3 * c)
-    scale, shift = torch.rand(3 * c) + 0.5, torch.randn(3 * c)
+    scale, shift = scale_and_shift(z)
     wide, narrow = random_matrix(shape, 1, 4 * c)[:, c : 3 * c], random_matrix(shape, 2)
     exact = [t.double().requires_grad_() for t in (z, scale, shift, torch.tensor([0.25, -2.0]))]
     weights = exact[3].repeat_interleave(torch.tensor([c, 2 * c]))
@@ -93,7 +114,7 @@ def test_gradients_of_columns_from_several_sources(shape):
     )
     assert of_weights == pytest.approx(exact[3].grad.tolist(), rel=1e-4, abs=1e-4)
 
-    x, kernel = random_matrix(shape, 3, 2 * c), torch.randn(2 * c, 3 * c).t()
+    x, kernel = random_matrix(shape, 3, 2 * c), randn(2 * c, 3 * c, seed=5).t()
     of_x, more = torch.empty(x.shape), random_matrix(shape, 4, 2 * c)
     of_kernel = behind.of_product(gradients, of_parameters, x, kernel, of_x)
     close_to(of_x, of_z.double() @ kernel.double())
@@ -108,7 +129,7 @@ def test_gradients_of_columns_from_several_sources(shape):
 def test_sums_of_columns(shape):
     c = shape[-1]
     a, b, wide = random_matrix(shape), random_matrix(shape, 1), random_matrix(shape, 2, 2 * c)
-    made = BatchNorm(torch.rand(c) + 0.5, torch.randn(c), EPS).of(b)
+    made = BatchNorm(*scale_and_shift(b), EPS).of(b)
     out = torch.full((len(a), 3 * c), torch.nan)
     kernels.sum_terms(out[:, c:], [Term(wide), Term(a, 0.25), Term(b, 0.5, made, column=c)])
     expected = wide + torch.cat([0.25 * a, 0.5 * F.relu(made[2] * b + made[3])], dim=1)
@@ -122,7 +143,7 @@ def test_what_a_block_receives_from_its_readers(shape):
     a, wide = random_matrix(shape), random_matrix(shape, 1, 2 * c)
     gradients, total = [Term(a, 0.5), Term(wide[:, c:], 2.0)], 0.5 * a + 2 * wide[:, c:]
     zs = [random_matrix(shape, seed) for seed in (2, 3)]
-    scales, shifts = torch.rand(2, c) + 0.5, torch.randn(2, c)
+    scales, shifts = map(torch.stack, zip(*map(scale_and_shift, zs), strict=True))
     weights = torch.tensor([0.25, 3.0])
     exact = [t.double().requires_grad_() for t in (*zs, scales, shifts, weights)]
     first, second = (exact[4][i] * normalised(exact[i], exact[2][i], exact[3][i]) for i in range(2))
@@ -184,7 +205,7 @@ def test_what_is_not_a_number_stays_so():
 def test_convolutions_and_their_gradients(shape, outputs):
     _, h, w, c = shape
     x, gradient = random_matrix(shape), random_matrix(shape, 1, outputs)
-    kernel = torch.randn(outputs, c, 3, 3).contiguous(memory_format=torch.channels_last)
+    kernel = randn(outputs, c, 3, 3, seed=2).contiguous(memory_format=torch.channels_last)
     exact, exact_kernel = image(x, shape).requires_grad_(), kernel.double().requires_grad_()
     expected = F.conv2d(exact, exact_kernel, padding=1)
     expected.backward(image(gradient, shape))
@@ -201,7 +222,7 @@ def test_convolutions_and_their_gradients(shape, outputs):
 def test_convolutions_keep_the_digits():
     """Winograd's algorithm with windows of 4 x 4 and unfortunate points would lose one or two of them."""
     shape = (4, 16, 16, 32)
-    x, kernel = random_matrix(shape).relu(), torch.randn(32, 32, 3, 3)
+    x, kernel = random_matrix(shape).relu(), randn(32, 32, 3, 3, seed=1)
     exact = matrix(F.conv2d(image(x, shape), kernel.double(), padding=1))
     error = kernels.convolve(x, (16, 16), kernel).double() - exact
     assert float(error.std() / exact.std()) < 1e-6
@@ -210,8 +231,8 @@ def test_convolutions_keep_the_digits():
 @pytest.mark.parametrize("rows", [1, 5, 48, 1000])
 @pytest.mark.parametrize(("depth", "columns"), [(16, 48), (7, 16), (20, 12)])
 def test_products_and_their_normalisers(rows, depth, columns):
-    x, kernel = torch.randn(rows, depth + 3)[:, 2:-1], torch.randn(columns, depth).t()
-    batch_norm = BatchNorm(torch.rand(columns) + 0.5, torch.randn(columns), EPS)
+    x, kernel = randn(rows, depth + 3)[:, 2:-1], randn(columns, depth, seed=1).t()
+    batch_norm = BatchNorm(randn(columns, seed=2).abs() + 0.5, randn(columns, seed=3), EPS)
     (out,), normaliser = kernels.normalised_product(x, kernel, batch_norm)
     torch.testing.assert_close(out.double(), x.double() @ kernel.double(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(normaliser, batch_norm.of(out), rtol=1e-4, atol=1e-4)
@@ -225,7 +246,7 @@ def test_the_number_of_threads_changes_no_bit():
         shape = (32, 16, 16, 16)
         assert random_matrix(shape).numel() > calls._WORTH_THREADS
         x, z, gradient = (random_matrix(shape, seed) for seed in range(3))
-        kernel = torch.randn(16, 16, 3, 3, generator=torch.Generator().manual_seed(3))
+        kernel = randn(16, 16, 3, 3, seed=3)
         batch_norm = BatchNorm(torch.ones(16), torch.zeros(16), EPS)
         made = batch_norm.of(z)
         out, of_x_of_product = torch.empty(x.shape), torch.empty(x.shape)
@@ -246,7 +267,6 @@ def test_the_number_of_threads_changes_no_bit():
 
     before = torch.get_num_threads()
     try:
-        torch.manual_seed(0)
         torch.set_num_threads(1)
         one = all_results()
         torch.set_num_threads(3)
@@ -268,7 +288,7 @@ def a_search(optimizer, space, channels=16, **fields):
 
 def differences(net, mixtures, parameters, seed):
     """Where output and gradients of both ways, in single precision, are not close."""
-    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    images = randn(4, 3, 8, 8, seed=seed)
     labels = torch.arange(4) % 3
     results = []
     for native in (False, True):
@@ -305,7 +325,7 @@ def test_a_supernet_agrees_with_its_own_cells(optimizer, space):
     net = search.supernet
     with torch.no_grad():
         for p in net.parameters():
-            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+            p.add_(0.3 * randn(*p.shape, seed=p.numel()))
     mixtures = search.method.mixtures()
     assert_agreement(net, mixtures, net.weights())
     if any(m.gamma is not None for m in mixtures):
@@ -328,7 +348,7 @@ def test_nothing_is_kept_without_a_backward_pass(monkeypatch):
     search.supernet.native = True
     kept, keep = [], _Forward.keep
     monkeypatch.setattr(_Forward, "keep", lambda run, *args: keep(run, *args) or kept.append(len(run.kept)))
-    images = torch.randn(6, 3, 8, 8)
+    images = randn(6, 3, 8, 8)
     with torch.inference_mode():
         evaluated = search.supernet(images, search.method.mixtures())
     assert evaluated.grad_fn is None
@@ -363,7 +383,7 @@ def test_other_precisions_and_compiled_supernets_stay_with_pytorch(fields):
 def test_what_is_not_float32_is_refused_before_it_is_read():
     search = a_search("darts", "1")
     search.supernet.native = True
-    images = torch.randn(6, 3, 8, 8)
+    images = randn(6, 3, 8, 8)
     for broken in (search.supernet.double(), search.supernet.bfloat16()):
         with pytest.raises(ValueError, match=r"native kernels: got .* in torch\.(float64|bfloat16) on cpu, expected"):
             broken(images.to(broken.stem.weight.dtype), search.method.mixtures())
@@ -375,7 +395,7 @@ def test_what_is_not_float32_is_refused_before_it_is_read():
 def test_another_default_type_changes_nothing():
     search = a_search("darts", "1")
     search.supernet.native = True
-    images, mixtures = torch.randn(6, 3, 8, 8), search.method.mixtures()
+    images, mixtures = randn(6, 3, 8, 8), search.method.mixtures()
     expected = search.supernet(images, mixtures)
     torch.set_default_dtype(torch.float64)
     try:
@@ -390,4 +410,4 @@ def test_a_negative_weight_is_refused():
     mixture = search.method.mixtures()[0]
     negative = replace(mixture, gamma=mixture.gamma - 0.5)
     with pytest.raises(ValueError, match=r"mixture: got the weights .* of \('edges', 5\), expected none below"):
-        search.supernet(torch.randn(6, 3, 8, 8), [negative] * len(search.supernet.cells))
+        search.supernet(randn(6, 3, 8, 8), [negative] * len(search.supernet.cells))
