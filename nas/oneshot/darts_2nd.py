@@ -8,8 +8,9 @@ weights w, the architecture a, and w' = w - xi * (momentum * v + grad_w L_train 
 where w+- = w +- epsilon * grad_w' L_val(w', a) and epsilon = 0.01 / |grad_w' L_val(w', a)|.
 
 The difference is DARTS's approximation of a product with the Hessian, and a coarse one: within 0.01 of the weights many
-ReLUs and max-pools of a supernet change sides.  On small supernets its cosine with the exact product was between -0.2
-and 0.9, the higher the larger the batch; with a step of 1e-6 in double precision, it is exact.
+ReLUs and max-pools of a supernet change sides.  On supernets of 2 and 3 cells (8 channels, digits, batches of 32 to 400
+images, at the start and after 20 steps) its cosine with the difference over a step of 1e-6 in double precision was
+between -0.2 and 1.0, half of the time below 0.5; over that step it is exact but where a kink lies within it.
 
 The two gradients of the difference are taken in float32 whatever the search's precision: bfloat16 would round the
 offsets of w away, and leave noise.
