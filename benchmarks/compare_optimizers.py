@@ -71,11 +71,20 @@ def search(spec: SearchSpec, root: Path) -> SearchResult:
 
 
 def run(specs: Sequence[SearchSpec], root: Path, n_processes: int) -> Iterator[tuple[SearchSpec, SearchResult]]:
-    """Runs the searches, and yields each as it ends."""
+    """Runs the searches, and yields each as it ends.
+
+    Raises:
+        SystemExit: One cannot be, or cannot go on in its folder.
+    """
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
         jobs = {pool.submit(search, spec, root): spec for spec in specs}
         for job in tqdm(as_completed(jobs), total=len(jobs), unit="search"):
-            yield jobs[job], job.result()
+            try:
+                result = job.result()
+            except (OSError, ValueError) as error:
+                pool.shutdown(cancel_futures=True)
+                raise SystemExit(f"{folder(root, jobs[job])}: {error}") from None
+            yield jobs[job], result
 
 
 def outcomes(finished: Sequence[tuple[SearchSpec, SearchResult]], table_name: str) -> Iterator[Outcome]:

@@ -5,9 +5,9 @@
     python -m benchmarks.oneshot --evaluation
 
 A step is an architecture step, where the optimizer has one, and a weight step, on 32x32 images at batch 96 with 16
-channels and 9 cells.  Each implementation has a process of its own, and they take turns, so that whatever else the
-machine does disturbs them alike; the figures are medians of wall-clock seconds and of processor seconds (which other
-processes disturb less), and the peak of resident memory.
+channels and 9 cells; ENAS's controller learns after an epoch, not here.  Each implementation has a process of its own,
+and they take turns, so that whatever else the machine does disturbs them alike; the figures are medians of wall-clock
+seconds and of processor seconds (which other processes disturb less), and the peak of resident memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks import oneshot_public
-from benchmarks.oneshot_reference import plain_step
+from benchmarks.oneshot_reference import OPTIMIZERS, plain_step
 from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
@@ -136,10 +136,11 @@ def serve(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """A line for each optimizer, space and kind of cost."""
-    names = ["ours", "plain", *(["public"] if args.public else [])]
+    references = ["plain", *(["public"] if args.public else [])]
     print(f"{torch.get_num_threads()} threads, batch {args.batch_size}, {args.repeats} repeats", flush=True)
     for optimizer in args.optimizers:
         for space in args.spaces:
+            names = ["ours", *(references if optimizer in OPTIMIZERS else [])]  # nothing to compare others with
             contenders = {who: Contender(who, optimizer, space, args) for who in names}
             for _ in range(args.repeats + 1):
                 for contender in contenders.values():

@@ -20,7 +20,6 @@ from torch import nn
 
 #: Imported by the public code, but not needed for a step.
 _UNNEEDED = ("nasbench", "nasbench.api", "seaborn", "torchvision", "torchvision.datasets", "torchvision.transforms")
-OPTIMIZERS = ("darts", "darts_2nd", "gdas", "pc_darts", "enas", "random_ws")
 
 
 def load(path: Path) -> None:

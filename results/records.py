@@ -118,7 +118,8 @@ class EpochRecord:
         epoch: Epochs completed, 1 for the first.
         train_loss: Mean loss of the weight steps.
         arch_loss: Mean loss of the architecture steps; None where there are none.
-        one_shot_validation_error: Of the supernet; None where it was not measured in this epoch.
+        one_shot_validation_error: Of the supernet, or of the selected architecture for methods that sample; None
+            where it was not measured in this epoch.
         learning_rate: Of the weights in this epoch.
         cutout_prob: In this epoch.
         architecture: The discrete cell as an index of the search space.
@@ -154,7 +155,8 @@ class Evaluation:
         t_train_s: The table's training time of the cell.
         architecture: The found cell as an index of the search space.
         cell_hash: Its NAS-Bench-101 hash.
-        one_shot_validation_error: The supernet's at the end.
+        one_shot_validation_error: At the end, of the supernet, or of the found cell with the shared weights for methods
+            that sample.
         seed: The trial's seed.
         worker: The worker that ran it.
         error: What went wrong, with the traceback for a ``bug``.

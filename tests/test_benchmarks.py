@@ -9,9 +9,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks.oneshot_reference import ConvBnRelu, PlainSupernet, softmax_weights
+from benchmarks.oneshot_reference import (
+    ConvBnRelu,
+    PlainSupernet,
+    discrete_weights,
+    gumbel_weights,
+    second_order_gradient,
+    softmax_weights,
+)
+from nas.oneshot import METHODS, SearchSpec
+from nas.oneshot.augment import Batch
 from nas.oneshot.mixture import Mixture
+from nas.oneshot.search import resolve
 from nas.oneshot.supernet import ConvBN, Supernet
+from nas.oneshot.weights import WeightTrainer
 from spaces import SEARCH_SPACES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,9 +51,8 @@ def with_our_weights(net: Supernet, groups: int) -> PlainSupernet:
     return plain
 
 
-@pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize("space", list(SEARCH_SPACES))
-def test_the_plain_reference_computes_the_same_model(space, groups):
+def net_and_data(space, groups=1, halves=1):
+    """A supernet far from its initial values, and images with labels."""
     generator = torch.Generator().manual_seed(1)
     net = Supernet(
         SEARCH_SPACES[space], n_classes=10, image_channels=3, cells_per_stack=1, init_channels=8,
@@ -52,8 +62,14 @@ def test_the_plain_reference_computes_the_same_model(space, groups):
         for name, parameter in net.named_parameters():
             if name.endswith(("scale", "shift")) or name.split(".")[0] in ("alpha", "beta", "gamma"):
                 parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    images = torch.randn(6, 3, 8, 8, generator=generator, dtype=torch.float64)
-    labels = torch.randint(10, (6,), generator=generator)
+    images = torch.randn(halves, 6, 3, 8, 8, generator=generator, dtype=torch.float64)
+    return net, images, torch.randint(10, (halves, 6), generator=generator)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("space", list(SEARCH_SPACES))
+def test_the_plain_reference_computes_the_same_model(space, groups):
+    net, (images,), (labels,) = net_and_data(space, groups)
     alpha = [None if logits is None else logits.softmax(0) for logits in net.alpha_by_block()]
     mixture = Mixture.relaxed(net.space, alpha, list(net.beta.softmax(1)), net.gamma.softmax(0))
     ours = F.cross_entropy(net(images, [mixture] * 3), labels)
@@ -62,6 +78,48 @@ def test_the_plain_reference_computes_the_same_model(space, groups):
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     for mine, plain in zip(torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits), strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-6, atol=1e-9)
+
+
+def test_the_plain_second_order_is_ours():
+    net, images, labels = net_and_data("1", halves=2)
+    spec = resolve(SearchSpec("darts_2nd", "1", epochs=1, device="cpu", learning_rate=0.2))
+    trainer = WeightTrainer(net, spec)
+    method = METHODS["darts_2nd"](net, spec, torch.Generator().manual_seed(0))
+    plain = with_our_weights(net, 1)
+    sgd = torch.optim.SGD(plain.parameters(), lr=0.2, momentum=0.9, weight_decay=3e-4)
+    logits = [p.detach().clone().requires_grad_() for p in net.architecture_parameters()]
+
+    def loss(half: int) -> torch.Tensor:
+        return F.cross_entropy(plain(images[half], softmax_weights(net.space, logits, 3, 1.0)), labels[half])
+
+    second_order_gradient(sgd, logits, loss)
+    method.architecture_gradient(Batch(images[0], labels[0]), Batch(images[1], labels[1]), trainer)
+    for mine, plain_one in zip(net.architecture_parameters(), logits, strict=True):
+        torch.testing.assert_close(mine.grad, plain_one.grad, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("space", list(SEARCH_SPACES))
+def test_the_plain_samples_are_single_architectures(space):
+    net, (images,), _ = net_and_data(space)
+    torch.manual_seed(3)
+    weights = discrete_weights(net.space, [], 3, 1.0)
+    torch.manual_seed(3)
+    mixture = Mixture.discrete(net.space.decode(int(torch.randint(net.space.size, ()))))
+    with torch.no_grad():
+        theirs, ours = with_our_weights(net, 1)(images, weights), net(images, [mixture] * 3)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_the_plain_gumbel_samples_relax_the_edges_and_not_the_operations():
+    net, _, _ = net_and_data("3")
+    cells = gumbel_weights(net.space, net.architecture_parameters(), 3, 10.0)
+    for alpha, beta, gamma in cells:
+        assert ((beta == 0) | (beta == 1)).all()
+        assert (beta.sum(1) == 1).all()
+        for edges in (*(a for a in alpha if a is not None), gamma):
+            assert ((edges > 0) & (edges < 1)).all()
+            assert edges.sum().item() == pytest.approx(1)
+    assert not torch.equal(cells[0][2], cells[1][2])
 
 
 def run(module: str, *arguments: object) -> str:
@@ -88,6 +146,11 @@ def test_optimizers_are_compared_and_what_is_done_is_kept(tmp_path):
     kept = checkpoint.stat().st_mtime_ns
     assert run("compare_optimizers", *arguments) == table
     assert checkpoint.stat().st_mtime_ns == kept
+    command = [sys.executable, "-m", "benchmarks.compare_optimizers", *map(str, arguments), "--epochs", "2"]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "epochs 2 instead of 1" in refused.stderr or "epochs 1 instead of 2" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_one_hyperparameter_is_varied(tmp_path):

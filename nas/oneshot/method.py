@@ -1,6 +1,6 @@
 """What a one-shot optimizer is: the few decisions in which the paper's Algorithms 1 to 5 differ.
 
-The loop (``nas.oneshot.search``) is the same for all:
+The loop (``nas.oneshot.loop``) is the same for all:
 
     for each epoch:
         method.start_epoch

@@ -17,7 +17,10 @@ from spaces.search_space import N_OPERATIONS, Architecture, SearchSpace
 
 @dataclass(frozen=True)
 class Mixture:
-    """The mixing of one cell; weights are positive, and None stands for weights of exactly 1.
+    """The mixing of one cell; weights are not negative, and None stands for weights of exactly 1.
+
+    They are folded into BatchNorm, in front of a ReLU.  The native kernels refuse negative ones; PyTorch's path does
+    not look, which would make it wait for a GPU.
 
     Attributes:
         parents: [B + 1] for blocks 1..B and the output, the nodes that feed it, ascending.

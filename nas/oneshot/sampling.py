@@ -16,8 +16,8 @@ class SamplingMethod(Method):
 
     At the end, ``final_samples`` architectures are ranked on the same ``RANKING_BATCHES`` mini-batches of the
     architecture's half, and the best ``FINALISTS`` that differ in more than loose ends on the whole of it.  After each
-    epoch before, as many architectures as the half has mini-batches are ranked on one of them: a forward pass a step,
-    about a third of a weight step.
+    epoch before, as many architectures as the half has mini-batches are ranked on one of them: a forward pass a step.
+    The one-shot error of the best takes another: together about half of an epoch's weight steps.
     """
 
     RANKING_BATCHES: ClassVar[int] = 10

@@ -41,7 +41,7 @@ class SearchSpec:
         cutout_prob: Probability that an image loses a square in the last epoch; it rises linearly from
             0 in the first epoch.
         cutout_length: Side of that square in pixels of a 32x32 image; smaller images lose the same
-            fraction of their side.
+            fraction of their side (of the digits' 8 pixels, lengths up to 5 all take one).
         batch_size: Images a mini-batch, for the weights and for the architecture; left open, 96 (enas, random_ws 64).
             All images where there are fewer; at least 2, for BatchNorm leaves nothing of a single image's mean.
         grad_clip: The largest norm of the weights' gradient, to which longer ones are scaled down; left open, 5

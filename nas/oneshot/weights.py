@@ -86,16 +86,13 @@ class WeightTrainer:
     def unrolled(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """What the weights would be after a step with these gradients (unclipped)."""
         group = self.optimizer.param_groups[0]
-        updated = []
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            velocity = gradient.add(parameter, alpha=group["weight_decay"])
-            buffer = (
-                self.optimizer.state[parameter].get("momentum_buffer") if parameter in self.optimizer.state else None
-            )
-            if buffer is not None:
-                velocity.add_(buffer, alpha=group["momentum"])
-            updated.append(parameter.sub(velocity, alpha=group["lr"]))
-        return updated
+        weights = list[Tensor](self.parameters)
+        velocities = torch._foreach_add(list(gradients), weights, alpha=group["weight_decay"])
+        buffers = [self.optimizer.state.get(p, {}).get("momentum_buffer") for p in self.parameters]
+        moving = [(v, buffer) for v, buffer in zip(velocities, buffers, strict=True) if buffer is not None]
+        if moving:
+            torch._foreach_add_([v for v, _ in moving], [buffer for _, buffer in moving], alpha=group["momentum"])
+        return list(torch._foreach_sub(weights, velocities, alpha=group["lr"]))
 
     def state_dict(self) -> dict[str, Any]:
         """The momentum buffers."""

@@ -10,6 +10,8 @@ from nas.oneshot.sampling import SamplingMethod
 
 #: Seconds are measured, everything else is computed.
 MEASURED = ("search_s",)
+#: The optimizers of the paper, DARTS in both orders.
+PAPERS = ["darts", "darts_2nd", "gdas", "pc_darts", "enas", "random_ws"]
 #: The optimizers that choose by the errors of samples.
 SAMPLING = [name for name, method in METHODS.items() if issubclass(method, SamplingMethod)]
 

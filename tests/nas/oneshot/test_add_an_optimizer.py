@@ -50,12 +50,16 @@ def clone(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         shutil.copy(ROOT / name, tmp_path)
-    file, line = file_and_line()
-    package = tmp_path / "nas" / "oneshot"
-    (package / "snas.py").write_text(file)
+    add(tmp_path, "snas", *file_and_line())
+    return tmp_path
+
+
+def add(clone, name, file, line):
+    """One file, and one line."""
+    package = clone / "nas" / "oneshot"
+    (package / f"{name}.py").write_text(file)
     methods, end = (package / "__init__.py").read_text().split("\n}\n")
     (package / "__init__.py").write_text(f"{methods}\n{line}}}\n{end}")
-    return tmp_path
 
 
 def passed(clone, *command):
@@ -73,6 +77,22 @@ def test_the_file_and_the_line_pass_the_tests_of_each_optimizer_and_the_lint(clo
     assert int(re.search(r"(\d+) passed", said)[1]) > 10
     passed(clone, "ruff", "check", ".")
     passed(clone, "ruff", "format", "--check", ".")
+
+
+@pytest.mark.skipif(IN_A_CLONE in os.environ, reason="is what is being tested")
+def test_so_does_an_optimizer_that_learns_no_architecture(clone):
+    """Sampling, with nothing but the weights to train, and with a default of its own."""
+    file = (
+        "from nas.oneshot.sampling import SamplingMethod\n"
+        "from spaces.search_space import Architecture\n\n\n"
+        "class First(SamplingMethod):\n"
+        '    defaults = {"batch_size": 32, "grad_clip": 1.0, "weight_decay": 0.0, "final_samples": 20}\n\n'
+        "    def sample(self, n: int) -> list[Architecture]:\n"
+        "        return [self.space.decode(i) for i in range(n)]\n"
+    )
+    add(clone, "lexical", file, '    "lexical": import_module("nas.oneshot.lexical").First,\n')
+    said = passed(clone, "pytest", "-k", "lexical", "tests/nas/oneshot")
+    assert int(re.search(r"(\d+) passed", said)[1]) > 10
 
 
 @pytest.mark.slow

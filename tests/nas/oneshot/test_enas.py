@@ -42,6 +42,17 @@ def test_architectures_have_the_probability_that_the_policy_gives_them():
     assert chisquare(observed, expected / expected.sum() * observed.sum()).pvalue > 0.001
 
 
+def test_the_constants_are_those_of_the_paper():
+    """Facts of the public code's ENAS: 64 units, U(-0.1, 0.1), entropy weight 1e-4, baseline decay 0.99."""
+    net = controller(SEARCH_SPACES["3"])
+    assert {net.lstm.hidden_size, net.lstm.input_size, net.embedding.embedding_dim} == {64}
+    values = torch.cat([p.detach().flatten() for p in net.parameters()])
+    assert -0.1 <= values.min() < -0.0999
+    assert 0.0999 < values.max() <= 0.1
+    assert values.std().item() == pytest.approx(0.2 / 12**0.5, rel=0.02)
+    assert (enas.ENTROPY_WEIGHT, enas.BASELINE_DECAY) == (1e-4, 0.99)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("space", list(SEARCH_SPACES))
 def test_a_fresh_policy_is_nearly_uniform(space):

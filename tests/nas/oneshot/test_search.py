@@ -13,14 +13,14 @@ from nas.oneshot.checkpoint import read_checkpoint
 from nas.oneshot.darts import Darts
 from nas.oneshot.evaluation import Evaluator
 from nas.oneshot.report import EpochReport
+from nas.oneshot.supernet import Supernet
 from nas.oneshot.weights import WeightTrainer
 from nas.tabular.errors import CellNotInTableError
 from nas.tabular.table import Entry
 from spaces import SEARCH_SPACES
-from tests.nas.oneshot.searches import SAMPLING, small, trajectory, without_times
+from tests.nas.oneshot.searches import PAPERS, SAMPLING, small, trajectory, without_times
 
 #: The paper's; what an optimizer promises beyond the contract is tested by its name.
-PAPERS = ["darts", "darts_2nd", "gdas", "pc_darts", "enas", "random_ws"]
 
 
 @pytest.mark.parametrize("optimizer", list(METHODS))
@@ -39,7 +39,7 @@ def test_contract_of_a_search(optimizer, space, tmp_path):
     assert SEARCH_SPACES[space].cell(architecture).hash == result.cell_hash
     assert result.one_shot_validation_error == last.one_shot_validation_error
     assert 0 < seen[0].search_s < last.search_s == result.search_s
-    assert (last.arch_loss is None) == (optimizer == "random_ws")
+    assert (last.arch_loss is None) == (not METHODS[optimizer].updates_architecture())
     assert_lie_where_the_architecture_was_read(optimizer, space, last)
     found = json.loads((tmp_path / "architecture.json").read_text())
     assert found.pop("spec")["epochs"] == result.epochs
@@ -101,6 +101,14 @@ def test_a_search_in_bfloat16_is_near_that_in_single_precision_and_says_so(optim
     assert exact != rounded == pytest.approx(exact, rel=0.02)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_compile_compiles_the_supernet(compiled, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Supernet, "compile", lambda self: seen.append(self))
+    run_search(small(epochs=1, compile=compiled))
+    assert len(seen) == compiled
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [name for name, method in METHODS.items() if not method.changing_operations])
 def test_a_compiled_search_is_the_same_search_within_rounding(optimizer):
@@ -132,7 +140,7 @@ def test_searches_that_cannot_be_are_refused(fields, said, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("optimizer", [name for name in METHODS if name != "random_ws"])
+@pytest.mark.parametrize("optimizer", [name for name, method in METHODS.items() if method.updates_architecture()])
 def test_warm_start_trains_the_weights_alone(optimizer):
     reports = []
     run_search(small(optimizer, epochs=3, warm_start_epochs=2, arch_learning_rate=0.1), on_epoch=reports.append)
