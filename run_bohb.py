@@ -55,7 +55,7 @@ class Study:
         workers: How many workers.
         seed: The study's seed.
         search: Settings of all searches, as name=value (names: ``run_bohb.py search --help``), beside
-            {small_search} of a study (a master adds none); what the configuration space tunes is set by it.
+            {small_search} of a study (a master adds none), but for what the configuration space tunes.
         host: The address to listen at, one of this machine that the workers can reach; by default this machine
             alone for a study, the address that leads outward for a master.
     """
@@ -380,7 +380,14 @@ def _study_spec(options: Study, run_id: str, settings: Sequence[str] = ()) -> "S
     from nas.oneshot.commands import parse_settings
     from nas.tabular import TABLES, open_table
     from results.records import StudySpec
+    from spaces import find_config_space
 
+    tuned = sorted(set(parse_settings(options.search)) & set(find_config_space(options.config_space).default))
+    if tuned:
+        raise ValueError(
+            f"search: got {tuned}, which configuration space {options.config_space} tunes; leave them out, or take one "
+            "that does not"
+        )
     ladder(options.min_budget, options.max_budget, options.eta)
     table = open_table(options.table)
     # Workers may start in other folders: whatever is no part of the package is named by its whole path.

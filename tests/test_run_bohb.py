@@ -14,6 +14,7 @@ import pytest
 
 import run_bohb
 from nas.oneshot import METHODS
+from nas.oneshot.checkpoint import alone_in
 from nas.oneshot.commands import parse_settings
 from nas.oneshot.data import DATASETS
 from nas.tabular import TABLES, open_table
@@ -95,6 +96,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--search", "colour=red"], "got 'colour=red', expected name=value"),
         (["study", "--search", "threads=many"], "got threads=many"),
         (["study", "--search", "seed=1"], "which the study itself sets"),
+        (["study", "--search", "momentum=0.5", "--config-space", "cs3"], "got ['momentum'], which configuration space"),
         (["study", "--search", "split=plain"], "got ['split'], which the study itself sets"),
         (["study", "--search", "warm_start_epochs=3", "--min-budget", "3"], "expected fewer than the 3 epochs"),
         (["study", "--search", "kernels=native", "precision=bf16"], "got 'native' with precision 'bf16'"),
@@ -219,6 +221,23 @@ def test_search_reports_each_epoch_and_goes_on(capsys: pytest.CaptureFixture[str
     assert again[0] == 0
     assert "epoch " not in again[1]  # it was finished
     assert again[1].splitlines()[-1] == out.splitlines()[-1]
+
+
+def test_a_search_is_alone_in_a_directory_of_searches(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "run.json").touch()
+    status, _, err = call(["search", "--directory", str(tmp_path)], capsys)
+    assert status == 2
+    assert "holds run.json, and no search" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    with alone_in(tmp_path / "search"):
+        status, _, err = call(["search", "--directory", str(tmp_path / "search")], capsys)
+        assert status == 2
+        assert "another process is searching here" in err
+    assert not (tmp_path / "search").exists()
+    with pytest.raises(ValueError, match="no end"), alone_in(tmp_path / "search"):
+        raise ValueError("no end")
+    with alone_in(tmp_path / "search"):  # free again
+        pass
 
 
 def test_settings_of_the_searches_are_typed_by_their_fields() -> None:

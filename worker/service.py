@@ -135,8 +135,8 @@ class WorkerService(Worker):
             self._uri = str(daemon.register(self, self.worker_id))
             threads = [threading.Thread(target=t, daemon=True) for t in (daemon.requestLoop, self._send_heartbeats)]
             try:
-                self._dispatcher = connect(self._find_dispatcher(), self._key)
-                self._register()
+                if not self._join():
+                    return str(self._end_reason)
                 for thread in threads:
                     thread.start()
                 logger.info("worker %s is ready", self.worker_id.partition(".worker.")[2])
@@ -261,6 +261,20 @@ class WorkerService(Worker):
 
     def _find_dispatcher(self) -> str:
         return str(self._name_server.lookup(_dispatcher_name(self.run_id)))
+
+    def _join(self) -> bool:
+        """Whether it is registered; tries until the master is gone, which may end while it is being joined."""
+        start_s = time.monotonic()
+        while True:
+            try:
+                self._dispatcher = connect(self._find_dispatcher(), self._key)
+                self._register()
+                return True
+            except COMMUNICATION_ERRORS as error:
+                self._check_master(error, time.monotonic() - start_s)
+            with self.thread_cond:
+                if self.thread_cond.wait_for(lambda: self._end_reason, timeout=self._settings.heartbeat_s):
+                    return False
 
     def _register(self) -> None:
         self._name_server.register(self.worker_id, self._uri)

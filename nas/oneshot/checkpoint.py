@@ -6,8 +6,10 @@ that a disk has changed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +22,8 @@ from typing import Any, BinaryIO
 import torch
 
 from nas.oneshot.memory import is_out_of_memory
+
+logger = logging.getLogger("nasbohb.search")
 
 #: Changes when an older checkpoint can no longer be resumed.
 FORMAT = 2
@@ -93,6 +97,39 @@ def append_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(json.dumps(value) + "\n" for value in values)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def alone_in(directory: Path | None) -> Iterator[None]:
+    """Keeps other searches from starting in a directory, which may be new, until this process leaves it or ends.
+
+    Raises:
+        CheckpointError: A search is going on there, or what is there is no search.
+    """
+    if directory is None:
+        yield
+        return
+    new = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    others = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))
+    if others and not {CHECKPOINT, TRAJECTORY, ARCHITECTURE, FAILURE} & set(others):
+        raise CheckpointError(
+            f"{directory}: holds {', '.join(others[:3])}{' ...' if others[3:] else ''}, and no search; expected a "
+            "directory that is new, empty or of a search"
+        )
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(f"{directory}: another process is searching here; wait for it, or stop it") from None
+        except OSError as error:  # some network file systems have no locks
+            logger.debug("%s: not locked (%s)", directory, error)
+        yield
+    finally:
+        os.close(descriptor)
+        if new and not any(directory.iterdir()):
+            directory.rmdir()
 
 
 def remove_unfinished(directory: Path) -> None:

@@ -13,6 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from nas.oneshot import EpochReport, SearchSpec, run_search
+from nas.oneshot.checkpoint import alone_in
 from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights, rank_correlations
 from nas.tabular import Table, open_table
 from nas.tabular.on_demand import measuring
@@ -40,7 +41,8 @@ class Search:
     def run(self) -> int:
         """Searches, with a line for each epoch; 1 if the search failed."""
         table = None if self.table == "none" else open_table(self.table)
-        result = run_search(self.spec, table, self.directory, self._show)
+        with alone_in(self.directory):
+            result = run_search(self.spec, table, self.directory, self._show)
         if result.status != "ok" or result.architecture is None:
             print(f"the search ended as {result.status}: {result.error}", file=sys.stderr)
             return 1
@@ -106,11 +108,12 @@ class Evaluate:
             placement["data_dir"] = self.data_dir
         weights = SharedWeights(self.directory, **placement)
         file = ErrorFile(self.output or self.directory / "one_shot_errors.jsonl")
+        earlier = file.read()
         n_images = weights.n_images(self.images or None)
         chosen = self._chosen(weights.search.space)
         kept = {
             error.architecture: error
-            for error in file.read()
+            for error in earlier
             if (error.weights, error.n_images) == (weights.fingerprint, n_images)
         }
         missing = [index for index in chosen if index not in kept]
@@ -142,7 +145,10 @@ class Evaluate:
         )
         correlations = rank_correlations(errors)
         if self.table != "none" and not correlations:
-            print(f"  no rank correlation: table {self.table} has fewer than 3 of their cells")
+            print(
+                f"  no rank correlation: table {self.table} has fewer than 3 of their cells; evaluate more, or measure "
+                "or import a table of the search space (run_bohb.py table) and give its path as --table"
+            )
         for budget, (coefficient, n) in correlations.items():
             print(
                 f"  rank correlation with the test error at {budget} epochs of table {self.table}: {coefficient:+.3f} "

@@ -227,8 +227,8 @@ def resolve(spec: SearchSpec) -> SearchSpec:
     for name in sorted({name for other in oneshot.METHODS.values() for name in other.defaults} - set(method.defaults)):
         if getattr(spec, name) is not None:
             raise ValueError(
-                f"{name}: got {getattr(spec, name)!r}, but {spec.optimizer!r} does not use it; leave it out, or choose "
-                "a configuration space without it"
+                f"{name}: got {getattr(spec, name)!r}, but {spec.optimizer!r} does not use it; leave it out, or take "
+                "a configuration space that does not tune it"
             )
     if spec.compile and method.changing_operations:
         raise ValueError(

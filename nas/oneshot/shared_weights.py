@@ -151,15 +151,23 @@ class ErrorFile:
         self.path = path
 
     def read(self) -> list[OneShotError]:
-        """What is there, nothing if there is no file."""
+        """What is there, nothing if there is no file.
+
+        Raises:
+            ValueError: It is another file: none of its lines is a one-shot error.
+        """
+        text = self.path.read_text(errors="replace") if self.path.exists() else ""
         errors = []
-        for number, line in enumerate(
-            self.path.read_text(errors="replace").splitlines() if self.path.exists() else (), start=1
-        ):
+        others: list[int] = []
+        for number, line in enumerate(text.splitlines(), start=1):
             try:
                 errors.append(OneShotError.from_dict(json.loads(line)))
             except (ValueError, KeyError, TypeError):
-                logger.warning("%s: passed over line %d, which is no one-shot error", self.path, number)
+                others.append(number)
+        if not errors and "\n" in text:  # but for the torn first line of a killed process
+            raise ValueError(f"{self.path}: holds no one-shot error; expected a new file, or one of them")
+        for number in others:
+            logger.warning("%s: passed over line %d, which is no one-shot error", self.path, number)
         return errors
 
     def append(self, errors: Sequence[OneShotError]) -> None:

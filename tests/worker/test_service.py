@@ -202,6 +202,28 @@ def test_it_ends_at_once_when_the_master_took_its_credentials_away(tmp_path: Pat
         assert scene.ended.get(timeout=QUICK.master_limit_s) == "the master has ended"
 
 
+def test_one_that_joins_while_the_master_ends_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master stops answering a moment before it takes its credentials away."""
+    configure_pyro()
+    scene = Scene(tmp_path)
+    tries, find = [], WorkerService._find_dispatcher
+
+    def while_the_master_ends(self: WorkerService) -> str:
+        tries.append(1)
+        uri = "PYRO:gone@127.0.0.1:1" if len(tries) > 1 else find(self)
+        if len(tries) == 1:
+            scene.dispatcher.shutdown(shutdown_workers=False)
+        else:
+            credentials_path(scene.run).unlink()
+        return uri
+
+    monkeypatch.setattr(WorkerService, "_find_dispatcher", while_the_master_ends)
+    with name_server(scene.run, "test", "127.0.0.1") as scene.credentials:
+        scene.start_dispatcher()
+        assert run_worker(scene.run.path, objective=answer_at_once, settings=QUICK) == "the master has ended"
+    assert len(tries) == 2
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_dies_is_an_error_of_the_worker(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: WorkerService) -> None:

@@ -132,6 +132,18 @@ def test_a_checkpoint_of_something_else_is_refused_in_one_line(change, said, dir
         SharedWeights(tmp_path)
 
 
+def test_another_file_is_refused_and_left_alone(directory, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("One line.\n")
+    with pytest.raises(ValueError, match="holds no one-shot error"):
+        Evaluate(directory, architectures=2, output=readme, table="none", threads=1).run()
+    assert readme.read_text() == "One line.\n"
+    torn = tmp_path / "torn.jsonl"
+    torn.write_text('{"weights": "0')
+    Evaluate(directory, architectures=2, output=torn, table="none", threads=1).run()
+    assert len(ErrorFile(torn).read()) == 2
+
+
 def test_a_single_image_is_refused(directory):
     with pytest.raises(ValueError, match="images: got 1, expected at least 2"):
         Evaluate(directory, images=1).run()
