@@ -147,7 +147,10 @@ def main() -> None:
     parser.add_argument("--table", default="digits")
     parser.add_argument("--output", type=Path, help="write the table there too")
     args = parser.parse_args()
-    specs = list(specifications(args))
+    try:
+        specs = list(specifications(args))
+    except ValueError as error:
+        parser.error(str(error))
     finished = list(run(specs, args.directory, args.processes))  # all of them: training a cell would disturb the rest
     results = list(outcomes(finished, args.table))
     text = markdown(results, args)

@@ -61,21 +61,24 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, help="write the table there too")
     args = parser.parse_args()
-    specs = [
-        SearchSpec(
-            optimizer,
-            args.space,
-            dataset=args.dataset,
-            data_dir=args.data_dir,
-            epochs=args.epochs,
-            seed=args.seed,
-            init_channels=args.channels,
-            cells_per_stack=args.cells_per_stack,
-            device="cpu",
-            threads=1,
-        )
-        for optimizer in args.optimizers
-    ]
+    try:
+        specs = [
+            SearchSpec(
+                optimizer,
+                args.space,
+                dataset=args.dataset,
+                data_dir=args.data_dir,
+                epochs=args.epochs,
+                seed=args.seed,
+                init_channels=args.channels,
+                cells_per_stack=args.cells_per_stack,
+                device="cpu",
+                threads=1,
+            )
+            for optimizer in args.optimizers
+        ]
+    except ValueError as error:
+        parser.error(str(error))
     for spec, result in run(specs, args.directory, args.processes):
         if result.status != "ok":
             print(f"{spec.optimizer}: {result.error}")

@@ -81,11 +81,13 @@ class SharedWeights:
         ValueError: Its optimizer or the device is not here.
     """
 
-    def __init__(self, directory: Path, **placement: Any) -> None:
+    def __init__(self, directory: Path | str, **placement: Any) -> None:
+        directory = Path(directory)
         state = checkpoint.read_checkpoint(directory)
         if state is None:
             raise checkpoint.CheckpointError(
-                f"{directory}: holds no {checkpoint.CHECKPOINT}; expected the directory of a search, or a study's trial"
+                f"{directory}: holds no {checkpoint.CHECKPOINT}; expected the directory of a search, or of a trial "
+                "of a study at a budget (trials/0_0_0/25)"
             )
         computed, reports = what_was_computed(state, directory)
         spec = replace(computed, **{"kernels": "auto", **placement})
