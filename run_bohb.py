@@ -382,7 +382,8 @@ def _study_spec(options: Study, run_id: str, settings: Sequence[str] = ()) -> "S
     from results.records import StudySpec
     from spaces import find_config_space
 
-    tuned = sorted(set(parse_settings(options.search)) & set(find_config_space(options.config_space).default))
+    own = parse_settings(options.search)
+    tuned = sorted(set(own) & set(find_config_space(options.config_space).default))
     if tuned:
         raise ValueError(
             f"search: got {tuned}, which configuration space {options.config_space} tunes; leave them out, or take one "
@@ -408,7 +409,7 @@ def _study_spec(options: Study, run_id: str, settings: Sequence[str] = ()) -> "S
         n_iterations=options.iterations,
         n_workers=options.workers,
         seed=options.seed,
-        search=parse_settings([*settings, *options.search]),
+        search={**parse_settings(settings), **own},
     )
 
 

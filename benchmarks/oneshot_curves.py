@@ -21,6 +21,25 @@ from nas.oneshot.report import EpochReport
 from spaces import SEARCH_SPACES
 
 
+def specifications(args: argparse.Namespace) -> list[SearchSpec]:
+    """A search for each optimizer."""
+    return [
+        SearchSpec(
+            optimizer,
+            args.space,
+            dataset=args.dataset,
+            data_dir=args.data_dir,
+            epochs=args.epochs,
+            seed=args.seed,
+            init_channels=args.channels,
+            cells_per_stack=args.cells_per_stack,
+            device="cpu",
+            threads=1,
+        )
+        for optimizer in args.optimizers
+    ]
+
+
 def reports(directory: Path) -> list[EpochReport]:
     """Of the epochs that a search has completed."""
     state = read_checkpoint(directory)
@@ -62,21 +81,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the table there too")
     args = parser.parse_args()
     try:
-        specs = [
-            SearchSpec(
-                optimizer,
-                args.space,
-                dataset=args.dataset,
-                data_dir=args.data_dir,
-                epochs=args.epochs,
-                seed=args.seed,
-                init_channels=args.channels,
-                cells_per_stack=args.cells_per_stack,
-                device="cpu",
-                threads=1,
-            )
-            for optimizer in args.optimizers
-        ]
+        specs = specifications(args)
     except ValueError as error:
         parser.error(str(error))
     for spec, result in run(specs, args.directory, args.processes):

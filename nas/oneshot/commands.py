@@ -108,12 +108,11 @@ class Evaluate:
             placement["data_dir"] = self.data_dir
         weights = SharedWeights(self.directory, **placement)
         file = ErrorFile(self.output or self.directory / "one_shot_errors.jsonl")
-        earlier = file.read()
         n_images = weights.n_images(self.images or None)
         chosen = self._chosen(weights.search.space)
         kept = {
             error.architecture: error
-            for error in earlier
+            for error in file.read()
             if (error.weights, error.n_images) == (weights.fingerprint, n_images)
         }
         missing = [index for index in chosen if index not in kept]

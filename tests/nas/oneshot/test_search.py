@@ -20,8 +20,6 @@ from nas.tabular.table import Entry
 from spaces import SEARCH_SPACES
 from tests.nas.oneshot.searches import PAPERS, SAMPLING, small, trajectory, without_times
 
-#: The paper's; what an optimizer promises beyond the contract is tested by its name.
-
 
 @pytest.mark.parametrize("optimizer", list(METHODS))
 @pytest.mark.parametrize("space", ["1", "3"])
@@ -99,6 +97,10 @@ def test_a_search_in_bfloat16_is_near_that_in_single_precision_and_says_so(optim
     assert read_checkpoint(tmp_path / "bf16")["spec"]["precision"] == "bf16"
     exact, rounded = (trajectory(tmp_path / precision)[0]["train_loss"] for precision in ("float32", "bf16"))
     assert exact != rounded == pytest.approx(exact, rel=0.02)
+
+
+def test_random_ws_alone_of_the_papers_learns_nothing_but_weights():
+    assert [name for name in PAPERS if not METHODS[name].updates_architecture()] == ["random_ws"]
 
 
 @pytest.mark.parametrize("compiled", [False, True])
