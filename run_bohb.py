@@ -47,7 +47,7 @@ class Study:
         dataset: The images to search on: {datasets}.
         data_dir: The folder that holds cifar-10-batches-py; digits need none.
         table: {tables}, or the path of a table's directory.
-        table_budget: The table's budget (epochs) whose validation error is minimised; by default its largest.
+        table_epochs: The table's budget (epochs) whose validation error is minimised; by default its largest.
         min_budget: The smallest number of search epochs.
         max_budget: The largest number of search epochs.
         eta: The factor between budgets; the best 1/eta of the configurations go on.
@@ -67,7 +67,7 @@ class Study:
     dataset: str = "digits"
     data_dir: Path | None = None
     table: str = "digits"
-    table_budget: int | None = None
+    table_epochs: int | None = None
     min_budget: int = 3
     max_budget: int = 12
     eta: int = 2
@@ -402,14 +402,14 @@ def _study_spec(options: Study, run_id: str, settings: Sequence[str] = ()) -> "S
         dataset=options.dataset,
         data_dir=None if options.data_dir is None else str(options.data_dir.absolute()),
         table=options.table if is_embedded else str(place.absolute()),
-        table_budget=table.budgets[-1] if options.table_budget is None else options.table_budget,
+        table_epochs=table.budgets[-1] if options.table_epochs is None else options.table_epochs,
         min_budget=options.min_budget,
         max_budget=options.max_budget,
         eta=options.eta,
         n_iterations=options.iterations,
         n_workers=options.workers,
         seed=options.seed,
-        search={**parse_settings(settings), **own},
+        search_settings={**parse_settings(settings), **own},
     )
 
 
@@ -431,14 +431,14 @@ def _check_study(spec: "StudySpec") -> None:
         "seed": spec.seed,
         "split": "tuning",  # the table's validation images are what the study's objective comes from
     }
-    clashes = sorted(set(spec.search) & set(fixed))
+    clashes = sorted(set(spec.search_settings) & set(fixed))
     if clashes:
         raise ValueError(f"search: got {clashes}, which the study itself sets; leave them out, or use its own options")
-    settings: dict[str, Any] = {**spec.search, **find_config_space(spec.config_space).default}
+    settings: dict[str, Any] = {**spec.search_settings, **find_config_space(spec.config_space).default}
     load_data(resolve(SearchSpec(**fixed, **settings)))
     table, space = open_table(spec.table), SEARCH_SPACES[spec.search_space]
-    if spec.table_budget not in table.budgets:
-        raise ValueError(f"table_budget: got {spec.table_budget}, expected one of {list(table.budgets)}")
+    if spec.table_epochs not in table.budgets:
+        raise ValueError(f"table_epochs: got {spec.table_epochs}, expected one of {list(table.budgets)}")
     held, size = table.coverage(space)
     if held < size and not can_measure(table):
         raise ValueError(

@@ -153,4 +153,4 @@ def _best_test_error(spec: StudySpec, table: Table) -> float:
             f"run.json, search_space: got {spec.search_space!r}, expected one of {sorted(SEARCH_SPACES)}; "
             "use the version of the program that ran the study"
         )
-    return table.best_test_error(SEARCH_SPACES[spec.search_space], spec.table_budget)
+    return table.best_test_error(SEARCH_SPACES[spec.search_space], spec.table_epochs)

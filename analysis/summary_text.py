@@ -20,7 +20,7 @@ def describe_study(spec: StudySpec) -> str:
     """The study in one line."""
     return (
         f"{spec.optimizer} on search space {spec.search_space}, hyperparameters {spec.config_space}, "
-        f"data {spec.dataset}, table {spec.table} at {spec.table_budget} epochs"
+        f"data {spec.dataset}, table {spec.table} at {spec.table_epochs} epochs"
     )
 
 
@@ -79,9 +79,9 @@ def _incumbents(spec: StudySpec, summary: Summary, best_test_error: float | None
     yield f"  {_errors(incumbent, best_test_error)}"
     yield "  " + ", ".join(f"{name} = {_value(value)}" for name, value in incumbent.config.items())
     evaluation = incumbent.evaluation
-    if evaluation.architecture is not None and spec.search_space in SEARCH_SPACES:
-        yield f"  cell: {describe_cell(spec.search_space, evaluation.architecture)}"
-        yield f"  architecture {evaluation.architecture}, cell hash {evaluation.cell_hash}"
+    if evaluation.architecture_index is not None and spec.search_space in SEARCH_SPACES:
+        yield f"  cell: {describe_cell(spec.search_space, evaluation.architecture_index)}"
+        yield f"  architecture {evaluation.architecture_index}, cell hash {evaluation.cell_hash}"
     for mode in (IncumbentMode.LARGEST_BUDGET, IncumbentMode.LARGER_PREFERRED):
         other = summary.incumbents[mode]
         if other is None:

@@ -91,11 +91,11 @@ def outcomes(finished: Sequence[tuple[SearchSpec, SearchResult]], table_name: st
     """Looks the found cells up, measuring those that the table lacks; a search that found none is left out by name."""
     table = measuring(open_table(table_name))
     for spec, result in tqdm(finished, unit="cell"):
-        if result.status != "ok" or result.architecture is None or result.one_shot_validation_error is None:
+        if result.status != "ok" or result.architecture_index is None or result.one_shot_validation_error is None:
             print(f"{spec.optimizer}, space {spec.search_space}, seed {spec.seed}: {result.error}")
             continue
         space = SEARCH_SPACES[spec.search_space]
-        entry = table.query(space.cell(space.decode(result.architecture)))
+        entry = table.query(space.cell_of(result.architecture_index))
         yield Outcome(spec, result.search_s, result.one_shot_validation_error, entry.mean_test_error)
 
 

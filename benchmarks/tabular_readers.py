@@ -114,7 +114,7 @@ def fresh_cells(seed: int) -> list[Cell]:
     cells = []
     for space in SEARCH_SPACES.values():
         for index in space.sample_indices(rng, QUERIES // len(SEARCH_SPACES)).tolist():
-            cells.append(space.cell(space.decode(index)))
+            cells.append(space.cell_of(index))
     return cells
 
 

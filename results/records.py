@@ -54,14 +54,14 @@ class StudySpec:
         dataset: What the searches train on, a key of ``nas.oneshot.data.DATASETS``.
         data_dir: The data set's folder, or None where it needs none.
         table: A key of ``nas.tabular.TABLES``, or the path of a store.
-        table_budget: The table's budget whose validation error is the objective (108 in the paper).
+        table_epochs: The table's budget whose validation error is the objective (108 in the paper).
         min_budget: The smallest number of search epochs.
         max_budget: The largest number of search epochs.
         eta: The factor between budgets, and the fraction of configurations that is kept.
         n_iterations: How many iterations of successive halving.
         n_workers: How many workers the study is made for; it begins with the first that comes.
         seed: The study's seed; every trial's seed is derived from it.
-        search: Further settings of the searches, fields of ``nas.oneshot.SearchSpec``, that are the
+        search_settings: Further settings of the searches, fields of ``nas.oneshot.SearchSpec``, that are the
             same for all trials (number of cells, initial channels, threads, ...).
     """
 
@@ -72,14 +72,14 @@ class StudySpec:
     dataset: str
     data_dir: str | None
     table: str
-    table_budget: int
+    table_epochs: int
     min_budget: int = 25
     max_budget: int = 100
     eta: int = 2
     n_iterations: int = 64
     n_workers: int = 16
     seed: int = 0
-    search: Mapping[str, Value] = field(default_factory=dict)
+    search_settings: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class EpochRecord:
             where it was not measured in this epoch.
         learning_rate: Of the weights in this epoch.
         cutout_prob: In this epoch.
-        architecture: The discrete cell as an index of the search space.
+        architecture_index: The discrete cell as an index of the search space.
         cell_hash: Its NAS-Bench-101 hash.
         table: Budget to the table's answer; empty where the table does not hold the cell.
         search_s: Seconds of search so far, training and selection alone.
@@ -136,7 +136,7 @@ class EpochRecord:
     one_shot_validation_error: float | None
     learning_rate: float
     cutout_prob: float
-    architecture: int
+    architecture_index: int
     cell_hash: str
     table: Mapping[int, TableAnswer]
     search_s: float
@@ -153,7 +153,7 @@ class Evaluation:
         test_error: The table's, mean over the repeats: reported, never optimised.
         t_search_s: Wall-clock seconds of the search.
         t_train_s: The table's training time of the cell.
-        architecture: The found cell as an index of the search space.
+        architecture_index: The found cell as an index of the search space.
         cell_hash: Its NAS-Bench-101 hash.
         one_shot_validation_error: At the end, of the supernet, or of the found cell with the shared weights for methods
             that sample.
@@ -167,7 +167,7 @@ class Evaluation:
     test_error: float | None = None
     t_search_s: float = 0.0
     t_train_s: float | None = None
-    architecture: int | None = None
+    architecture_index: int | None = None
     cell_hash: str | None = None
     one_shot_validation_error: float | None = None
     seed: int | None = None

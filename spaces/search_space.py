@@ -174,6 +174,10 @@ class SearchSpace:
         names = (INPUT, *[OPERATIONS[op] for op in architecture.operations], OUTPUT)
         return Cell(_adjacency(architecture.parents), names)
 
+    def cell_of(self, index: int) -> Cell:
+        """The cell of the architecture with this index, loose ends included."""
+        return self.cell(self.decode(index))
+
     def has_parent_choice(self, node: int) -> bool:
         """Whether node 1..B+1 has more candidates than parents, and so an architecture weight."""
         return self.n_parents[node - 1] < node

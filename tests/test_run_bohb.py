@@ -87,7 +87,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--config-space", "cs3", "--optimizer", "random_ws"], "but 'random_ws' does not use it"),
         (["study", "--dataset", "mnist"], "got 'mnist', expected one of"),
         (["study", "--table", "absent"], "got absent, expected one of"),
-        (["study", "--table-budget", "5"], "got 5, expected one of"),
+        (["study", "--table-epochs", "5"], "got 5, expected one of"),
         (["study", "--min-budget", "20", "--max-budget", "10"], "min_budget: got 20"),
         (["study", "--eta", "1"], "eta: got 1"),
         (["study", "--workers", "0"], "n_workers: got 0"),
@@ -109,7 +109,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--search", "precision=double"], "expected one of ['float32', 'bf16']"),
         (["study", "--search", "compile=perhaps"], "got compile=perhaps, expected a value of type bool"),
         (["study", "--host", "203.0.113.7"], "host: got '203.0.113.7', expected an address of this machine"),
-        (["study", "--table-budget", "0"], "got 0, expected one of [1, 4, 12]"),
+        (["study", "--table-epochs", "0"], "got 0, expected one of [1, 4, 12]"),
         (["study", "--min-budget", "0"], "min_budget: got 0"),
         (["search", "--optimizer", "adam"], "got 'adam', expected one of"),
         (["search", "--epochs", "0"], "epochs: got 0, expected at least 1"),
@@ -255,7 +255,13 @@ def test_settings_of_the_searches_are_typed_by_their_fields() -> None:
 def test_the_settings_of_a_small_study_give_way_to_ones_own() -> None:
     options = run_bohb.Study(search=("init_channels=4", "n_stacks=2"))
     spec = run_bohb._study_spec(options, "x", run_bohb.SMALL_SEARCH)
-    assert spec.search == {"init_channels": 4, "cells_per_stack": 1, "batch_size": 32, "threads": 1, "n_stacks": 2}
+    assert spec.search_settings == {
+        "init_channels": 4,
+        "cells_per_stack": 1,
+        "batch_size": 32,
+        "threads": 1,
+        "n_stacks": 2,
+    }
 
 
 def test_a_study_names_tables_so_that_workers_anywhere_find_them(
@@ -297,7 +303,7 @@ def test_a_study_from_end_to_end(tmp_path: Path) -> None:
         trajectory = read_trajectory(directory)
         assert [record.epoch for record in trajectory] == list(range(1, result.budget + 1))
         found = json.loads((directory / "architecture.json").read_text())
-        assert found["architecture"] == result.evaluation.architecture == trajectory[-1].architecture
+        assert found["architecture_index"] == result.evaluation.architecture_index == trajectory[-1].architecture_index
         assert result.evaluation.cell_hash is not None
         entry = table.query_hash(result.evaluation.cell_hash, 12)
         assert result.evaluation.validation_error == entry.mean_validation_error
@@ -320,6 +326,6 @@ def test_the_same_study_twice_with_one_worker_gives_the_same(tmp_path: Path) -> 
         done = run("study", "--run-dir", name, *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         results = read_results(RunDirectory.open(tmp_path / name))
-        found.append([(r.config_id, r.config, r.evaluation.architecture, r.evaluation.seed) for r in results])
+        found.append([(r.config_id, r.config, r.evaluation.architecture_index, r.evaluation.seed) for r in results])
     assert found[0] == found[1]
     assert len(found[0]) == 3

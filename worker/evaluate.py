@@ -87,7 +87,7 @@ def search_spec(trial: TrialSpec) -> SearchSpec:
         data_dir=study.data_dir,
         epochs=trial.budget,
         seed=trial.seed,
-        **study.search,  # type: ignore[arg-type]  # SearchSpec checks the values
+        **study.search_settings,  # type: ignore[arg-type]  # SearchSpec checks the values
     )
     try:
         return replace(spec, **trial.config)  # type: ignore[arg-type]  # likewise
@@ -120,16 +120,16 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
         result = search()
     if result.status != "ok":
         return Evaluation(Status(result.status), t_search_s=result.search_s, error=result.error)
-    assert result.architecture is not None, "a search that ended well has found a cell"
+    assert result.architecture_index is not None, "a search that ended well has found a cell"
     space = SEARCH_SPACES[spec.search_space]
-    entry = measuring(table).query(space.cell(space.decode(result.architecture)), trial.study.table_budget)
+    entry = measuring(table).query(space.cell_of(result.architecture_index), trial.study.table_epochs)
     return Evaluation(
         Status.OK,
         validation_error=entry.mean_validation_error,
         test_error=entry.mean_test_error,
         t_search_s=result.search_s,
         t_train_s=entry.mean_training_time_s,
-        architecture=result.architecture,
+        architecture_index=result.architecture_index,
         cell_hash=entry.cell_hash,
         one_shot_validation_error=result.one_shot_validation_error,
     )

@@ -43,12 +43,12 @@ class Search:
         table = None if self.table == "none" else open_table(self.table)
         with alone_in(self.directory):
             result = run_search(self.spec, table, self.directory, self._show)
-        if result.status != "ok" or result.architecture is None:
+        if result.status != "ok" or result.architecture_index is None:
             print(f"the search ended as {result.status}: {result.error}", file=sys.stderr)
             return 1
         space = SEARCH_SPACES[self.spec.search_space]
-        cell = space.cell(space.decode(result.architecture)).pruned
-        print(f"\nfound cell {result.cell_hash} (architecture {result.architecture} of space {space.name})")
+        cell = space.cell_of(result.architecture_index).pruned
+        print(f"\nfound cell {result.cell_hash} (architecture {result.architecture_index} of space {space.name})")
         print(f"  operations: {', '.join(cell.operations)}")
         print(f"  adjacency:  {' '.join(''.join(map(str, row)) for row in cell.adjacency)}")
         if table is not None:
@@ -111,7 +111,7 @@ class Evaluate:
         n_images = weights.n_images(self.images or None)
         chosen = self._chosen(weights.search.space)
         kept = {
-            error.architecture: error
+            error.architecture_index: error
             for error in file.read()
             if (error.weights, error.n_images) == (weights.fingerprint, n_images)
         }
@@ -120,11 +120,11 @@ class Evaluate:
         looked_up = [new for error, new in zip(old, weights.beside(old, table), strict=True) if new != error]
         if looked_up:  # another table, or more in it
             file.append(looked_up)
-        kept.update({error.architecture: error for error in looked_up})
+        kept.update({error.architecture_index: error for error in looked_up})
         with tqdm(total=len(missing), unit="architecture", disable=None) as bar:
             for errors in weights.errors(missing, n_images, table):
                 file.append(errors)
-                kept.update({error.architecture: error for error in errors})
+                kept.update({error.architecture_index: error for error in errors})
                 bar.update(len(errors))
         self._show([kept[index] for index in chosen], weights.epoch)
         print(f"file: {file.path}")

@@ -104,7 +104,7 @@ class Search:
             one_shot_validation_error=one_shot_error,
             learning_rate=self.weights.learning_rate,
             cutout_prob=self.cutout_prob(epoch),
-            architecture=self.space.encode(selected),
+            architecture_index=self.space.encode(selected),
             cell_hash=self.space.cell(selected).hash,
             search_s=self.search_s,
             architecture_weights=None if weights is None else tuple(map(tuple, weights)),

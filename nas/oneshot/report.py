@@ -29,7 +29,7 @@ class EpochReport:
         one_shot_validation_error: Of the supernet, or of the selected architecture for methods that sample.
         learning_rate: Of the weights in this epoch.
         cutout_prob: In this epoch.
-        architecture: The discrete architecture as an index of the search space.
+        architecture_index: The discrete architecture as an index of the search space.
         cell_hash: Its NAS-Bench-101 hash.
         table: Budget to the table's figures; empty where there is no table, or none of this cell.
         search_s: Seconds of search so far: training, and the selection at the end, alone.
@@ -43,7 +43,7 @@ class EpochReport:
     one_shot_validation_error: float
     learning_rate: float
     cutout_prob: float
-    architecture: int
+    architecture_index: int
     cell_hash: str
     search_s: float
     table: Mapping[int, TableFigures] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class SearchResult:
     Attributes:
         status: ``ok``; or ``diverged`` or ``out_of_memory``, and then the next three fields are those of the
             last completed epoch, None if there is none.
-        architecture: The found architecture as an index of the search space.
+        architecture_index: The found architecture as an index of the search space.
         cell_hash: Its NAS-Bench-101 hash.
         one_shot_validation_error: As in the last epoch's report.
         search_s: Seconds of training and selection.
@@ -77,7 +77,7 @@ class SearchResult:
     """
 
     status: SearchStatus
-    architecture: int | None
+    architecture_index: int | None
     cell_hash: str | None
     one_shot_validation_error: float | None
     search_s: float

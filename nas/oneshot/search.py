@@ -64,7 +64,7 @@ def run_search(
         search = run.start()
         for epoch in range(len(run.reports), spec.epochs):
             report = search.run_epoch(epoch)
-            cell = search.space.cell(search.space.decode(report.architecture))
+            cell = search.space.cell_of(report.architecture_index)
             report = replace(report, table=table_figures(cell, table))
             if before_save:
                 before_save(report)
@@ -163,7 +163,7 @@ class _Run:
         last = self.reports[-1] if self.reports else None
         result = SearchResult(
             status=status,
-            architecture=last.architecture if last else None,
+            architecture_index=last.architecture_index if last else None,
             cell_hash=last.cell_hash if last else None,
             one_shot_validation_error=last.one_shot_validation_error if last else None,
             search_s=self.search.search_s if self.search else self._search_s,

@@ -40,7 +40,7 @@ class OneShotError:
         weights: Which they were: the start of a SHA-256 of the supernet's.
         epoch: After which they were taken.
         n_images: Of the architecture's half, on which the error was measured.
-        architecture: An index of the search space.
+        architecture_index: An index of the search space.
         cell_hash: Its NAS-Bench-101 hash.
         one_shot_validation_error: With the shared weights.
         table: Budget to the table's figures; empty where the table lacks the cell, or there is none.
@@ -49,7 +49,7 @@ class OneShotError:
     weights: str
     epoch: int
     n_images: int
-    architecture: int
+    architecture_index: int
     cell_hash: str
     one_shot_validation_error: float
     table: Mapping[int, TableFigures] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class SharedWeights:
         for start in range(0, len(architectures), CHUNK):
             chunk = architectures[start : start + CHUNK]
             errors = evaluator.architecture_errors([space.decode(index) for index in chunk], batches)
-            cells = [space.cell(space.decode(index)) for index in chunk]
+            cells = [space.cell_of(index) for index in chunk]
             yield [
                 OneShotError(
                     self.fingerprint,
@@ -133,9 +133,7 @@ class SharedWeights:
     def beside(self, errors: Sequence[OneShotError], table: Table | None) -> list[OneShotError]:
         """The same errors with what a table says of their cells now."""
         space = self.search.space
-        return [
-            replace(error, table=table_figures(space.cell(space.decode(error.architecture)), table)) for error in errors
-        ]
+        return [replace(error, table=table_figures(space.cell_of(error.architecture_index), table)) for error in errors]
 
 
 def _fingerprint(weights: Mapping[str, torch.Tensor]) -> str:

@@ -139,7 +139,7 @@ class Query:
     def _cell(self) -> Cell:
         if self.index is not None:
             space = _find_space(self.search_space)
-            return space.cell(space.decode(self.index))
+            return space.cell_of(self.index)
         wrong = [row for row in self.adjacency if set(row) - set("01")]
         if wrong:
             raise TableError(f"adjacency: got row {wrong[0]!r}, expected only 0 and 1")

@@ -205,7 +205,7 @@ class Table:
             )
         rows = self._rows(space).take(indices)
         if rows.size and rows.min() < 0:
-            raise self._not_in_table(space.cell(space.decode(int(indices[rows.argmin()]))).hash)
+            raise self._not_in_table(space.cell_of(int(indices[rows.argmin()])).hash)
         measurements = self._data.measurements
         return BatchEntries(
             validation_error=1.0 - measurements["validation_accuracy"][position].take(rows, axis=0),

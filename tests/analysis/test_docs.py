@@ -24,7 +24,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_example_lines_are_read() -> None:
     run, configs, results, epoch = blocks("json")
-    assert from_dict(RunDescription, json.loads(run), "docs").spec.search == {"n_stacks": 3}
+    assert from_dict(RunDescription, json.loads(run), "docs").spec.search_settings == {"n_stacks": 3}
     assert parse_config_line(json.loads(configs), "docs")[2] is True
     outcomes = [parse_result_line(json.loads(line), "docs")[3] for line in results.splitlines()]
     assert [(outcome.status, outcome.loss) for outcome in outcomes] == [(Status.OK, 0.0625), (Status.DIVERGED, 1.0)]

@@ -114,7 +114,7 @@ def test_utilisation_is_the_busy_share_of_all_workers_time() -> None:
 
 def test_the_text_says_what_a_reader_wants_to_know() -> None:
     architecture = SEARCH_SPACES["1"].encode(Architecture(((0,), (0, 1), (0, 1), (1, 2), (2, 4)), (0, 1, 2, 0)))
-    outcome = replace(RESULTS[1].evaluation, architecture=architecture, cell_hash="abc")
+    outcome = replace(RESULTS[1].evaluation, architecture_index=architecture, cell_hash="abc")
     results = [RESULTS[0], replace(RESULTS[1], evaluation=outcome), *RESULTS[2:]]
     text = summary_text(SPEC, summarise(results, SPEC, [(1, 0, 0)]), best_test_error=0.05)
     for line in (

@@ -43,7 +43,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         values = {"run_id": "test", "n_workers": 2, "n_iterations": 3} | fields
         spec = StudySpec(
             optimizer="darts", search_space="1", config_space="cs2", dataset="digits", data_dir=None, table="digits",
-            table_budget=12, **values,
+            table_epochs=12, **values,
         )  # fmt: skip
         return create_run(tmp_path / name, spec)
 

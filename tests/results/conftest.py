@@ -22,11 +22,11 @@ def spec() -> StudySpec:
         dataset="digits",
         data_dir=None,
         table="digits",
-        table_budget=12,
+        table_epochs=12,
         min_budget=2,
         max_budget=8,
         n_workers=2,
-        search={"n_stacks": 3, "compile": False, "threads": 1, "dropout": 0.5},
+        search_settings={"n_stacks": 3, "compile": False, "threads": 1, "dropout": 0.5},
     )
 
 
@@ -43,7 +43,7 @@ def succeeded() -> TrialResult:
         test_error=0.07,
         t_search_s=12.5,
         t_train_s=100.25,
-        architecture=17,
+        architecture_index=17,
         cell_hash="00005c142e6f48ac74fdcf73e3439874",
         one_shot_validation_error=0.25,
         seed=2**40,

@@ -71,7 +71,7 @@ def test_an_outcome_survives_the_wire(status: Status) -> None:
         ({"validation_error": None}, "status ok and validation error None"),
         ({"validation_error": 6.25}, "status ok and validation error 6.25"),
         ({"t_search_s": None}, "t_search_s: got None"),
-        ({"architecture": 1.5}, r"architecture: got 1\.5"),
+        ({"architecture_index": 1.5}, r"architecture_index: got 1\.5"),
         ({"accuracy": 0.9}, r"unknown fields \['accuracy'\]"),
     ],
 )

@@ -16,7 +16,7 @@ EPOCH = {
     "one_shot_validation_error": 0.5,
     "learning_rate": 0.025,
     "cutout_prob": 0,
-    "architecture": 17,
+    "architecture_index": 17,
     "cell_hash": "00005c142e6f48ac74fdcf73e3439874",
     "table": {"4": {"validation_error": 0.1, "test_error": 0.11, "training_time_s": 30.0}},
     "search_s": 1.5,

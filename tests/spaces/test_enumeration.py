@@ -75,7 +75,7 @@ def test_every_index_finds_its_cell(name: str) -> None:
     hash_of_index = enumeration.hash_of_index
     assert hash_of_index.shape == enumeration.key_of_index.shape == (space.size,)
     for index in space.sample_indices(np.random.default_rng(0), 300).tolist():
-        cell = space.cell(space.decode(index))
+        cell = space.cell_of(index)
         assert enumeration.keys[enumeration.key_of_index[index]] == cell.key
         assert enumeration.hashes[hash_of_index[index]] == cell.hash
 

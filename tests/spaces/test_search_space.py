@@ -18,7 +18,7 @@ spaces = pytest.mark.parametrize("space", SEARCH_SPACES.values(), ids=lambda spa
 @spaces
 def test_every_space_has_nine_edges(space: SearchSpace) -> None:
     assert sum(space.n_parents) == 9
-    cell = space.cell(space.decode(0))
+    cell = space.cell_of(0)
     assert cell.n_edges == 9
     assert cell.n_vertices == space.n_blocks + 2
 
@@ -72,7 +72,7 @@ def test_all_edges_and_operations_number_the_space() -> None:
     edges, operations = space.all_edges(), space.all_operations()
     assert len(edges) * len(operations) == space.size
     for index in range(0, space.size, 997):
-        cell = space.cell(space.decode(index))
+        cell = space.cell_of(index)
         assert (edges[index // 81], tuple(operations[index % 81])) == (cell.edges, cell.labels)
 
 

@@ -22,7 +22,7 @@ from worker.outcome import TrialAbandonedError
 
 TINY = {"n_stacks": 1, "cells_per_stack": 1, "init_channels": 2, "threads": 1, "device": "cpu"}
 STUDY = StudySpec(
-    "test", "darts", "1", "cs2", "digits", None, "made up", 12, min_budget=1, max_budget=2, search=TINY
+    "test", "darts", "1", "cs2", "digits", None, "made up", 12, min_budget=1, max_budget=2, search_settings=TINY
 )  # fmt: skip
 TRIAL = TrialSpec(STUDY, (0, 0, 0), 2, {"weight_decay": 3e-4, "cutout_prob": 0.0, "learning_rate": 0.05}, seed=5)
 
@@ -58,17 +58,17 @@ def test_a_trial_is_searched_and_its_cell_looked_up(tmp_path: Path) -> None:
     epochs: list[EpochRecord] = []
     outcome = evaluate(TRIAL, tmp_path / "trial", epochs.append, worker="w")
     assert (outcome.status, outcome.error, outcome.seed, outcome.worker) == (Status.OK, None, 5, "w")
-    assert outcome.architecture is not None
+    assert outcome.architecture_index is not None
     space = SEARCH_SPACES["1"]
-    cell_hash = space.cell(space.decode(outcome.architecture)).hash
+    cell_hash = space.cell_of(outcome.architecture_index).hash
     assert outcome.cell_hash == cell_hash
     assert outcome.validation_error == outcome.loss == int(cell_hash[:4], 16) / 2**16
-    assert outcome.test_error == 12  # asked at the study's table_budget
+    assert outcome.test_error == 12  # asked at the study's table_epochs
     assert outcome.t_train_s == 20
     assert outcome.t_search_s > 0
     assert outcome.t_sim_s == outcome.t_search_s + 20
     assert [e.epoch for e in epochs] == [1, 2]
-    assert (epochs[-1].architecture, epochs[-1].cell_hash) == (outcome.architecture, cell_hash)
+    assert (epochs[-1].architecture_index, epochs[-1].cell_hash) == (outcome.architecture_index, cell_hash)
     assert set(epochs[-1].table) == {4, 12}
     assert outcome.one_shot_validation_error == epochs[-1].one_shot_validation_error
 
@@ -96,7 +96,7 @@ def test_an_abandoned_trial_goes_on_where_it_was(tmp_path: Path) -> None:
     resumed = evaluate(TRIAL, tmp_path / "trial", epochs.append)
     assert [e.epoch for e in epochs] == [2]
     whole = evaluate(TRIAL, tmp_path / "other")
-    assert (resumed.architecture, resumed.validation_error) == (whole.architecture, whole.validation_error)
+    assert (resumed.architecture_index, resumed.validation_error) == (whole.architecture_index, whole.validation_error)
 
 
 def test_a_trial_with_a_damaged_checkpoint_starts_again(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_trial_with_a_damaged_checkpoint_starts_again(tmp_path: Path) -> None:
     epochs: list[EpochRecord] = []
     again = evaluate(TRIAL, tmp_path / "trial", epochs.append)
     assert [e.epoch for e in epochs] == [1, 2]
-    assert (again.status, again.architecture) == (Status.OK, whole.architecture)
+    assert (again.status, again.architecture_index) == (Status.OK, whole.architecture_index)
     assert "starting the search again" in (tmp_path / "trial" / "log.txt").read_text()
 
 
@@ -126,7 +126,7 @@ def test_every_hyperparameter_reaches_the_search() -> None:
 
 
 def test_the_configuration_goes_over_the_studys_settings() -> None:
-    study = replace(STUDY, search={**TINY, "learning_rate": 0.5, "momentum": 0.3})
+    study = replace(STUDY, search_settings={**TINY, "learning_rate": 0.5, "momentum": 0.3})
     spec = search_spec(replace(TRIAL, study=study))
     assert (spec.learning_rate, spec.momentum) == (0.05, 0.3)
 
@@ -149,8 +149,8 @@ def test_an_impossible_value_is_a_bad_configuration(tmp_path: Path) -> None:
     [
         ({"optimizer": "dartz"}, "optimizer: got 'dartz'"),
         ({"search_space": "9"}, "search_space: got '9'"),
-        ({"search": {"n_stacks": 0}}, "n_stacks: got 0"),
-        ({"search": {"n_stakcs": 3}}, "n_stakcs"),
+        ({"search_settings": {"n_stacks": 0}}, "n_stacks: got 0"),
+        ({"search_settings": {"n_stakcs": 3}}, "n_stakcs"),
         ({"dataset": "cifar10", "data_dir": "nowhere"}, "nowhere"),
     ],
 )
@@ -181,5 +181,5 @@ def test_a_search_that_fails_keeps_its_kind_and_its_time(
     monkeypatch.setattr("nas.oneshot.run_search", lambda *arguments, **options: failed)
     outcome = evaluate(TRIAL, tmp_path, worker="w")
     assert (outcome.status.value, outcome.t_search_s, outcome.error) == (status, 4.5, "in epoch 2")
-    assert (outcome.validation_error, outcome.architecture, outcome.loss) == (None, None, 1.0)
+    assert (outcome.validation_error, outcome.architecture_index, outcome.loss) == (None, None, 1.0)
     assert outcome.status.informs_model

@@ -44,8 +44,8 @@ def test_numpy_floats_become_built_in() -> None:
         (Evaluation(Status.OK, validation_error=1.5), "1.5"),
         (Evaluation(Status.OK, validation_error=0.5, t_search_s=float("inf")), "inf"),
         (Evaluation(Status.OK, validation_error=np.float32(0.5)), "float32"),  # type: ignore[arg-type]  # the fault
-        (Evaluation(Status.OK, validation_error=0.5, architecture=np.int64(3)), "int64"),  # type: ignore[arg-type]
-        (Evaluation(Status.OK, validation_error=0.5, architecture=3.0), "expected int"),  # type: ignore[arg-type]
+        (Evaluation(Status.OK, validation_error=0.5, architecture_index=np.int64(3)), "int64"),  # type: ignore[arg-type]
+        (Evaluation(Status.OK, validation_error=0.5, architecture_index=3.0), "expected int"),  # type: ignore[arg-type]
     ],
 )
 def test_anything_else_is_a_bug_with_its_traceback(answer: Any, message: str) -> None:

@@ -32,7 +32,7 @@ def test_a_diverging_search_says_when_and_with_what_and_keeps_its_trajectory(tmp
     assert "weight_decay 0.00123" in result.error
     assert result.search_s > trajectory(tmp_path)[0]["search_s"]  # the epoch that failed has cost something
     assert [line["epoch"] for line in trajectory(tmp_path)] == [1]
-    assert result.architecture == trajectory(tmp_path)[0]["architecture"]
+    assert result.architecture_index == trajectory(tmp_path)[0]["architecture_index"]
     assert not (tmp_path / "architecture.json").exists()
     failure = json.loads((tmp_path / "failure.json").read_text())
     assert failure.pop("spec")["weight_decay"] == 0.00123
@@ -58,7 +58,7 @@ def test_an_architecture_weight_that_is_no_number_selects_nothing(optimizer, tin
 
 def test_an_absurd_learning_rate_diverges_by_itself():
     result = run_search(small(learning_rate=1e30, grad_clip=1e30, epochs=2))
-    assert (result.status, result.epochs, result.architecture) == ("diverged", 0, None)
+    assert (result.status, result.epochs, result.architecture_index) == ("diverged", 0, None)
 
 
 @pytest.mark.parametrize("optimizer", list(METHODS))

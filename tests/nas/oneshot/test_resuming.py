@@ -47,8 +47,8 @@ def test_a_search_killed_within_an_epoch_goes_on_to_the_same_result(optimizer, c
     result = run_search(spec, None, tmp_path / "killed", again.append)
 
     assert [report.epoch for report in again] == [3, 4]
-    assert (result.architecture, result.one_shot_validation_error) == (
-        whole.architecture,
+    assert (result.architecture_index, result.one_shot_validation_error) == (
+        whole.architecture_index,
         whole.one_shot_validation_error,
     )
     assert_same_search(tmp_path / "whole", tmp_path / "killed")
@@ -100,7 +100,7 @@ def test_a_process_killed_with_signal_9_goes_on_to_the_same_result(tmp_path):
     resumed = run_search(spec, None, killed)
     whole = run_search(spec, None, tmp_path / "whole")
 
-    assert resumed.architecture == whole.architecture
+    assert resumed.architecture_index == whole.architecture_index
     assert_same_search(tmp_path / "whole", killed)
 
 

@@ -32,8 +32,8 @@ def test_contract_of_a_search(optimizer, space, tmp_path):
     assert [report.epoch for report in seen] == [1, 2]
     assert [EpochReport.from_dict(line) for line in trajectory(tmp_path)] == seen
     last = seen[-1]
-    assert (result.architecture, result.cell_hash) == (last.architecture, last.cell_hash)
-    architecture = SEARCH_SPACES[space].decode(result.architecture)
+    assert (result.architecture_index, result.cell_hash) == (last.architecture_index, last.cell_hash)
+    architecture = SEARCH_SPACES[space].decode(result.architecture_index)
     assert SEARCH_SPACES[space].cell(architecture).hash == result.cell_hash
     assert result.one_shot_validation_error == last.one_shot_validation_error
     assert 0 < seen[0].search_s < last.search_s == result.search_s
@@ -54,7 +54,7 @@ def assert_lie_where_the_architecture_was_read(optimizer, space, report):
     chosen = [node for node in range(1, space.n_blocks + 1) if space.has_parent_choice(node)]
     alpha = [vectors[chosen.index(node)] if node in chosen else None for node in range(1, space.n_blocks + 1)]
     beta = np.stack(vectors[len(chosen) : len(chosen) + space.n_blocks])
-    assert space.encode(space.discretise(alpha, beta, vectors[-1])) == report.architecture
+    assert space.encode(space.discretise(alpha, beta, vectors[-1])) == report.architecture_index
 
 
 @pytest.mark.parametrize("optimizer", list(METHODS))
@@ -148,7 +148,7 @@ def test_warm_start_trains_the_weights_alone(optimizer):
     run_search(small(optimizer, epochs=3, warm_start_epochs=2, arch_learning_rate=0.1), on_epoch=reports.append)
     assert [report.arch_loss is None for report in reports] == [True, True, False]
     if optimizer not in SAMPLING:
-        assert reports[0].architecture == reports[1].architecture != reports[2].architecture
+        assert reports[0].architecture_index == reports[1].architecture_index != reports[2].architecture_index
 
 
 class FakeTable:
@@ -178,7 +178,7 @@ def test_each_epochs_cell_is_looked_up_at_every_budget(tmp_path):
     again = []
     run_search(small(epochs=2), unknown, None, again.append)
     assert again[-1].table == {}
-    assert without_times(again[-1])["architecture"] == reports[-1].architecture
+    assert without_times(again[-1])["architecture_index"] == reports[-1].architecture_index
 
 
 @pytest.mark.parametrize(

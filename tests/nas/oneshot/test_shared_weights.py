@@ -33,7 +33,7 @@ def lines(path):
 
 def test_the_found_architecture_has_the_error_that_the_search_reported(directory):
     last = lines(directory / "trajectory.jsonl")[-1]
-    ((error,),) = SharedWeights(directory).errors([last["architecture"]])
+    ((error,),) = SharedWeights(directory).errors([last["architecture_index"]])
     assert (error.one_shot_validation_error, error.cell_hash) == (last["one_shot_validation_error"], last["cell_hash"])
     assert (error.epoch, error.n_images, error.table) == (3, 400, {})
 
@@ -42,10 +42,10 @@ def test_errors_are_of_the_first_images_and_beside_the_tables(directory):
     table = open_table("digits")
     weights = SharedWeights(directory)
     (errors,) = weights.errors(INDICES, 150, table)
-    assert [error.architecture for error in errors] == INDICES
+    assert [error.architecture_index for error in errors] == INDICES
     space = SEARCH_SPACES["1"]
     for error in errors:
-        cell = space.cell(space.decode(error.architecture))
+        cell = space.cell_of(error.architecture_index)
         assert error.n_images == 150
         assert (error.one_shot_validation_error * 150) % 1 == pytest.approx(0, abs=1e-9)
         assert error.cell_hash == cell.hash
@@ -72,7 +72,7 @@ def test_what_is_there_is_not_computed_again_and_a_torn_line_spoils_nothing(dire
     assert asked == [5, 3]
     kept = ErrorFile(output).read()
     assert [error.to_dict() for error in kept[:5]] == first
-    assert len({error.architecture for error in kept}) == 8
+    assert len({error.architecture_index for error in kept}) == 8
     said = capsys.readouterr().out
     assert "8 architectures with the weights of epoch 3, on 50 images" in said
     assert "rank correlation with the test error at 12 epochs of table digits" in said
@@ -107,7 +107,7 @@ def test_another_table_is_asked_anew_and_nothing_is_evaluated_again(directory, t
     assert [{**line, "table": {}} for line in beside] == without
     table, space = open_table("digits"), SEARCH_SPACES["1"]
     for line in beside:
-        cell = space.cell(space.decode(line["architecture"]))
+        cell = space.cell_of(line["architecture_index"])
         assert line["table"]["12"]["test_error"] == table.query(cell, 12).mean_test_error
     Evaluate(table="digits", **evaluate).run()
     assert len(lines(evaluate["output"])) == 12

@@ -51,7 +51,7 @@ def dataset(tmp_path: Path) -> str:
 
 def cells(n: int) -> list[Cell]:
     space = SEARCH_SPACES["1"]
-    return [space.cell(space.decode(index * 997)) for index in range(n)]
+    return [space.cell_of(index * 997) for index in range(n)]
 
 
 def errors(measurement: Measurement) -> list[tuple[float, ...]]:

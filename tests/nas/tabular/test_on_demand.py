@@ -20,7 +20,7 @@ SPEC = TrainingSpec(budgets=(1, 2), n_repeats=2, network=NetworkSize(1, 10, 4, 2
 
 def cell(index: int) -> Cell:
     space = SEARCH_SPACES["2"]
-    return space.cell(space.decode(index))
+    return space.cell_of(index)
 
 
 @pytest.fixture(scope="module")

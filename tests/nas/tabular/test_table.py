@@ -100,7 +100,7 @@ class TestEveryTable:
             held, size = table.coverage(space)
             assert size == space.size
             rng = np.random.default_rng(0)
-            cells = {int(i): space.cell(space.decode(int(i))) for i in space.sample_indices(rng, 500)}
+            cells = {int(i): space.cell_of(int(i)) for i in space.sample_indices(rng, 500)}
             indices = [i for i, cell in cells.items() if cell in table]
             assert abs(len(indices) / len(cells) - held / size) < 0.1
             batch = table.query_indices(space, np.array(indices, dtype=np.int64), table.budgets[0])

@@ -38,7 +38,7 @@ def test_every_table_with_a_name_is_described() -> None:
 
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     space = SEARCH_SPACES["1"]
-    cells = [space.cell(space.decode(index)) for index in (0, 1, 1234)]
+    cells = [space.cell_of(index) for index in (0, 1, 1234)]
     keys = {cell.hash: cell.key for cell in cells}  # some are isomorphs
     write_file(tmp_path / "s.tfrecord", payloads(np.array(list(keys.values())), budgets=(1, 4, 12)))
     import_tfrecord(tmp_path / "s.tfrecord", tmp_path / "s.table")
