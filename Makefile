@@ -1,4 +1,4 @@
-# `make study` and `make test` are all that a fresh machine needs (Python 3.10 to 3.13, a C compiler, make).
+# `make study` and `make test` are all that a fresh machine needs (Python 3.11 to 3.13, a C compiler, make).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -28,6 +28,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "master": frozenset({"spaces", "results"}),
     "analysis": frozenset({"results", "spaces", "nas.tabular"}),
     "run_bohb": EVERYTHING,
+    "spaces.commands": EVERYTHING,
+    "worker.commands": EVERYTHING,
+    "master.commands": EVERYTHING,
+    "analysis.commands": EVERYTHING,
 }
 
 #: What trains, and so loads torch when it is imported: the searches and the measuring of tables. Others import

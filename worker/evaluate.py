@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nasbohb.worker")
 
+#: Fields of ``SearchSpec`` that a study sets itself, so that its ``search_settings`` may not.  The split is always
+#: ``tuning``: the study's objective comes from the images that it leaves out.
+SET_BY_STUDY = frozenset({"optimizer", "search_space", "dataset", "data_dir", "epochs", "seed", "split"})
+
 
 def evaluate(
     trial: TrialSpec,

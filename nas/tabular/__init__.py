@@ -62,6 +62,15 @@ def open_table(name_or_path: str | Path) -> Table:
     return open_store(path)
 
 
+def portable_name(name_or_path: str | Path) -> str:
+    """The name of a table that every folder knows, or its absolute path."""
+    source = TABLES.get(str(name_or_path))
+    if source is None:
+        return str(Path(name_or_path).absolute())
+    path = source.path()
+    return str(name_or_path) if path.is_absolute() else str(path.absolute())
+
+
 __all__ = [
     "TABLES",
     "BatchEntries",
@@ -72,5 +81,6 @@ __all__ = [
     "TableError",
     "TableSource",
     "open_table",
+    "portable_name",
     "write_store",
 ]

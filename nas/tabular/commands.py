@@ -223,6 +223,10 @@ class Measure:
         return 0
 
 
+#: The commands below ``table``.
+COMMANDS = {"import": Import, "download": Download, "info": Info, "query": Query, "measure": Measure}
+
+
 def _find_space(name: str) -> SearchSpace:
     if name not in SEARCH_SPACES:
         raise TableError(f"search space: got {name!r}, expected one of {list(SEARCH_SPACES)}")

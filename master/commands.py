@@ -1,0 +1,217 @@
+"""The commands ``run_bohb.py study`` and ``master``: typed options, and what to do with them."""
+
+# No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from typing_extensions import Doc
+
+from nas.oneshot import METHODS
+from nas.oneshot.data import DATASETS
+from nas.tabular import TABLES
+from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
+
+if TYPE_CHECKING:
+    from master.bohb import Progress
+    from results.records import StudySpec
+
+#: What makes the searches of a study on one machine small; an option of the same name wins.
+SMALL_SEARCH = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
+_PROGRAM = Path(__file__).parents[1] / "run_bohb.py"
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return " or ".join(names)
+
+
+_Dataset = Annotated[str, Doc(f"Images to search on: {_one_of(DATASETS)}.")]
+_Table = Annotated[str, Doc(f"{_one_of(TABLES)}, or the path of a table's directory.")]
+_Host = Annotated[
+    str | None,
+    Doc(
+        "Address to listen at, one of this machine that the workers can reach; by default this machine alone for a "
+        "study, the address that leads outward for a master."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Master:
+    """Run the BOHB master of a study alone; start its workers elsewhere with ``run_bohb.py worker``.
+
+    The defaults are the paper's study: budgets 25, 50 and 100, 64 iterations, 16 workers, CIFAR-10, NAS-Bench-101.
+
+    Attributes:
+        run_dir: Directory of the run, which must not exist yet; by default a new one below ``runs/``.
+        data_dir: Folder that holds cifar-10-batches-py; digits need none.
+        table_epochs: Training epochs of the table whose validation error is minimised; by default its largest.
+        min_budget: Smallest number of search epochs.
+        max_budget: Largest number of search epochs.
+        eta: Factor between budgets; the best 1/eta of the configurations go on.
+        iterations: Iterations of successive halving.
+        workers: Number of workers.
+        seed: Seed of the study.
+    """
+
+    run_dir: Path | None = None
+    optimizer: Annotated[str, Doc(f"One-shot optimizer to tune: {_one_of(METHODS)}.")] = "darts"
+    search_space: Annotated[str, Doc(f"Search space: {_one_of(SEARCH_SPACES)}.")] = "1"
+    config_space: Annotated[str, Doc(f"Hyperparameters to tune: {_one_of(CONFIG_SPACES)}.")] = "cs2"
+    dataset: _Dataset = "cifar10"
+    data_dir: Path | None = Path("data")
+    table: _Table = "nasbench101"
+    table_epochs: int | None = None
+    min_budget: int = 25
+    max_budget: int = 100
+    eta: int = 2
+    iterations: int = 64
+    workers: int = 16
+    seed: int = 0
+    search: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Settings of all searches, as name=value (names: ``run_bohb.py search --help``), but for what the "
+            f"configuration space tunes. A study on one machine adds {' '.join(SMALL_SEARCH)}."
+        ),
+    ] = ()
+    host: _Host = None
+
+    #: Settings of the searches that ``--search`` overrides.
+    settings: ClassVar[Sequence[str]] = ()
+
+    def run(self) -> int:
+        """Runs the master; workers come by themselves."""
+        return run_study(self, local_workers=False)
+
+    def spec(self, run_id: str) -> "StudySpec":
+        """The study that the options describe; its table and folder are named so that workers anywhere find them.
+
+        Raises:
+            ValueError: A setting is unknown or of another type, or there is no such table.
+        """
+        from nas.oneshot.commands import parse_settings
+        from nas.tabular import open_table, portable_name
+        from results.records import StudySpec
+
+        tuned = find_config_space(self.config_space).names
+        settings = {name: value for name, value in parse_settings(self.settings).items() if name not in tuned}
+        largest = open_table(self.table).budgets[-1]
+        return StudySpec(
+            run_id=run_id,
+            optimizer=self.optimizer,
+            search_space=self.search_space,
+            config_space=self.config_space,
+            dataset=self.dataset,
+            data_dir=None if self.data_dir is None else str(self.data_dir.absolute()),
+            table=portable_name(self.table),
+            table_epochs=largest if self.table_epochs is None else self.table_epochs,
+            min_budget=self.min_budget,
+            max_budget=self.max_budget,
+            eta=self.eta,
+            n_iterations=self.iterations,
+            n_workers=self.workers,
+            seed=self.seed,
+            search_settings={**settings, **parse_settings(self.search)},
+        )
+
+
+@dataclass(frozen=True)
+class Study(Master):
+    """Run a whole tuning study on this machine: name server, BOHB master and worker processes in one command.
+
+    The defaults are a study of a few minutes on a laptop, with nothing to download: DARTS on search space 1, on
+    real images of digits, every found cell looked up in the embedded table.
+    """
+
+    dataset: _Dataset = "digits"
+    data_dir: Path | None = None
+    table: _Table = "digits"
+    min_budget: int = 3
+    max_budget: int = 12
+    iterations: int = 6
+    workers: int = 2
+    host: _Host = "127.0.0.1"
+
+    settings: ClassVar[Sequence[str]] = SMALL_SEARCH
+
+    def run(self) -> int:
+        """Runs the study with its own workers."""
+        return run_study(self, local_workers=True)
+
+
+def run_study(options: Master, *, local_workers: bool) -> int:
+    """Checks everything that can be checked, runs the master to the end and prints the report.
+
+    Returns:
+        1 if the study failed or no evaluation succeeded, else 0.
+
+    Raises:
+        ValueError: The options describe no study that can run; nothing was written.
+    """
+    from analysis.commands import report_text
+    from master.bohb import StudyFailedError
+    from master.brackets import ladder
+    from master.hosts import checked_host, outward_address
+    from master.progress import ProgressDisplay
+    from master.study import create_run, run_master
+    from worker.local import LocalWorkers, LocalWorkersFailedError
+    from worker.study_check import check_study
+
+    path = options.run_dir or Path("runs") / datetime.now().strftime("study-%Y%m%d-%H%M%S")
+    ladder(options.min_budget, options.max_budget, options.eta)
+    spec = options.spec(path.name)
+    check_study(spec)
+    host = checked_host(options.host or outward_address())
+    run = create_run(path, spec)
+    print(f"Run directory: {path}", flush=True)
+    command = [sys.executable, str(_PROGRAM), "worker", str(run.path), "--wait-s", "120"]
+    workers = LocalWorkers(command, spec.n_workers, run.path / "workers") if local_workers else nullcontext()
+    try:
+        with _sigterm_as_interrupt(), ProgressDisplay(spec) as display, workers as processes:
+
+            def on_progress(progress: "Progress") -> None:
+                display.show(progress)
+                if processes is not None:
+                    processes.watch()
+
+            end = run_master(run, host=host, on_progress=on_progress)
+    except (StudyFailedError, LocalWorkersFailedError) as error:
+        print(f"study: {error}\n{_where_to_look(path)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(_where_to_look(path), file=sys.stderr)
+        raise
+    print(report_text(path))
+    if end.incumbent is None:
+        print(f"study: none of {end.n_done} evaluations succeeded; the report says how each ended", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _where_to_look(path: Path) -> str:
+    return f"what was evaluated is kept in {path}; `run_bohb.py analyze {path}` shows it"
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Handles a scheduler's or container's request to end as Ctrl-C: workers are told, credentials go."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

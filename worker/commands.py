@@ -1,0 +1,36 @@
+"""The command ``run_bohb.py worker``."""
+
+# No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Run one worker of a study: it waits for the master, evaluates what it is sent, and ends with the study.
+
+    Attributes:
+        run_dir: Directory of the run, on a file system that master and workers share.
+        host: Address to listen at; by default the one that reaches the master.
+        wait_s: Seconds to wait for the master to start.
+    """
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    host: str | None = None
+    wait_s: float = 3600.0
+
+    def run(self) -> int:
+        """Works until the study ends."""
+        from worker.service import MasterNotFoundError, WorkerSettings, run_worker
+
+        try:
+            reason = run_worker(self.run_dir, host=self.host, settings=WorkerSettings(start_limit_s=self.wait_s))
+        except MasterNotFoundError as error:
+            print(f"worker: {error}", file=sys.stderr)
+            return 1
+        print(f"worker ended: {reason}")
+        return 0
