@@ -54,6 +54,19 @@ def test_every_table_command_explains_itself(command: str, capsys: pytest.Captur
     assert f"run_bohb.py table {command}" in out
 
 
+def test_no_help_waits_for_a_heavy_library(tmp_path: Path) -> None:
+    """One process asks for the help of every command; what was loaded by then is loaded by none of them."""
+    ask = (
+        "import contextlib, io, sys, run_bohb\n"
+        "for command in [[name] for name in run_bohb.COMMANDS] + [['table', 'measure']]:\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "        run_bohb.main([*command, '--help'])\n"
+        "print(*sorted({'torch', 'Pyro4', 'hpbandster', 'matplotlib', 'ConfigSpace', 'scipy'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = call(["--help"], capsys)
     assert status == 0
@@ -316,6 +329,16 @@ def test_a_study_from_end_to_end(tmp_path: Path) -> None:
     report = run("analyze", "run", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
     assert report.stdout in done.stdout
+
+
+def test_a_study_in_which_nothing_succeeds_says_so(tmp_path: Path) -> None:
+    arguments = ["--config-space", "cs1", "--min-budget", "1", "--max-budget", "1", "--iterations", "1"]
+    diverges = ["learning_rate=1e8", "learning_rate_min=0"]
+    done = run("study", "--run-dir", "run", "--workers", "1", *arguments, "--search", *TINY, *diverges, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "none of 1 evaluations succeeded" in done.stderr
+    (result,) = read_results(RunDirectory.open(tmp_path / "run"))
+    assert result.evaluation.status is Status.DIVERGED
 
 
 def test_the_same_study_twice_with_one_worker_gives_the_same(tmp_path: Path) -> None:
