@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from analysis.plots import render, trajectory_figure
 from analysis.summary import Summary, summarise
 from analysis.summary_text import describe_study, summary_text
@@ -20,7 +22,7 @@ from nas.tabular.table import Table
 from results.atomic_file import write_atomically
 from results.journal import encode
 from results.reading import read_configs, read_results
-from results.records import StudySpec, TrialResult, to_dict
+from results.records import StudySpec, TrialResult
 from results.run_directory import RunDirectory
 from spaces import SEARCH_SPACES
 
@@ -140,9 +142,9 @@ def _plots(
 
 def _summary_json(run: RunDirectory, summary: Summary, best_test_error: float | None) -> str:
     content: dict[str, Any] = {
-        "study": to_dict(run.describe()),
+        "study": run.describe().to_dict(),
         "best_test_error": best_test_error,
-        **to_dict(summary),
+        **msgspec.to_builtins(summary, str_keys=True),
     }
     return encode(content, "summary.json", indent=2) + "\n"
 

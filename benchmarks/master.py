@@ -34,8 +34,9 @@ from hpbandster.optimizers.config_generators.bohb import BOHB as Generator
 from master.bohb import WaitSettings
 from master.kde import KdeSampler
 from master.study import create_run, run_master
+from results.epoch import EpochRecord
 from results.reading import read_results
-from results.records import EpochRecord, Evaluation, Status, StudySpec, TrialSpec
+from results.records import Evaluation, Status, StudySpec, TrialSpec
 from spaces import CONFIG_SPACES
 from worker.service import run_worker
 
@@ -54,7 +55,18 @@ def empty_objective(
     worker: str | None = None,
 ) -> Evaluation:
     """Answers at once."""
-    return Evaluation(Status.OK, error_of(dict(trial.config)), 0.1, 1.0, 1.0, 0, "0" * 32, 0.1, trial.seed, worker)
+    return Evaluation(
+        status=Status.OK,
+        validation_error=error_of(dict(trial.config)),
+        test_error=0.1,
+        t_search_s=1.0,
+        t_train_s=1.0,
+        architecture_index=0,
+        cell_hash="0" * 32,
+        one_shot_validation_error=0.1,
+        seed=trial.seed,
+        worker=worker,
+    )
 
 
 class BuiltInGenerator(Generator):
@@ -103,8 +115,18 @@ def join(processes: list[BaseProcess]) -> None:
 def time_ours(config_space: str, n_iterations: int, n_workers: int) -> tuple[float, float]:
     """Milliseconds a job: of wall clock, and of the master's processor."""
     with tempfile.TemporaryDirectory(dir=".") as directory:
-        spec = StudySpec("bench", "darts", "1", config_space, "digits", None, "digits", 12, n_workers=n_workers)
-        spec = StudySpec(**{**spec.__dict__, "n_iterations": n_iterations})
+        spec = StudySpec(
+            run_id="bench",
+            optimizer="darts",
+            search_space="1",
+            config_space=config_space,
+            dataset="digits",
+            data_dir=None,
+            table="digits",
+            table_epochs=12,
+            n_workers=n_workers,
+            n_iterations=n_iterations,
+        )
         run = create_run(Path(directory) / "run", spec)
         processes = start(serve_ours, [(str(run.path),)] * n_workers)
         cpu_s = [0.0, 0.0]

@@ -17,7 +17,7 @@ from benchmarks.compare_optimizers import folder, run
 from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.checkpoint import read_checkpoint
 from nas.oneshot.data import DATASETS, load_data
-from nas.oneshot.report import EpochReport
+from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES
 
 
@@ -40,10 +40,10 @@ def specifications(args: argparse.Namespace) -> list[SearchSpec]:
     ]
 
 
-def reports(directory: Path) -> list[EpochReport]:
+def reports(directory: Path) -> list[EpochRecord]:
     """Of the epochs that a search has completed."""
     state = read_checkpoint(directory)
-    return [EpochReport.from_dict(report) for report in state["reports"]] if state else []
+    return [EpochRecord.from_dict(report, "reports") for report in state["reports"]] if state else []
 
 
 def markdown(specs: Sequence[SearchSpec], root: Path, columns: Sequence[int]) -> str:

@@ -220,7 +220,8 @@ class BohbMaster(Master):
     def _job(self, index: int, config_id: ConfigId, config: Mapping[str, Value], budget: int) -> TrialJob:
         seed = trial_seed(self.spec.seed, config_id, budget)
         info = self.iterations[index].data[config_id].config_info
-        return TrialJob(TrialSpec(self.spec, config_id, budget, config, seed), info["model_based_pick"])
+        trial = TrialSpec(study=self.spec, config_id=config_id, budget=budget, config=config, seed=seed)
+        return TrialJob(trial, info["model_based_pick"])
 
     def _capacity(self) -> int:
         """How many jobs to have under way: no more than there are workers, so that proposals know the most."""

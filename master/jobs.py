@@ -8,7 +8,7 @@ from hpbandster.core.dispatcher import Job
 
 from results.bohb_lines import evaluation_from_info, evaluation_to_info, result_line
 from results.journal import encode
-from results.records import Evaluation, Status, TrialResult, TrialSpec, to_dict
+from results.records import Evaluation, Status, TrialResult, TrialSpec
 
 
 class TrialJob(Job):
@@ -24,7 +24,7 @@ class TrialJob(Job):
     def __init__(self, trial: TrialSpec, model_based: bool) -> None:
         super().__init__(trial.config_id, config=trial.config, budget=trial.budget)
         self.trial = trial
-        self.wire_trial = to_dict(trial)
+        self.wire_trial = trial.to_dict()
         self.model_based = model_based
         self.losses: list[str] = []
         self.report: Any = None
@@ -49,17 +49,22 @@ class TrialJob(Job):
         """The worker's report as an evaluation; what is no evaluation is a bug of the worker, not a hang."""
         seed = self.trial.seed
         if self.report is None:
-            return Evaluation(Status.WORKER_LOST, seed=seed, error="; ".join(self.losses))
+            return Evaluation(status=Status.WORKER_LOST, seed=seed, error="; ".join(self.losses))
         try:
             evaluation = evaluation_from_info(self.report, "its report")
             encode(result_line(self._with(evaluation)), "its report")
         except (ValueError, TypeError) as error:
             message = f"{self.worker_name} on {self.name}: {error}"
-            return Evaluation(Status.BUG, seed=seed, worker=self.worker_name, error=message)
+            return Evaluation(status=Status.BUG, seed=seed, worker=self.worker_name, error=message)
         return evaluation
 
     def _with(self, evaluation: Evaluation) -> TrialResult:
         trial = self.trial
         return TrialResult(
-            trial.config_id, trial.config, self.model_based, trial.budget, evaluation=evaluation, **self.timestamps
+            config_id=trial.config_id,
+            config=trial.config,
+            model_based=self.model_based,
+            budget=trial.budget,
+            evaluation=evaluation,
+            **self.timestamps,
         )

@@ -35,7 +35,7 @@ def name_server(run: RunDirectory, run_id: str, host: str) -> Iterator[Credentia
     thread = threading.Thread(target=daemon.requestLoop, name="name server", daemon=True)
     thread.start()
     try:
-        credentials = Credentials(run_id, host, daemon.sock.getsockname()[1], key)
+        credentials = Credentials(run_id=run_id, host=host, port=daemon.sock.getsockname()[1], key=key)
         write_credentials(run, credentials)
         yield credentials
     finally:

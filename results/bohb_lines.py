@@ -18,8 +18,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from results.parsing import from_dict
-from results.records import ConfigId, Evaluation, Status, TrialResult, Value, to_dict
+from results.records import ConfigId, Evaluation, Status, TrialResult, Value
 
 _TIMES = ("submitted", "started", "finished")
 
@@ -72,7 +71,7 @@ def parse_result_line(line: Any, where: str) -> tuple[ConfigId, int, dict[str, f
 
 def evaluation_to_info(evaluation: Evaluation) -> dict[str, Any]:
     """An outcome as the built-in types that stand in ``info`` and go over the wire."""
-    return {**to_dict(evaluation), "state": "SUCCESS" if evaluation.status is Status.OK else "CRASHED"}
+    return {**evaluation.to_dict(), "state": "SUCCESS" if evaluation.status is Status.OK else "CRASHED"}
 
 
 def evaluation_from_info(info: Any, where: str) -> Evaluation:
@@ -84,7 +83,7 @@ def evaluation_from_info(info: Any, where: str) -> Evaluation:
     """
     if not isinstance(info, Mapping):
         raise ValueError(f"{where}: got {info!r}, expected an object with the fields of an evaluation")
-    evaluation = from_dict(Evaluation, {key: value for key, value in info.items() if key != "state"}, where)
+    evaluation = Evaluation.from_dict({key: value for key, value in info.items() if key != "state"}, where)
     error = evaluation.validation_error
     if evaluation.status is Status.OK and not (error is not None and 0 <= error <= 1):
         raise ValueError(f"{where}: got status ok and validation error {error!r}, expected a fraction in [0, 1]")
@@ -97,8 +96,8 @@ def _parse_evaluation(result: Any, exception: Any, where: str) -> Evaluation:
         return evaluation_from_info(info, where)
     loss = result.get("loss") if isinstance(result, dict) else None
     if isinstance(loss, int | float) and math.isfinite(loss):
-        return Evaluation(Status.OK, validation_error=float(loss))
-    return Evaluation(Status.BUG, error=str(exception) if exception else f"no usable result: {result!r}")
+        return Evaluation(status=Status.OK, validation_error=float(loss))
+    return Evaluation(status=Status.BUG, error=str(exception) if exception else f"no usable result: {result!r}")
 
 
 def _parse_config_id(value: Any, where: str) -> ConfigId:

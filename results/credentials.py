@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from results import journal
 from results.atomic_file import temporary_sibling
-from results.parsing import from_dict
-from results.records import to_dict
+from results.record_base import Record
 from results.run_directory import RunDirectory
 
 FILE = "nameserver.json"
 
 
-@dataclass(frozen=True)
-class Credentials:
+class Credentials(Record, frozen=True, kw_only=True):
     """What a process needs to talk to the others of a run.
 
     Attributes:
-        run_id: The study's.
+        run_id: The name of the study.
         host: The name server's address.
         port: The name server's port, another one for each run.
         key: Secret of the run, in hexadecimal digits; every message is signed with it.
@@ -49,7 +46,7 @@ def write_credentials(run: RunDirectory, credentials: Credentials) -> None:
     temporary = temporary_sibling(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as stream:
-        stream.write(journal.encode(to_dict(credentials), FILE) + "\n")
+        stream.write(journal.encode(credentials.to_dict(), FILE) + "\n")
     temporary.replace(path)
 
 
@@ -65,4 +62,4 @@ def read_credentials(run: RunDirectory) -> Credentials:
         data = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: got no JSON ({error}), expected a run's credentials") from error
-    return from_dict(Credentials, data, str(path))
+    return Credentials.from_dict(data, str(path))

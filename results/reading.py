@@ -65,7 +65,14 @@ def read_results(run: RunDirectory | Path | str) -> list[TrialResult]:
             raise ValueError(f"{where}: got the configuration {list(config_id)}, expected one of {files.configs_json}")
         proposal = configs[config_id]
         results.append(
-            TrialResult(config_id, proposal.config, proposal.model_based, budget, evaluation=evaluation, **times)
+            TrialResult(
+                config_id=config_id,
+                config=proposal.config,
+                model_based=proposal.model_based,
+                budget=budget,
+                evaluation=evaluation,
+                **times,
+            )
         )
     return results
 

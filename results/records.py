@@ -1,4 +1,4 @@
-"""The records of a study: plain frozen dataclasses, without any reading or writing of files.
+"""The records of a study, without any reading or writing of files.
 
 Units: errors are fractions in [0, 1], times are seconds, budgets are search epochs.
 """
@@ -6,16 +6,16 @@ Units: errors are fractions in [0, 1], times are seconds, budgets are search epo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
-from typing import Any, TypeVar
+
+import msgspec
+
+from results.record_base import Record
 
 #: (iteration, stage, index within the stage), as hpbandster numbers configurations.
 ConfigId = tuple[int, int, int]
 #: A value of a hyperparameter, always a built-in type.
 Value = float | int | str | bool
-
-T = TypeVar("T")
 
 
 class Status(str, Enum):
@@ -42,8 +42,7 @@ class Status(str, Enum):
 FAILURE_LOSS = 1.0
 
 
-@dataclass(frozen=True)
-class StudySpec:
+class StudySpec(Record, frozen=True, kw_only=True):
     """Everything that defines a study; written to ``run.json`` before its first evaluation.
 
     Attributes:
@@ -79,11 +78,10 @@ class StudySpec:
     n_iterations: int = 64
     n_workers: int = 16
     seed: int = 0
-    search_settings: Mapping[str, Value] = field(default_factory=dict)
+    search_settings: Mapping[str, Value] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class TrialSpec:
+class TrialSpec(Record, frozen=True, kw_only=True):
     """One configuration at one budget: all that a worker needs to run it.
 
     Attributes:
@@ -101,50 +99,7 @@ class TrialSpec:
     seed: int
 
 
-@dataclass(frozen=True)
-class TableAnswer:
-    """What the table says of a cell at one budget, means over the repeats."""
-
-    validation_error: float
-    test_error: float
-    training_time_s: float
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """A line of ``trajectory.jsonl``: the state of a search after an epoch.
-
-    Attributes:
-        epoch: Epochs completed, 1 for the first.
-        train_loss: Mean loss of the weight steps.
-        arch_loss: Mean loss of the architecture steps; None where there are none.
-        one_shot_validation_error: Of the supernet, or of the selected architecture for methods that sample; None
-            where it was not measured in this epoch.
-        learning_rate: Of the weights in this epoch.
-        cutout_prob: In this epoch.
-        architecture_index: The discrete cell as an index of the search space.
-        cell_hash: Its NAS-Bench-101 hash.
-        table: Budget to the table's answer; empty where the table does not hold the cell.
-        search_s: Seconds of search so far, training and selection alone.
-        architecture_weights: Logits, block by block, of the candidate parents where there is a choice, then of the
-            operations, and of the output's candidates last; None for optimizers that sample.
-    """
-
-    epoch: int
-    train_loss: float
-    arch_loss: float | None
-    one_shot_validation_error: float | None
-    learning_rate: float
-    cutout_prob: float
-    architecture_index: int
-    cell_hash: str
-    table: Mapping[int, TableAnswer]
-    search_s: float
-    architecture_weights: tuple[tuple[float, ...], ...] | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Record, frozen=True, kw_only=True):
     """The outcome of a trial.
 
     Attributes:
@@ -185,8 +140,7 @@ class Evaluation:
         return self.t_search_s + (self.t_train_s or 0.0)
 
 
-@dataclass(frozen=True)
-class TrialResult:
+class TrialResult(Record, frozen=True, kw_only=True):
     """An evaluation with its configuration and times, as read back from a run.
 
     Attributes:
@@ -208,26 +162,3 @@ class TrialResult:
     started: float
     finished: float
     evaluation: Evaluation
-
-
-def to_dict(record: Any) -> dict[str, Any]:
-    """A record as JSON-ready built-in types."""
-    return {key: _plain(value) for key, value in asdict(record).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {str(_plain(k)): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
-def check_fields(cls: type[T], data: Mapping[str, Any], where: str) -> None:
-    """Raises ``ValueError`` where ``data`` has unknown fields of the dataclass ``cls``."""
-    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # T is always a dataclass here
-    unknown = sorted(set(data) - names)
-    if unknown:
-        raise ValueError(f"{where}: got unknown fields {unknown}, expected some of {sorted(names)}")

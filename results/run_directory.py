@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -22,11 +21,11 @@ from typing import Any
 from results import journal
 from results.atomic_file import sync_directory, temporary_sibling, write_atomically
 from results.bohb_lines import config_line, result_line
-from results.parsing import from_dict
-from results.records import ConfigId, StudySpec, TrialResult, Value, to_dict
+from results.record_base import Record
+from results.records import ConfigId, StudySpec, TrialResult, Value
 
 #: Of ``run.json``; a reader refuses any other.
-FORMAT = 1
+FORMAT = 2
 #: The distributions whose versions decide what a run computes.
 _RECORDED = ("nasbohb", "ConfigSpace", "hpbandster", "numpy", "Pyro4", "scikit-learn", "scipy", "torch")
 
@@ -39,8 +38,7 @@ class RunNotFoundError(ValueError):
     """There is no run where one is to be opened."""
 
 
-@dataclass(frozen=True)
-class RunDescription:
+class RunDescription(Record, frozen=True, kw_only=True):
     """The content of ``run.json``.
 
     Attributes:
@@ -95,7 +93,8 @@ class RunDirectory:
             raise RunExistsError(_exists_message(run.path))
         run.path.parent.mkdir(parents=True, exist_ok=True)
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        description = RunDescription(spec, dict(installed_versions() if versions is None else versions), created)
+        found = installed_versions() if versions is None else versions
+        description = RunDescription(spec=spec, versions=dict(found), created=created)
         draft = cls(temporary_sibling(run.path))
         try:
             draft._fill(description, configspace)
@@ -136,7 +135,7 @@ class RunDirectory:
         found = data.get("format") if isinstance(data, dict) else None
         if found != FORMAT:
             raise ValueError(f"{self.run_json}: got format {found!r}, expected {FORMAT}; use the version that wrote it")
-        return from_dict(RunDescription, data, str(self.run_json))
+        return RunDescription.from_dict(data, str(self.run_json))
 
     def spec(self) -> StudySpec:
         """The study that ``run.json`` describes; raises as ``describe`` does."""
@@ -159,7 +158,7 @@ class RunDirectory:
         for directory in (self.trials, self.report):
             directory.mkdir()
         self.credentials.mkdir(mode=0o700)
-        write_atomically(self.run_json, journal.encode(to_dict(description), "run.json", indent=2) + "\n")
+        write_atomically(self.run_json, journal.encode(description.to_dict(), "run.json", indent=2) + "\n")
         write_atomically(self.configspace_json, journal.encode(configspace, "configspace.json", indent=2) + "\n")
         for file in (self.configs_json, self.results_json):
             write_atomically(file, b"")

@@ -7,17 +7,16 @@ from pathlib import Path
 
 from results import journal
 from results.atomic_file import write_atomically
-from results.parsing import from_dict
-from results.records import EpochRecord, TrialSpec, to_dict
+from results.epoch import TRAJECTORY, EpochRecord
+from results.records import TrialSpec
 
 SPEC = "spec.json"
-TRAJECTORY = "trajectory.jsonl"
 
 
 def write_trial_spec(directory: Path, trial: TrialSpec) -> None:
     """Writes ``spec.json``; makes the directory where it is missing."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / SPEC, journal.encode(to_dict(trial), SPEC, indent=2) + "\n")
+    write_atomically(directory / SPEC, journal.encode(trial.to_dict(), SPEC, indent=2) + "\n")
 
 
 def read_trial_spec(directory: Path) -> TrialSpec:
@@ -32,7 +31,7 @@ def read_trial_spec(directory: Path) -> TrialSpec:
         data = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: got no JSON ({error}), expected a trial's specification") from error
-    return from_dict(TrialSpec, data, str(path))
+    return TrialSpec.from_dict(data, str(path))
 
 
 def read_trajectory(directory: Path) -> list[EpochRecord]:
@@ -43,6 +42,5 @@ def read_trajectory(directory: Path) -> list[EpochRecord]:
     """
     path = directory / TRAJECTORY
     return [
-        from_dict(EpochRecord, line, f"{path}, line {number}")
-        for number, line in enumerate(journal.read(path), start=1)
+        EpochRecord.from_dict(line, f"{path}, line {number}") for number, line in enumerate(journal.read(path), start=1)
     ]

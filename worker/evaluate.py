@@ -8,21 +8,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from nas.tabular import Table, open_table
 from nas.tabular.on_demand import measuring
-from results.parsing import from_dict
-from results.records import EpochRecord, Evaluation, Status, TrialSpec
+from results.epoch import EpochRecord
+from results.records import Evaluation, Status, TrialSpec
 from results.trial_directory import write_trial_spec
 from spaces import SEARCH_SPACES
 from worker.outcome import contained
 
 if TYPE_CHECKING:
-    from nas.oneshot import EpochReport, SearchResult, SearchSpec
+    from nas.oneshot import SearchResult, SearchSpec
 
 logger = logging.getLogger("nasbohb.worker")
 
@@ -68,7 +70,7 @@ def search_and_look_up(
     """
     write_trial_spec(directory, trial)
     with _log_to(directory / "log.txt"):
-        evaluation = replace(_run(trial, directory, on_epoch), seed=trial.seed, worker=worker)
+        evaluation = msgspec.structs.replace(_run(trial, directory, on_epoch), seed=trial.seed, worker=worker)
         logger.info("ended as %s with loss %.5f", evaluation.status.value, evaluation.loss)
     return evaluation
 
@@ -110,11 +112,11 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
     try:
         spec = search_spec(trial)
     except BadConfigError as error:
-        return Evaluation(Status.BAD_CONFIG, error=str(error))
+        return Evaluation(status=Status.BAD_CONFIG, error=str(error))
     table = _open_table(trial.study.table)
 
     def search() -> SearchResult:
-        return run_search(spec, table, directory, before_save=on_epoch and (lambda report: on_epoch(_record(report))))
+        return run_search(spec, table, directory, before_save=on_epoch)
 
     try:
         result = search()
@@ -123,12 +125,12 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
         (directory / CHECKPOINT).unlink()
         result = search()
     if result.status != "ok":
-        return Evaluation(Status(result.status), t_search_s=result.search_s, error=result.error)
+        return Evaluation(status=Status(result.status), t_search_s=result.search_s, error=result.error)
     assert result.architecture_index is not None, "a search that ended well has found a cell"
     space = SEARCH_SPACES[spec.search_space]
     entry = measuring(table).query(space.cell_of(result.architecture_index), trial.study.table_epochs)
     return Evaluation(
-        Status.OK,
+        status=Status.OK,
         validation_error=entry.mean_validation_error,
         test_error=entry.mean_test_error,
         t_search_s=result.search_s,
@@ -141,10 +143,6 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
 
 #: A worker asks the same table in every trial.
 _open_table: Callable[[str], Table] = lru_cache(maxsize=4)(open_table)
-
-
-def _record(report: EpochReport) -> EpochRecord:
-    return from_dict(EpochRecord, asdict(report), "the search's report")
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from results.bohb_lines import evaluation_from_info, evaluation_to_info
+from results.epoch import EpochRecord
 from results.journal import encode
-from results.records import EpochRecord, Evaluation, Status, TrialSpec
+from results.records import Evaluation, Status, TrialSpec
 
 
 class Objective(Protocol):
@@ -59,4 +60,4 @@ def contained(
         info = encode(evaluation_to_info(evaluation), "the objective's answer")
         return evaluation_from_info(json.loads(info), "the objective's answer")
     except Exception:  # the one broad handler: whatever went wrong is data, with its traceback
-        return Evaluation(Status.BUG, seed=trial.seed, worker=worker, error=traceback.format_exc())
+        return Evaluation(status=Status.BUG, seed=trial.seed, worker=worker, error=traceback.format_exc())

@@ -29,8 +29,8 @@ from hpbandster.core.worker import Worker
 
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials, credentials_path, read_credentials
-from results.parsing import from_dict
-from results.records import EpochRecord, Evaluation, Status, TrialSpec
+from results.epoch import EpochRecord
+from results.records import Evaluation, Status, TrialSpec
 from results.run_directory import RunDirectory
 from worker.evaluate import evaluate
 from worker.outcome import Objective, TrialAbandonedError, contained
@@ -208,9 +208,9 @@ class WorkerService(Worker):
     def compute(self, ticket: str, wire_trial: Any) -> Evaluation:
         """The outcome of a trial that came over the wire; raises ``TrialAbandonedError``."""
         try:
-            trial = from_dict(TrialSpec, wire_trial, "the job")
+            trial = TrialSpec.from_dict(wire_trial, "the job")
         except ValueError as error:
-            return Evaluation(Status.BUG, worker=self.worker_id, error=str(error))
+            return Evaluation(status=Status.BUG, worker=self.worker_id, error=str(error))
 
         def check_abandoned(epoch: EpochRecord) -> None:
             if ticket in self._abandoned or self._end_reason is not None:

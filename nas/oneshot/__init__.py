@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from nas.oneshot.method import Method
-from nas.oneshot.report import EpochReport, SearchResult
+from nas.oneshot.report import SearchResult
 from nas.oneshot.spec import SearchSpec
 
 #: Every one-shot optimizer by name; add one here and the command line, the tests and the docs know it.
@@ -18,4 +18,4 @@ METHODS: dict[str, type[Method]] = {
 
 from nas.oneshot.search import run_search  # noqa: E402  # it reads METHODS
 
-__all__ = ["METHODS", "EpochReport", "Method", "SearchResult", "SearchSpec", "run_search"]
+__all__ = ["METHODS", "Method", "SearchResult", "SearchSpec", "run_search"]

@@ -22,13 +22,13 @@ from typing import Any, BinaryIO
 import torch
 
 from nas.oneshot.memory import is_out_of_memory
+from results.epoch import TRAJECTORY
 
 logger = logging.getLogger("nasbohb.search")
 
 #: Changes when an older checkpoint can no longer be resumed.
 FORMAT = 2
 CHECKPOINT = "checkpoint"
-TRAJECTORY = "trajectory.jsonl"
 ARCHITECTURE = "architecture.json"
 FAILURE = "failure.json"
 _DIGEST_BYTES = 32

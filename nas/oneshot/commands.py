@@ -12,11 +12,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from nas.oneshot import EpochReport, SearchSpec, run_search
+from nas.oneshot import SearchSpec, run_search
 from nas.oneshot.checkpoint import alone_in
 from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights, rank_correlations
 from nas.tabular import Table, open_table
 from nas.tabular.on_demand import measuring
+from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES, Cell, SearchSpace
 from spaces.enumeration import distinct_architectures
 
@@ -57,7 +58,7 @@ class Search:
             print(f"files: {self.directory}")
         return 0
 
-    def _show(self, report: EpochReport) -> None:
+    def _show(self, report: EpochRecord) -> None:
         parts = [f"epoch {report.epoch:>3}/{self.spec.epochs}", f"loss {report.train_loss:.4f}"]
         parts += [f"one-shot error {report.one_shot_validation_error:.4f}", report.cell_hash[:8]]
         if report.table:

@@ -16,10 +16,10 @@ from nas.oneshot.data import SearchData
 from nas.oneshot.evaluation import Evaluator
 from nas.oneshot.method import Method
 from nas.oneshot.randomness import Streams
-from nas.oneshot.report import EpochReport
 from nas.oneshot.spec import SearchSpec
 from nas.oneshot.supernet import Supernet
 from nas.oneshot.weights import WeightTrainer
+from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES
 
 
@@ -83,7 +83,7 @@ class Search:
         """Rises linearly from 0 in the first epoch to the specified value in the last."""
         return self.spec.cutout_prob * epoch / max(self.spec.epochs - 1, 1)
 
-    def run_epoch(self, epoch: int) -> EpochReport:
+    def run_epoch(self, epoch: int) -> EpochRecord:
         """Trains epoch 0, 1, ... and selects its architecture.
 
         Raises:
@@ -97,7 +97,7 @@ class Search:
         with self._reporting():
             one_shot_error = self.method.one_shot_error(self.evaluator, selected)
         weights = self.method.architecture_weights()
-        return EpochReport(
+        return EpochRecord(
             epoch=epoch + 1,
             train_loss=train_loss,
             arch_loss=arch_loss,

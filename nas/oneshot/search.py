@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
 
 import nas.oneshot as oneshot
@@ -17,9 +18,10 @@ from nas.oneshot.data import load_data
 from nas.oneshot.loop import Search, device_of
 from nas.oneshot.memory import is_out_of_memory, keep_freed_memory
 from nas.oneshot.native.library import NativeKernelsError, load
-from nas.oneshot.report import EpochReport, SearchResult, SearchStatus, TableFigures
+from nas.oneshot.report import SearchResult, SearchStatus
 from nas.oneshot.spec import SearchSpec
 from nas.oneshot.weights import DivergedError
+from results.epoch import TRAJECTORY, EpochRecord, TableAnswer
 from spaces import SEARCH_SPACES, Cell
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ def run_search(
     spec: SearchSpec,
     table: Table | None = None,
     directory: Path | None = None,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    before_save: Callable[[EpochReport], None] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    before_save: Callable[[EpochRecord], None] | None = None,
 ) -> SearchResult:
     """Runs one search, or goes on with the one that ``directory`` holds.
 
@@ -65,7 +67,7 @@ def run_search(
         for epoch in range(len(run.reports), spec.epochs):
             report = search.run_epoch(epoch)
             cell = search.space.cell_of(report.architecture_index)
-            report = replace(report, table=table_figures(cell, table))
+            report = msgspec.structs.replace(report, table=table_figures(cell, table))
             if before_save:
                 before_save(report)
             run.keep(report)
@@ -96,7 +98,7 @@ class _Run:
     def __init__(self, spec: SearchSpec, directory: Path | None) -> None:
         self.spec = spec
         self.directory = directory
-        self.reports: list[EpochReport] = []
+        self.reports: list[EpochRecord] = []
         self.search: Search | None = None
         self._computed = spec  # with the kernels of the last epoch
         self._search_s = 0.0
@@ -147,11 +149,11 @@ class _Run:
         self._search_s = reports[-1].search_s if reports else 0.0
         return state
 
-    def keep(self, report: EpochReport) -> None:
+    def keep(self, report: EpochRecord) -> None:
         """Writes an epoch's line, then its checkpoint."""
         assert self.search is not None, "an epoch has ended before the start"
         if self.directory:
-            checkpoint.append_lines(self.directory / checkpoint.TRAJECTORY, [report.to_dict()])
+            checkpoint.append_lines(self.directory / TRAJECTORY, [report.to_dict()])
             reports = [report.to_dict() for report in (*self.reports, report)]
             state = {"spec": self.spec.to_dict(), "reports": reports, **self.search.state_dict()}
             checkpoint.write_checkpoint(self.directory, state)
@@ -181,7 +183,7 @@ class _Run:
         return result
 
 
-def what_was_computed(state: Mapping[str, Any], directory: Path) -> tuple[SearchSpec, list[EpochReport]]:
+def what_was_computed(state: Mapping[str, Any], directory: Path) -> tuple[SearchSpec, list[EpochRecord]]:
     """The specification and the reports of a checkpoint.
 
     Raises:
@@ -189,7 +191,7 @@ def what_was_computed(state: Mapping[str, Any], directory: Path) -> tuple[Search
     """
     try:
         spec = SearchSpec(**state["spec"])
-        reports = [EpochReport.from_dict(report) for report in state["reports"]]
+        reports = [EpochRecord.from_dict(report, "reports") for report in state["reports"]]
         if len(reports) > spec.epochs:
             raise ValueError(f"{len(reports)} reports of {spec.epochs} epochs")
     except (KeyError, TypeError, ValueError) as error:
@@ -294,7 +296,7 @@ def check_device(name: str) -> None:
         ) from None
 
 
-def take_over(directory: Path, reports: list[EpochReport], epochs: int) -> None:
+def take_over(directory: Path, reports: list[EpochRecord], epochs: int) -> None:
     """Makes the directory, which may be new, hold these epochs of so many, and nothing unfinished or older.
 
     The line of an epoch is written before its checkpoint: one without it belongs to an epoch that is run again.
@@ -304,14 +306,14 @@ def take_over(directory: Path, reports: list[EpochReport], epochs: int) -> None:
     (directory / checkpoint.FAILURE).unlink(missing_ok=True)
     if len(reports) < epochs:
         (directory / checkpoint.ARCHITECTURE).unlink(missing_ok=True)
-    checkpoint.write_lines(directory / checkpoint.TRAJECTORY, [report.to_dict() for report in reports])
+    checkpoint.write_lines(directory / TRAJECTORY, [report.to_dict() for report in reports])
 
 
-def table_figures(cell: Cell, table: Table | None) -> dict[int, TableFigures]:
+def table_figures(cell: Cell, table: Table | None) -> dict[int, TableAnswer]:
     """Budget to what the table says of a cell; nothing if it lacks it, or there is no table."""
     from nas.tabular.errors import CellNotInTableError
 
-    figures: dict[int, TableFigures] = {}
+    figures: dict[int, TableAnswer] = {}
     if table is None:
         return figures
     for budget in table.budgets:
@@ -319,7 +321,11 @@ def table_figures(cell: Cell, table: Table | None) -> dict[int, TableFigures]:
             entry = table.query(cell, budget)
         except CellNotInTableError:
             return {}
-        figures[budget] = TableFigures(entry.mean_validation_error, entry.mean_test_error, entry.mean_training_time_s)
+        figures[budget] = TableAnswer(
+            validation_error=entry.mean_validation_error,
+            test_error=entry.mean_test_error,
+            training_time_s=entry.mean_training_time_s,
+        )
     return figures
 
 

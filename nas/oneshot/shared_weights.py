@@ -10,10 +10,11 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from scipy.stats import spearmanr
 
@@ -22,9 +23,10 @@ from nas.oneshot.augment import fixed_batches
 from nas.oneshot.data import load_data
 from nas.oneshot.evaluation import EVALUATION_BATCH_SIZE
 from nas.oneshot.loop import Search, device_of
-from nas.oneshot.report import TableFigures
 from nas.oneshot.search import choose_kernels, resolve, restore, table_figures, what_was_computed
 from nas.tabular.table import Table
+from results.epoch import TableAnswer
+from results.record_base import Record
 
 logger = logging.getLogger("nasbohb.search")
 
@@ -32,8 +34,7 @@ logger = logging.getLogger("nasbohb.search")
 CHUNK = 20
 
 
-@dataclass(frozen=True)
-class OneShotError:
+class OneShotError(Record, frozen=True, kw_only=True):
     """A line of the file.
 
     Attributes:
@@ -52,16 +53,7 @@ class OneShotError:
     architecture_index: int
     cell_hash: str
     one_shot_validation_error: float
-    table: Mapping[int, TableFigures] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Built-in types; the budgets of ``table`` become strings, as in JSON."""
-        return {**asdict(self), "table": {str(budget): asdict(figures) for budget, figures in self.table.items()}}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> OneShotError:
-        """The inverse of ``to_dict``."""
-        return cls(**{**data, "table": {int(b): TableFigures(**figures) for b, figures in data["table"].items()}})
+    table: Mapping[int, TableAnswer] = msgspec.field(default_factory=dict)
 
 
 class SharedWeights:
@@ -119,13 +111,13 @@ class SharedWeights:
             cells = [space.cell_of(index) for index in chunk]
             yield [
                 OneShotError(
-                    self.fingerprint,
-                    self.epoch,
-                    self.n_images(n_images),
-                    index,
-                    cell.hash,
-                    error,
-                    table_figures(cell, table),
+                    weights=self.fingerprint,
+                    epoch=self.epoch,
+                    n_images=self.n_images(n_images),
+                    architecture_index=index,
+                    cell_hash=cell.hash,
+                    one_shot_validation_error=error,
+                    table=table_figures(cell, table),
                 )
                 for index, cell, error in zip(chunk, cells, errors.tolist(), strict=True)
             ]
@@ -133,7 +125,10 @@ class SharedWeights:
     def beside(self, errors: Sequence[OneShotError], table: Table | None) -> list[OneShotError]:
         """The same errors with what a table says of their cells now."""
         space = self.search.space
-        return [replace(error, table=table_figures(space.cell_of(error.architecture_index), table)) for error in errors]
+        return [
+            msgspec.structs.replace(error, table=table_figures(space.cell_of(error.architecture_index), table))
+            for error in errors
+        ]
 
 
 def _fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
@@ -161,8 +156,8 @@ class ErrorFile:
         others: list[int] = []
         for number, line in enumerate(text.splitlines(), start=1):
             try:
-                errors.append(OneShotError.from_dict(json.loads(line)))
-            except (ValueError, KeyError, TypeError):
+                errors.append(OneShotError.from_dict(json.loads(line), f"{self.path}, line {number}"))
+            except ValueError:
                 others.append(number)
         if not errors and "\n" in text:  # but for the torn first line of a killed process
             raise ValueError(f"{self.path}: holds no one-shot error; expected a new file, or one of them")

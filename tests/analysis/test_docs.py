@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ import pytest
 from analysis.report import CSV_HEADER, analyze
 from analysis.trajectory import IncumbentMode, TimeAxis
 from results.bohb_lines import parse_config_line, parse_result_line
-from results.parsing import from_dict
-from results.records import EpochRecord, Evaluation, Status
+from results.epoch import EpochRecord
+from results.records import Evaluation, Status
 from results.run_directory import RunDescription, RunDirectory
 
 TEXT = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
@@ -24,11 +23,11 @@ def blocks(language: str) -> list[str]:
 
 def test_the_example_lines_are_read() -> None:
     run, configs, results, epoch = blocks("json")
-    assert from_dict(RunDescription, json.loads(run), "docs").spec.search_settings == {"n_stacks": 3}
+    assert RunDescription.from_dict(json.loads(run), "docs").spec.search_settings == {"n_stacks": 3}
     assert parse_config_line(json.loads(configs), "docs")[2] is True
     outcomes = [parse_result_line(json.loads(line), "docs")[3] for line in results.splitlines()]
     assert [(outcome.status, outcome.loss) for outcome in outcomes] == [(Status.OK, 0.0625), (Status.DIVERGED, 1.0)]
-    assert from_dict(EpochRecord, json.loads(epoch), "docs").table[4].test_error == 0.11
+    assert EpochRecord.from_dict(json.loads(epoch), "docs").table[4].test_error == 0.11
 
 
 def test_the_example_code_runs(make_run: Callable[..., RunDirectory], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +45,7 @@ def test_the_example_code_runs(make_run: Callable[..., RunDirectory], monkeypatc
 
 
 def test_the_tables_name_every_field_status_mode_axis_and_file(make_run: Callable[..., RunDirectory]) -> None:
-    names = [field.name for field in fields(Evaluation)] + [status.value for status in Status]
+    names = list(Evaluation.__struct_fields__) + [status.value for status in Status]
     names += [mode.value for mode in IncumbentMode] + [axis.value for axis in TimeAxis]
     names += [path.name for path in analyze(make_run(0).path).files]
     assert [name for name in names if f"`{name}`" not in TEXT] == []

@@ -1,12 +1,12 @@
 """What is drawn is what was computed: the data of the artists, not pixels."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from msgspec.structs import replace
 
 from analysis.plots import render, trajectory_figure
 from analysis.trajectory import TimeAxis, Trajectory, incumbent_trajectory

@@ -1,8 +1,7 @@
 """A study in numbers, worked out by hand."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from analysis.summary import Verdict, compare_with_default, summarise
 from analysis.summary_text import compare_line, describe_cell, duration, summary_text
@@ -10,17 +9,54 @@ from analysis.trajectory import IncumbentMode
 from results.records import ConfigId, Evaluation, Status, StudySpec, TrialResult
 from spaces import SEARCH_SPACES, Architecture
 
-SPEC = StudySpec("r", "darts", "1", "CS1", "digits", None, "digits", 12, min_budget=2, max_budget=4, n_workers=2)
+SPEC = StudySpec(
+    run_id="r",
+    optimizer="darts",
+    search_space="1",
+    config_space="CS1",
+    dataset="digits",
+    data_dir=None,
+    table="digits",
+    table_epochs=12,
+    min_budget=2,
+    max_budget=4,
+    n_workers=2,
+)
 
 
 def evaluated(config_id: ConfigId, budget: int, validation: float, test: float | None, end: float) -> TrialResult:
-    outcome = Evaluation(Status.OK, validation, test, t_search_s=2.0, t_train_s=3.0, worker=f"w{config_id[2] % 2}")
-    return TrialResult(config_id, {"x": config_id[2]}, False, budget, end - 3, end - 2.5, end, outcome)
+    outcome = Evaluation(
+        status=Status.OK,
+        validation_error=validation,
+        test_error=test,
+        t_search_s=2.0,
+        t_train_s=3.0,
+        worker=f"w{config_id[2] % 2}",
+    )
+    return TrialResult(
+        config_id=config_id,
+        config={"x": config_id[2]},
+        model_based=False,
+        budget=budget,
+        submitted=end - 3,
+        started=end - 2.5,
+        finished=end,
+        evaluation=outcome,
+    )
 
 
 def failed(config_id: ConfigId, budget: int, status: Status, end: float) -> TrialResult:
-    outcome = Evaluation(status, t_search_s=1.0, error="why")
-    return TrialResult(config_id, {"x": config_id[2]}, False, budget, end - 3, end - 1.0, end, outcome)
+    outcome = Evaluation(status=status, t_search_s=1.0, error="why")
+    return TrialResult(
+        config_id=config_id,
+        config={"x": config_id[2]},
+        model_based=False,
+        budget=budget,
+        submitted=end - 3,
+        started=end - 1.0,
+        finished=end,
+        evaluation=outcome,
+    )
 
 
 RESULTS = [

@@ -38,13 +38,22 @@ def evaluation_at(
     test: float | None,
 ) -> TrialResult:
     outcome = Evaluation(
-        Status.OK if validation is not None else Status.DIVERGED,
+        status=Status.OK if validation is not None else Status.DIVERGED,
         validation_error=validation,
         test_error=test,
         t_search_s=finished - started,
         t_train_s=t_train,
     )
-    return TrialResult(config_id, {}, False, budget, ORIGIN + started - 1, ORIGIN + started, ORIGIN + finished, outcome)
+    return TrialResult(
+        config_id=config_id,
+        config={},
+        model_based=False,
+        budget=budget,
+        submitted=ORIGIN + started - 1,
+        started=ORIGIN + started,
+        finished=ORIGIN + finished,
+        evaluation=outcome,
+    )
 
 
 A = evaluation_at((0, 0, 0), 2, 1, 3, 10, 0.30, 0.20)

@@ -15,7 +15,8 @@ from master.nameserver import name_server
 from master.study import create_run
 from master.wire import configure_pyro, connect, name_server_uri
 from results.credentials import Credentials
-from results.records import EpochRecord, Evaluation, Status, StudySpec, TrialSpec
+from results.epoch import EpochRecord
+from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
 from worker.service import WorkerSettings, run_worker
 
@@ -28,7 +29,18 @@ def smooth_objective(
 ) -> Evaluation:
     """Answers at once; nothing but the configuration and the budget decides."""
     error = min(1.0, abs(float(trial.config["learning_rate"]) - 0.1) + 1 / trial.budget)
-    return Evaluation(Status.OK, error, error, 0.0, 1.0, 0, "0" * 32, error, trial.seed, worker)
+    return Evaluation(
+        status=Status.OK,
+        validation_error=error,
+        test_error=error,
+        t_search_s=0.0,
+        t_train_s=1.0,
+        architecture_index=0,
+        cell_hash="0" * 32,
+        one_shot_validation_error=error,
+        seed=trial.seed,
+        worker=worker,
+    )
 
 
 class MakeRun(Protocol):

@@ -18,7 +18,7 @@ from results.records import Evaluation, Status, StudySpec, TrialSpec
 
 from .conftest import FakeWorker
 
-OK = evaluation_to_info(Evaluation(Status.OK, validation_error=0.25))
+OK = evaluation_to_info(Evaluation(status=Status.OK, validation_error=0.25))
 QUICK = DispatcherSettings(ping_interval_s=0.1, suspicion_s=0.3, silence_limit_s=0.6, max_losses=2, farewell_s=1.0)
 
 
@@ -46,8 +46,20 @@ class Office:
             worker.die()
 
     def submit(self, index: int = 0) -> TrialJob:
-        study = StudySpec("test", "darts", "1", "cs1", "digits", None, "digits", 12)
-        job = TrialJob(TrialSpec(study, (0, 0, index), 25, {"cutout_prob": 0.5}, seed=7), model_based=False)
+        study = StudySpec(
+            run_id="test",
+            optimizer="darts",
+            search_space="1",
+            config_space="cs1",
+            dataset="digits",
+            data_dir=None,
+            table="digits",
+            table_epochs=12,
+        )
+        job = TrialJob(
+            TrialSpec(study=study, config_id=(0, 0, index), budget=25, config={"cutout_prob": 0.5}, seed=7),
+            model_based=False,
+        )
         self.dispatcher.submit_job(job)
         return job
 
@@ -77,7 +89,7 @@ def test_a_job_goes_to_a_worker_and_its_report_comes_back(office: Office) -> Non
     assert worker.dispatcher.register_result(ticket, OK) is True
     done = office.next_finished()
     assert done is job
-    assert done.outcome.evaluation == Evaluation(Status.OK, validation_error=0.25)
+    assert done.outcome.evaluation == Evaluation(status=Status.OK, validation_error=0.25)
     assert job.timestamps["submitted"] <= job.timestamps["started"] <= job.timestamps["finished"]
 
 
@@ -157,7 +169,7 @@ def test_the_late_report_of_a_lost_worker_changes_nothing(office: Office) -> Non
     first.dispatcher.sign_off(first.name, "preempted")
     second = office.worker("second")
     ticket, _ = second.wait_for_job()
-    late = evaluation_to_info(Evaluation(Status.OK, validation_error=0.9))
+    late = evaluation_to_info(Evaluation(status=Status.OK, validation_error=0.9))
     assert first.dispatcher.register_result(old_ticket, late) is False
     assert second.dispatcher.register_result(ticket, OK) is True
     assert second.dispatcher.register_result(ticket, late) is False
@@ -260,7 +272,7 @@ def test_a_thread_that_dies_is_an_error_of_the_run(office: Office, monkeypatch: 
 
 
 def test_a_message_without_the_runs_key_is_refused(office: Office) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     with pytest.raises(Exception, match=r"hmac|connection"):
         FakeWorker(replace(credentials := office.credentials, key="0" * len(credentials.key)))

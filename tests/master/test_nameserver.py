@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
 
 import Pyro4.errors
 import pytest
+from msgspec.structs import replace
 
 from master.nameserver import name_server
 from master.wire import configure_pyro, connect, name_server_uri

@@ -5,13 +5,35 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import msgspec
+
 from master.bohb import Progress
 from master.progress import ProgressDisplay, result_line, state
 from results.records import Evaluation, Status, StudySpec, TrialResult
 
-STUDY = StudySpec("test", "darts", "1", "cs2", "digits", None, "digits", 12)
-GOOD = TrialResult((0, 0, 1), {}, False, 25, 0.0, 10.0, 22.5, Evaluation(Status.OK, validation_error=0.0625))
-BAD = replace(GOOD, config_id=(0, 0, 2), evaluation=Evaluation(Status.DIVERGED, error="in epoch 2"))
+STUDY = StudySpec(
+    run_id="test",
+    optimizer="darts",
+    search_space="1",
+    config_space="cs2",
+    dataset="digits",
+    data_dir=None,
+    table="digits",
+    table_epochs=12,
+)
+GOOD = TrialResult(
+    config_id=(0, 0, 1),
+    config={},
+    model_based=False,
+    budget=25,
+    submitted=0.0,
+    started=10.0,
+    finished=22.5,
+    evaluation=Evaluation(status=Status.OK, validation_error=0.0625),
+)
+BAD = msgspec.structs.replace(
+    GOOD, config_id=(0, 0, 2), evaluation=Evaluation(status=Status.DIVERGED, error="in epoch 2")
+)
 #: 7 evaluations in 84 s are 5 a minute.
 PROGRESS = Progress(7, 280, 84.0, 3, 16, (), incumbent=GOOD, last=GOOD)
 

@@ -12,7 +12,16 @@ from results.bohb_lines import evaluation_to_info
 from results.records import Evaluation, Status, StudySpec, TrialSpec
 from spaces import CONFIG_SPACES
 
-STUDY = StudySpec("test", "darts", "1", "cs1", "digits", None, "digits", 12)
+STUDY = StudySpec(
+    run_id="test",
+    optimizer="darts",
+    search_space="1",
+    config_space="cs1",
+    dataset="digits",
+    data_dir=None,
+    table="digits",
+    table_epochs=12,
+)
 
 
 class Learned(KdeSampler):
@@ -27,7 +36,10 @@ class Learned(KdeSampler):
 
 
 def finished_job(evaluation: Evaluation) -> TrialJob:
-    job = TrialJob(TrialSpec(STUDY, (0, 0, 0), 25, dict(CONFIG_SPACES["cs1"].default), seed=1), model_based=False)
+    job = TrialJob(
+        TrialSpec(study=STUDY, config_id=(0, 0, 0), budget=25, config=dict(CONFIG_SPACES["cs1"].default), seed=1),
+        model_based=False,
+    )
     for time in ("submitted", "started", "finished"):
         job.time_it(time)
     if evaluation.status is not Status.WORKER_LOST:
@@ -38,12 +50,12 @@ def finished_job(evaluation: Evaluation) -> TrialJob:
 @pytest.mark.parametrize(
     ("evaluation", "loss"),
     [
-        (Evaluation(Status.OK, validation_error=0.25), 0.25),
-        (Evaluation(Status.DIVERGED, error="x"), 1.0),
-        (Evaluation(Status.OUT_OF_MEMORY, error="x"), 1.0),
-        (Evaluation(Status.BAD_CONFIG, error="x"), 1.0),
-        (Evaluation(Status.WORKER_LOST), None),
-        (Evaluation(Status.BUG, error="x"), None),
+        (Evaluation(status=Status.OK, validation_error=0.25), 0.25),
+        (Evaluation(status=Status.DIVERGED, error="x"), 1.0),
+        (Evaluation(status=Status.OUT_OF_MEMORY, error="x"), 1.0),
+        (Evaluation(status=Status.BAD_CONFIG, error="x"), 1.0),
+        (Evaluation(status=Status.WORKER_LOST), None),
+        (Evaluation(status=Status.BUG, error="x"), None),
     ],
 )
 def test_it_learns_what_says_something_about_the_configuration(evaluation: Evaluation, loss: float | None) -> None:

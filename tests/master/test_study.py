@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hpbandster.core.result import logged_results_to_HBS_result
@@ -16,8 +17,9 @@ from hpbandster.core.result import logged_results_to_HBS_result
 from master.bohb import Progress, StudyFailedError, WaitSettings, bug_kind, trial_seed
 from master.study import create_run, run_master
 from results.credentials import credentials_path
+from results.epoch import EpochRecord
 from results.reading import read_results
-from results.records import EpochRecord, Evaluation, Status, StudySpec, TrialResult, TrialSpec
+from results.records import Evaluation, Status, StudySpec, TrialResult, TrialSpec
 from results.run_directory import RunDirectory
 from spaces import CONFIG_SPACES
 
@@ -110,7 +112,7 @@ def test_trial_seeds_are_distinct_and_reproducible() -> None:
 def test_failures_are_recorded_and_the_study_goes_on(
     make_run: MakeRun, start_workers: StartWorkers, status: Status
 ) -> None:
-    failure = Evaluation(status, t_search_s=2.0, error="as told")
+    failure = Evaluation(status=status, t_search_s=2.0, error="as told")
     run = make_run(n_iterations=4)
     start_workers(run, objective=answering(lambda t: failure if t.config_id[2] == 1 else smooth_objective(t, Path())))
     progress = run_master(run)
@@ -127,9 +129,9 @@ def test_failures_are_recorded_and_the_study_goes_on(
         (lambda trial: 1 / 0, "ZeroDivisionError"),
         (lambda trial: None, "got None from it, expected an Evaluation"),
         (lambda trial: {"loss": 0.1}, "expected an Evaluation"),
-        (lambda trial: Evaluation(Status.OK, validation_error=float("nan")), "nan"),
-        (lambda trial: Evaluation(Status.OK, validation_error=np.float32(0.5)), "float32"),
-        (lambda trial: Evaluation(Status.OK), "validation error None"),
+        (lambda trial: Evaluation(status=Status.OK, validation_error=float("nan")), "nan"),
+        (lambda trial: Evaluation(status=Status.OK, validation_error=np.float32(0.5)), "float32"),
+        (lambda trial: Evaluation(status=Status.OK), "validation error None"),
     ],
 )
 def test_the_same_bug_three_times_ends_the_study_with_it(
@@ -152,7 +154,7 @@ def test_different_bugs_do_not_end_it_and_teach_the_model_nothing(
     def answer(trial: TrialSpec) -> Evaluation:
         if trial.config_id[2] == 0:
             raise [KeyError, ValueError, ZeroDivisionError][trial.config_id[0]]("as told")
-        return Evaluation(Status.OK, validation_error=0.5)
+        return Evaluation(status=Status.OK, validation_error=0.5)
 
     run = make_run(n_iterations=3)
     start_workers(run, objective=answering(answer))
@@ -264,9 +266,18 @@ def test_a_run_is_not_started_twice(make_run: MakeRun, start_workers: StartWorke
     ],
 )
 def test_an_impossible_study_writes_nothing(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
-    spec = StudySpec("test", "darts", "1", "cs2", "digits", None, "digits", 12)
+    spec = StudySpec(
+        run_id="test",
+        optimizer="darts",
+        search_space="1",
+        config_space="cs2",
+        dataset="digits",
+        data_dir=None,
+        table="digits",
+        table_epochs=12,
+    )
     with pytest.raises(ValueError, match=message):
-        create_run(tmp_path / "run", replace(spec, **fields))
+        create_run(tmp_path / "run", msgspec.structs.replace(spec, **fields))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,10 +14,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from results.records import EpochRecord, Evaluation, Status, TrialSpec
+from results.epoch import EpochRecord
+from results.records import Evaluation, Status, TrialSpec
 from worker.service import run_worker
 
-EPOCH = EpochRecord(1, 1.0, None, None, 0.1, 0.0, 0, "0" * 32, {}, 0.0)
+EPOCH = EpochRecord(
+    epoch=1,
+    train_loss=1.0,
+    arch_loss=None,
+    one_shot_validation_error=0.5,
+    learning_rate=0.1,
+    cutout_prob=0.0,
+    architecture_index=0,
+    cell_hash="0" * 32,
+    table={},
+    search_s=0.0,
+)
 
 
 def smooth(
@@ -26,7 +38,7 @@ def smooth(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
 ) -> Evaluation:
-    return Evaluation(Status.OK, validation_error=0.5, seed=trial.seed, worker=worker)
+    return Evaluation(status=Status.OK, validation_error=0.5, seed=trial.seed, worker=worker)
 
 
 def first_hangs(

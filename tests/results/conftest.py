@@ -1,10 +1,10 @@
 """Records of a small study."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from results.records import Evaluation, Status, StudySpec, TrialResult
 from results.run_directory import RunDirectory
@@ -38,7 +38,7 @@ def run(tmp_path: Path, spec: StudySpec) -> RunDirectory:
 @pytest.fixture
 def succeeded() -> TrialResult:
     evaluation = Evaluation(
-        Status.OK,
+        status=Status.OK,
         validation_error=0.0625,
         test_error=0.07,
         t_search_s=12.5,
@@ -50,10 +50,21 @@ def succeeded() -> TrialResult:
         worker="host-1",
     )
     config = {"weight_decay": 3e-4, "cutout_length": 16}
-    return TrialResult((3, 0, 1), config, True, 4, 1e9 + 0.125, 1e9 + 0.25, 1e9 + 13.5, evaluation)
+    return TrialResult(
+        config_id=(3, 0, 1),
+        config=config,
+        model_based=True,
+        budget=4,
+        submitted=1e9 + 0.125,
+        started=1e9 + 0.25,
+        finished=1e9 + 13.5,
+        evaluation=evaluation,
+    )
 
 
 @pytest.fixture
 def diverged(succeeded: TrialResult) -> TrialResult:
-    evaluation = Evaluation(Status.DIVERGED, t_search_s=3.5, seed=9, worker="host-2", error="loss is nan in epoch 2")
+    evaluation = Evaluation(
+        status=Status.DIVERGED, t_search_s=3.5, seed=9, worker="host-2", error="loss is nan in epoch 2"
+    )
     return replace(succeeded, config_id=(3, 0, 2), model_based=False, evaluation=evaluation)

@@ -1,10 +1,10 @@
 """Reading results, also those of a run that goes on, was cut short, or is hpbandster's own."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from results import journal
 from results.reading import Proposal, read_configs, read_results

@@ -39,7 +39,7 @@ def test_the_study_is_read_back_as_it_was_written(run: RunDirectory, spec: Study
     age = datetime.now(timezone.utc) - datetime.fromisoformat(description.created)
     assert 0 <= age.total_seconds() < 3600
     content = json.loads(run.run_json.read_text())
-    assert (content["format"], content["spec"]["seed"], content["spec"]["search_settings"]["n_stacks"]) == (1, 0, 3)
+    assert (content["format"], content["spec"]["seed"], content["spec"]["search_settings"]["n_stacks"]) == (2, 0, 3)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")])
@@ -98,15 +98,15 @@ def test_trials_have_a_directory_for_each_configuration_and_budget(run: RunDirec
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(format=2), "got format 2, expected 1"),
-        (lambda content: content["spec"].pop("optimizer"), "got no field 'optimizer'"),
+        (lambda content: content.update(format=1), "got format 1, expected 2"),
+        (lambda content: content["spec"].pop("optimizer"), "spec: missing required field `optimizer`"),
         (lambda content: content["spec"].update(eta="2"), r"eta: got '2' \(str\), expected int"),
         (lambda content: content["spec"].update(seed=True), r"seed: got True \(bool\), expected int"),
         (lambda content: content["spec"].update(max_budget=8.5), r"max_budget: got 8\.5 \(float\), expected int"),
-        (lambda content: content["spec"].update(colour="red"), r"got unknown fields \['colour'\]"),
+        (lambda content: content["spec"].update(colour="red"), "spec: contains unknown field `colour`"),
         (
             lambda content: content["spec"]["search_settings"].update(n_stacks=None),
-            r"n_stacks.*got None",
+            r"spec\.search_settings\['n_stacks'\]: got None \(NoneType\), expected",
         ),
     ],
 )

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from results.records import EpochRecord, StudySpec, TableAnswer, TrialSpec
+from results import journal
+from results.epoch import EpochRecord, TableAnswer
+from results.records import StudySpec, TrialSpec
 from results.trial_directory import read_trajectory, read_trial_spec, write_trial_spec
 
 EPOCH = {
@@ -24,7 +26,13 @@ EPOCH = {
 
 
 def test_a_specification_is_read_back_as_it_was_written(tmp_path: Path, spec: StudySpec) -> None:
-    trial = TrialSpec(spec, (1, 0, 2), 4, {"weight_decay": 3e-4, "batch_size": 96, "nesterov": True}, 2**40)
+    trial = TrialSpec(
+        study=spec,
+        config_id=(1, 0, 2),
+        budget=4,
+        config={"weight_decay": 3e-4, "batch_size": 96, "nesterov": True},
+        seed=2**40,
+    )
     directory = tmp_path / "trials" / "1_0_2" / "4"
     write_trial_spec(directory, trial)
     assert read_trial_spec(directory) == trial
@@ -35,12 +43,13 @@ def test_a_specification_is_read_back_as_it_was_written(tmp_path: Path, spec: St
 
 def test_a_specification_that_json_cannot_hold_is_refused(tmp_path: Path, spec: StudySpec) -> None:
     with pytest.raises(ValueError, match=r"spec\.json: got inf at \['config'\]\['x'\]"):
-        write_trial_spec(tmp_path, TrialSpec(spec, (0, 0, 0), 4, {"x": math.inf}, 0))
+        write_trial_spec(tmp_path, TrialSpec(study=spec, config_id=(0, 0, 0), budget=4, config={"x": math.inf}, seed=0))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", r"spec\.json: got no JSON"), ("[]", r"spec\.json: got \[\], expected an object")]
+    ("content", "message"),
+    [("{", r"spec\.json: got no JSON"), ("[]", r"spec\.json: got \[\] \(list\), expected object")],
 )
 def test_a_damaged_specification_is_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "spec.json").write_text(content)
@@ -55,23 +64,30 @@ def test_epochs_are_read_while_the_next_one_is_being_written(tmp_path: Path) -> 
     answer = TableAnswer(validation_error=0.1, test_error=0.11, training_time_s=30.0)
     (epoch,) = read_trajectory(tmp_path)
     assert epoch == EpochRecord(
-        1, 2.25, None, 0.5, 0.025, 0.0, 17, "00005c142e6f48ac74fdcf73e3439874", {4: answer}, 1.5
+        epoch=1,
+        train_loss=2.25,
+        arch_loss=None,
+        one_shot_validation_error=0.5,
+        learning_rate=0.025,
+        cutout_prob=0.0,
+        architecture_index=17,
+        cell_hash="00005c142e6f48ac74fdcf73e3439874",
+        table={4: answer},
+        search_s=1.5,
     )
 
 
 def test_what_a_search_writes_is_what_is_read(tmp_path: Path) -> None:
-    from nas.oneshot.report import EpochReport, TableFigures
-
-    fields = {name: value for name, value in EPOCH.items() if name != "table"}
-    report = EpochReport(**fields, table={4: TableFigures(0.1, 0.11, 30.0)})  # type: ignore[arg-type]  # a mixed dict
-    (tmp_path / "trajectory.jsonl").write_text(json.dumps(report.to_dict()) + "\n")
-    assert read_trajectory(tmp_path) == [EpochRecord(**fields, table={4: TableAnswer(0.1, 0.11, 30.0)})]  # type: ignore[arg-type]
+    record = EpochRecord.from_dict(EPOCH, "test")
+    assert record.to_dict() == {**EPOCH, "architecture_weights": None}
+    journal.append(tmp_path / "trajectory.jsonl", record.to_dict())
+    assert read_trajectory(tmp_path) == [record]
 
 
 def test_an_epoch_of_another_shape_is_named(tmp_path: Path) -> None:
     lines = [EPOCH, {**EPOCH, "table": {"four": {}}}]
     (tmp_path / "trajectory.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(ValueError, match=r"trajectory\.jsonl, line 2, table, a key: got 'four'"):
+    with pytest.raises(ValueError, match=r"trajectory\.jsonl, line 2, table, a key: got str, expected int"):
         read_trajectory(tmp_path)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from nas.oneshot import SearchResult
 from nas.oneshot.search import resolve
 from nas.tabular import CellNotInTableError, Entry
-from results.records import EpochRecord, Status, StudySpec, TrialSpec
+from results.epoch import EpochRecord
+from results.records import Status, StudySpec, TrialSpec
 from results.trial_directory import read_trajectory, read_trial_spec
 from spaces import CONFIG_SPACES, SEARCH_SPACES, Cell
 from worker import evaluate as module
@@ -22,9 +23,25 @@ from worker.outcome import TrialAbandonedError
 
 TINY = {"n_stacks": 1, "cells_per_stack": 1, "init_channels": 2, "threads": 1, "device": "cpu"}
 STUDY = StudySpec(
-    "test", "darts", "1", "cs2", "digits", None, "made up", 12, min_budget=1, max_budget=2, search_settings=TINY
-)  # fmt: skip
-TRIAL = TrialSpec(STUDY, (0, 0, 0), 2, {"weight_decay": 3e-4, "cutout_prob": 0.0, "learning_rate": 0.05}, seed=5)
+    run_id="test",
+    optimizer="darts",
+    search_space="1",
+    config_space="cs2",
+    dataset="digits",
+    data_dir=None,
+    table="made up",
+    table_epochs=12,
+    min_budget=1,
+    max_budget=2,
+    search_settings=TINY,
+)
+TRIAL = TrialSpec(
+    study=STUDY,
+    config_id=(0, 0, 0),
+    budget=2,
+    config={"weight_decay": 3e-4, "cutout_prob": 0.0, "learning_rate": 0.05},
+    seed=5,
+)
 
 
 class MadeUpTable:

@@ -11,7 +11,22 @@ import pytest
 from results.records import Evaluation, Status, StudySpec, TrialSpec
 from worker.outcome import TrialAbandonedError, contained
 
-TRIAL = TrialSpec(StudySpec("test", "darts", "1", "cs1", "digits", None, "digits", 12), (0, 1, 2), 25, {}, seed=11)
+TRIAL = TrialSpec(
+    study=StudySpec(
+        run_id="test",
+        optimizer="darts",
+        search_space="1",
+        config_space="cs1",
+        dataset="digits",
+        data_dir=None,
+        table="digits",
+        table_epochs=12,
+    ),
+    config_id=(0, 1, 2),
+    budget=25,
+    config={},
+    seed=11,
+)
 
 
 def outcome_of(answer: Any) -> Evaluation:
@@ -24,12 +39,14 @@ def outcome_of(answer: Any) -> Evaluation:
 @pytest.mark.parametrize("status", Status)
 def test_a_proper_answer_passes(status: Status) -> None:
     error = 0.5 if status is Status.OK else None
-    answer = Evaluation(status, error, t_search_s=3.0, seed=11, worker="w", error=None if error else "x")
+    answer = Evaluation(
+        status=status, validation_error=error, t_search_s=3.0, seed=11, worker="w", error=None if error else "x"
+    )
     assert outcome_of(answer) == answer
 
 
 def test_numpy_floats_become_built_in() -> None:
-    outcome = outcome_of(Evaluation(Status.OK, validation_error=np.float64(0.5), t_search_s=np.float64(2)))
+    outcome = outcome_of(Evaluation(status=Status.OK, validation_error=np.float64(0.5), t_search_s=np.float64(2)))
     assert (type(outcome.validation_error), type(outcome.t_search_s)) == (float, float)
 
 
@@ -39,13 +56,13 @@ def test_numpy_floats_become_built_in() -> None:
         (lambda: 1 / 0, "ZeroDivisionError"),
         (None, "got None from it, expected an Evaluation"),
         (0.5, "got 0.5 from it"),
-        (Evaluation(Status.OK), "validation error None"),
-        (Evaluation(Status.OK, validation_error=float("nan")), "nan"),
-        (Evaluation(Status.OK, validation_error=1.5), "1.5"),
-        (Evaluation(Status.OK, validation_error=0.5, t_search_s=float("inf")), "inf"),
-        (Evaluation(Status.OK, validation_error=np.float32(0.5)), "float32"),  # type: ignore[arg-type]  # the fault
-        (Evaluation(Status.OK, validation_error=0.5, architecture_index=np.int64(3)), "int64"),  # type: ignore[arg-type]
-        (Evaluation(Status.OK, validation_error=0.5, architecture_index=3.0), "expected int"),  # type: ignore[arg-type]
+        (Evaluation(status=Status.OK), "validation error None"),
+        (Evaluation(status=Status.OK, validation_error=float("nan")), "nan"),
+        (Evaluation(status=Status.OK, validation_error=1.5), "1.5"),
+        (Evaluation(status=Status.OK, validation_error=0.5, t_search_s=float("inf")), "inf"),
+        (Evaluation(status=Status.OK, validation_error=np.float32(0.5)), "float32"),  # type: ignore[arg-type]  # the fault
+        (Evaluation(status=Status.OK, validation_error=0.5, architecture_index=np.int64(3)), "int64"),  # type: ignore[arg-type]
+        (Evaluation(status=Status.OK, validation_error=0.5, architecture_index=3.0), "expected int"),  # type: ignore[arg-type]
     ],
 )
 def test_anything_else_is_a_bug_with_its_traceback(answer: Any, message: str) -> None:

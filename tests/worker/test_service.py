@@ -16,13 +16,34 @@ from master.jobs import TrialJob
 from master.nameserver import name_server
 from master.wire import configure_pyro, connect
 from results.credentials import credentials_path, write_credentials
-from results.records import EpochRecord, Evaluation, Status, StudySpec, TrialSpec
+from results.epoch import EpochRecord
+from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
 from worker.outcome import Objective
 from worker.service import MasterNotFoundError, WorkerService, WorkerSettings, run_worker
 
-STUDY = StudySpec("test", "darts", "1", "cs1", "digits", None, "digits", 12)
-EPOCH = EpochRecord(1, 1.0, None, None, 0.1, 0.0, 0, "0" * 32, {}, 0.0)
+STUDY = StudySpec(
+    run_id="test",
+    optimizer="darts",
+    search_space="1",
+    config_space="cs1",
+    dataset="digits",
+    data_dir=None,
+    table="digits",
+    table_epochs=12,
+)
+EPOCH = EpochRecord(
+    epoch=1,
+    train_loss=1.0,
+    arch_loss=None,
+    one_shot_validation_error=0.5,
+    learning_rate=0.1,
+    cutout_prob=0.0,
+    architecture_index=0,
+    cell_hash="0" * 32,
+    table={},
+    search_s=0.0,
+)
 QUICK = WorkerSettings(start_limit_s=5.0, message_interval_s=0.1, heartbeat_s=0.05, master_limit_s=0.5)
 
 
@@ -32,7 +53,7 @@ def answer_at_once(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
 ) -> Evaluation:
-    return Evaluation(Status.OK, validation_error=0.5, seed=trial.seed, worker=worker)
+    return Evaluation(status=Status.OK, validation_error=0.5, seed=trial.seed, worker=worker)
 
 
 class Epochs:
@@ -78,7 +99,10 @@ class Scene:
         (self.worker,) = self.dispatcher.worker_pool.values()
 
     def submit(self) -> TrialJob:
-        job = TrialJob(TrialSpec(STUDY, (3, 1, 4), 25, {"cutout_prob": 0.5}, seed=7), model_based=False)
+        job = TrialJob(
+            TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7),
+            model_based=False,
+        )
         self.dispatcher.submit_job(job)
         return job
 
@@ -105,7 +129,7 @@ def test_it_is_found_at_once_evaluates_and_ends_with_the_study(scene: Scene) -> 
     job = scene.submit()
     assert scene.finished.get(timeout=10) is job
     name = scene.worker.name
-    assert job.outcome.evaluation == Evaluation(Status.OK, validation_error=0.5, seed=7, worker=name)
+    assert job.outcome.evaluation == Evaluation(status=Status.OK, validation_error=0.5, seed=7, worker=name)
     scene.dispatcher.shutdown()
     assert scene.ended.get(timeout=10) == "the study has ended"
 
@@ -134,7 +158,7 @@ def test_it_refuses_a_second_job_while_it_is_busy(scene: Scene) -> None:
 
 def test_a_job_that_makes_no_sense_is_reported_as_a_bug(scene: Scene) -> None:
     scene.start_worker()
-    job = TrialJob(TrialSpec(STUDY, (0, 0, 0), 25, {}, seed=7), model_based=False)
+    job = TrialJob(TrialSpec(study=STUDY, config_id=(0, 0, 0), budget=25, config={}, seed=7), model_based=False)
     job.wire_trial = {"config_id": [0, 0, 0], "budget": "many"}
     scene.dispatcher.submit_job(job)
     scene.finished.get(timeout=10)
@@ -244,7 +268,7 @@ def test_it_waits_for_a_master_and_says_so(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_it_does_not_mistake_another_masters_credentials(scene: Scene, tmp_path: Path) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     other = RunDirectory(tmp_path / "other")
     other.path.mkdir()

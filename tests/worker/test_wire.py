@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import Pyro4
-import pytest
 
 import master.wire
 import worker.wire
-from nas.oneshot.report import EpochReport, TableFigures
-from results.records import EpochRecord, TableAnswer
 
 
 def settings_after(configure: Callable[[], None]) -> dict[str, Any]:
@@ -29,8 +25,3 @@ def test_both_sides_set_pyro_up_alike() -> None:
     assert of_master == of_worker
     assert of_worker["SERIALIZERS_ACCEPTED"] == {"serpent"}
     assert worker.wire.CALL_TIMEOUT_S == master.wire.CALL_TIMEOUT_S
-
-
-@pytest.mark.parametrize(("written", "read"), [(EpochReport, EpochRecord), (TableFigures, TableAnswer)])
-def test_what_a_search_writes_has_the_fields_that_are_read(written: type, read: type) -> None:
-    assert {f.name for f in fields(written)} == {f.name for f in fields(read)}

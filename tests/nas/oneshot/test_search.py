@@ -12,11 +12,11 @@ from nas.oneshot import METHODS, SearchSpec, run_search
 from nas.oneshot.checkpoint import read_checkpoint
 from nas.oneshot.darts import Darts
 from nas.oneshot.evaluation import Evaluator
-from nas.oneshot.report import EpochReport
 from nas.oneshot.supernet import Supernet
 from nas.oneshot.weights import WeightTrainer
 from nas.tabular.errors import CellNotInTableError
 from nas.tabular.table import Entry
+from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES
 from tests.nas.oneshot.searches import PAPERS, SAMPLING, small, trajectory, without_times
 
@@ -30,7 +30,7 @@ def test_contract_of_a_search(optimizer, space, tmp_path):
     assert result.status == "ok"
     assert result.error is None
     assert [report.epoch for report in seen] == [1, 2]
-    assert [EpochReport.from_dict(line) for line in trajectory(tmp_path)] == seen
+    assert [EpochRecord.from_dict(line, "line") for line in trajectory(tmp_path)] == seen
     last = seen[-1]
     assert (result.architecture_index, result.cell_hash) == (last.architecture_index, last.cell_hash)
     architecture = SEARCH_SPACES[space].decode(result.architecture_index)

@@ -10,9 +10,9 @@ from nas.oneshot import run_search
 from nas.oneshot.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from nas.oneshot.commands import Evaluate
 from nas.oneshot.data import load_data
-from nas.oneshot.report import TableFigures
 from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights, rank_correlations
 from nas.tabular import open_table
+from results.epoch import TableAnswer
 from spaces import SEARCH_SPACES
 from tests.nas.oneshot.searches import small
 
@@ -50,7 +50,7 @@ def test_errors_are_of_the_first_images_and_beside_the_tables(directory):
         assert (error.one_shot_validation_error * 150) % 1 == pytest.approx(0, abs=1e-9)
         assert error.cell_hash == cell.hash
         assert error.table[12].test_error == table.query(cell, 12).mean_test_error
-        assert OneShotError.from_dict(json.loads(json.dumps(error.to_dict()))) == error
+        assert OneShotError.from_dict(json.loads(json.dumps(error.to_dict())), "line") == error
     assert weights.n_images(None) == len(load_data(weights.spec).architecture) == 400
 
 
@@ -153,11 +153,29 @@ def test_the_rank_correlation_is_spearmans():
     """By hand: ranks 1 2 3 4 against 2 1 4 3 have squared differences of 4, so 1 - 6 * 4 / (4 * 15)."""
 
     def error(one_shot, test_error):
-        return OneShotError("", 1, 10, 0, "", one_shot, {12: TableFigures(0.0, test_error, 0.0)})
+        return OneShotError(
+            weights="",
+            epoch=1,
+            n_images=10,
+            architecture_index=0,
+            cell_hash="",
+            one_shot_validation_error=one_shot,
+            table={12: TableAnswer(validation_error=0.0, test_error=test_error, training_time_s=0.0)},
+        )
 
     errors = [error(0.1, 0.02), error(0.2, 0.01), error(0.3, 0.4), error(0.9, 0.03)]
     assert rank_correlations(errors) == {12: (pytest.approx(0.6), 4)}
-    assert rank_correlations([OneShotError("", 1, 10, 0, "", 0.5)] * 5) == {}
+    assert (
+        rank_correlations(
+            [
+                OneShotError(
+                    weights="", epoch=1, n_images=10, architecture_index=0, cell_hash="", one_shot_validation_error=0.5
+                )
+            ]
+            * 5
+        )
+        == {}
+    )
 
 
 def test_a_directory_without_a_search_is_refused(tmp_path):
