@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+import msgspec
 
 from results.records import StudySpec, TrialSpec, Value
 from spaces import SEARCH_SPACES, TunerSpace, find_config_space
@@ -46,7 +47,7 @@ def _check_searches(study: StudySpec, space: TunerSpace) -> None:
     load_data(resolve(search_spec(trial)))
     for config, name in _corners(space):
         try:
-            resolve(search_spec(replace(trial, config=config)))
+            resolve(search_spec(msgspec.structs.replace(trial, config=config)))
         except ValueError as error:
             raise ValueError(
                 f"--config-space {space.name}: {name} may be {config[name]}, with which no search runs: {error}; "
