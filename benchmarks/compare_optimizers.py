@@ -20,7 +20,8 @@ from statistics import fmean, median, stdev
 
 from tqdm import tqdm
 
-from nas.oneshot import METHODS, SearchResult, SearchSpec, run_search
+from nas.oneshot import METHODS, SearchResult, SearchSpec
+from nas.oneshot.search import run_search
 from nas.tabular import open_table
 from nas.tabular.on_demand import measuring
 from spaces import SEARCH_SPACES

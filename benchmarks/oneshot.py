@@ -30,9 +30,9 @@ from benchmarks.oneshot_reference import OPTIMIZERS, plain_step
 from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
-from nas.oneshot.memory import keep_freed_memory
-from nas.oneshot.native import calls
-from nas.oneshot.search import choose_kernels, resolve
+from nas.oneshot.model.memory import keep_freed_memory
+from nas.oneshot.model.native import calls
+from nas.oneshot.resolve import choose_kernels, resolve
 from spaces import SEARCH_SPACES
 from spaces.enumeration import distinct_architectures
 

@@ -18,11 +18,11 @@ from benchmarks.oneshot_reference import (
     softmax_weights,
 )
 from nas.oneshot import METHODS, SearchSpec
-from nas.oneshot.augment import Batch
-from nas.oneshot.mixture import Mixture
-from nas.oneshot.search import resolve
-from nas.oneshot.supernet import ConvBN, Supernet
-from nas.oneshot.weights import WeightTrainer
+from nas.oneshot.model.batches import Batch
+from nas.oneshot.model.mixture import Mixture
+from nas.oneshot.model.supernet import ConvBN, Supernet
+from nas.oneshot.model.weight_trainer import WeightTrainer
+from nas.oneshot.resolve import resolve
 from spaces import SEARCH_SPACES
 
 ROOT = Path(__file__).resolve().parents[1]

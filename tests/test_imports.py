@@ -5,6 +5,7 @@ alone, and nothing that loads one is imported at the top of a module that does n
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,12 +41,20 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 #: What trains, and so loads torch when it is imported: the searches and the measuring of tables. Others import
 #: it inside the function that needs it.
 LOADS_TORCH = frozenset(
-    {"nas.oneshot", *(f"nas.tabular.{name}" for name in ("datasets", "measure", "network", "training"))}
+    {
+        "nas.oneshot.model",
+        *(f"nas.oneshot.methods.{path.stem}" for path in (ROOT / "nas" / "oneshot" / "methods").glob("[!_]*.py")),
+        *(
+            f"nas.oneshot.{name}"
+            for name in ("checkpoint", "loop", "randomness", "resolve", "search", "shared_weights")
+        ),
+        *(f"nas.tabular.{name}" for name in ("datasets", "measure", "network", "training")),
+    }
 )
 
 #: Library -> the modules and packages that may import it, anywhere in them.
 OWNERS: dict[str, frozenset[str]] = {
-    "torch": LOADS_TORCH,
+    "torch": LOADS_TORCH | {"nas.oneshot.data"},
     "torchvision": frozenset(),
     "tensorflow": frozenset(),
     "Pyro4": frozenset({"worker", "master"}),
@@ -62,7 +71,7 @@ class Import:
     """An import in a source file.
 
     Attributes:
-        importer: The module that imports, e.g. ``nas.oneshot.darts``.
+        importer: The module that imports, e.g. ``nas.oneshot.methods.darts``.
         line: Where.
         target: The dotted name that is imported, with the imported name where it may be a module.
         is_lazy: Whether it happens when a function is called, or for type checkers alone, and not when the
@@ -94,6 +103,8 @@ def _imports_in(node: ast.AST, importer: str, is_lazy: bool) -> Iterator[Import]
             yield from (Import(importer, node.lineno, name, is_lazy) for name in names)
     elif isinstance(node, ast.Call) and _dynamic_target(node) is not None:
         yield Import(importer, node.lineno, _dynamic_target(node) or "", is_lazy)
+    elif isinstance(node, ast.Constant) and _is_place(node.value):
+        yield Import(importer, node.lineno, str(node.value).replace(":", "."), is_lazy=True)
     if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
         for child in node.body:
             yield from _imports_in(child, importer, is_lazy=True)
@@ -113,6 +124,13 @@ def _dynamic_target(call: ast.Call) -> str | None:
     if isinstance(argument, ast.Constant):
         return str(argument.value)
     return f"a computed name, {ast.unparse(argument)}"
+
+
+def _is_place(value: object) -> bool:
+    """Whether a constant names what a registry loads later, as ``"package.module:Name"``."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.]+:\w+", value):
+        return False
+    return part_of(value.partition(":")[0]) is not None
 
 
 def is_in(module: str, package: str) -> bool:
@@ -175,10 +193,10 @@ def test_imports_keep_to_the_tables(path: Path) -> None:
         ("spaces.cell", "import numpy as np\nfrom spaces.cell import Cell", 0),
         ("spaces.cell", "from results.records import Status", 1),
         ("results.reading", "import spaces", 1),
-        ("nas.oneshot.darts", "import torch\nfrom torch import nn\nfrom nas.tabular.table import Table", 0),
-        ("nas.oneshot.darts", "from results.records import Status", 1),
-        ("nas.oneshot.darts", "from results.epoch import EpochRecord\nfrom results.journal import append", 0),
-        ("nas.oneshot.darts", "from nas.blackbox.re import Evolution", 1),
+        ("nas.oneshot.methods.darts", "import torch\nfrom torch import nn\nfrom nas.tabular.table import Table", 0),
+        ("nas.oneshot.methods.darts", "from results.records import Status", 1),
+        ("nas.oneshot.methods.darts", "from results.epoch import EpochRecord\nfrom results.journal import append", 0),
+        ("nas.oneshot.methods.darts", "from nas.blackbox.re import Evolution", 1),
         ("nas.tabular.table", "def f():\n    import torch", 1),
         ("nas.tabular.table", "def f():\n    from nas.tabular.measure import measure", 0),
         ("nas.tabular.table", "from nas.tabular.measure import measure", 1),
@@ -201,6 +219,12 @@ def test_imports_keep_to_the_tables(path: Path) -> None:
         ("results.journal", "import pickle", 1),
         ("results.journal", "from . import records", 1),
         ("results.reading", "if TYPE_CHECKING:\n    from analysis.report import Report", 1),
+        ("spaces.cell", "PLACES = {'a': 'nas.oneshot.methods.darts:Darts'}", 1),
+        ("nas.oneshot.methods", "METHODS = {'darts': 'nas.oneshot.methods.darts:Darts'}", 0),
+        ("nas.oneshot.methods", "from nas.oneshot.methods.darts import Darts", 1),
+        ("nas.oneshot.spec", "from nas.oneshot.methods import METHODS", 0),
+        ("nas.oneshot.commands", "from nas.oneshot.search import run_search", 1),
+        ("run_bohb", "COMMANDS = {'search': 'nas.oneshot.commands:Search', 'time': '12:30'}", 0),
         ("run_bohb", "import tyro\ndef study():\n    from master.study import run_master", 0),
         ("run_bohb", "from master.study import run_master", 1),
     ],

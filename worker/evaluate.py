@@ -106,8 +106,8 @@ class BadConfigError(ValueError):
 
 
 def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], None] | None) -> Evaluation:
-    from nas.oneshot import run_search
     from nas.oneshot.checkpoint import CHECKPOINT, UnreadableCheckpointError
+    from nas.oneshot.search import run_search
 
     try:
         spec = search_spec(trial)

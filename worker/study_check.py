@@ -41,7 +41,7 @@ def _check_settings(study: StudySpec, space: TunerSpace) -> None:
 def _check_searches(study: StudySpec, space: TunerSpace) -> None:
     """The data is loaded for the default configuration; a bound is only resolved, one at a time."""
     from nas.oneshot.data import load_data
-    from nas.oneshot.search import resolve
+    from nas.oneshot.resolve import resolve
 
     trial = TrialSpec(study=study, config_id=(0, 0, 0), budget=study.min_budget, config=space.default, seed=study.seed)
     load_data(resolve(search_spec(trial)))

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from nas.oneshot.memory import is_out_of_memory
+from nas.oneshot.model.memory import is_out_of_memory
 from results.epoch import TRAJECTORY
 
 logger = logging.getLogger("nasbohb.search")

@@ -6,20 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import tyro
 from tqdm import tqdm
+from typing_extensions import Doc
 
-from nas.oneshot import SearchSpec, run_search
-from nas.oneshot.checkpoint import alone_in
-from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights, rank_correlations
-from nas.tabular import Table, open_table
+from nas.oneshot import SearchSpec
+from nas.tabular import TABLES, Table, open_table
 from nas.tabular.on_demand import measuring
 from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES, Cell, SearchSpace
 from spaces.enumeration import distinct_architectures
+
+if TYPE_CHECKING:
+    from nas.oneshot.shared_weights import OneShotError
+
+TableName = Annotated[str, Doc(f"Table of stand-alone results: {', '.join(TABLES)}, a table's directory, or none.")]
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,18 @@ class Search:
 
     Attributes:
         spec: What to search, and how.
-        directory: Gets the trajectory, the result and a checkpoint; a search that was stopped goes on there.
-        table: digits, nasbench101, the path of a table's directory, or none.
+        directory: Folder for the trajectory, the result and a checkpoint; a search that was stopped goes on there.
     """
 
     spec: Annotated[SearchSpec, tyro.conf.arg(name="")] = field(default_factory=SearchSpec)
     directory: Path | None = None
-    table: str = "digits"
+    table: TableName = "digits"
 
     def run(self) -> int:
         """Searches, with a line for each epoch; 1 if the search failed."""
+        from nas.oneshot.checkpoint import alone_in
+        from nas.oneshot.search import run_search
+
         table = None if self.table == "none" else open_table(self.table)
         with alone_in(self.directory):
             result = run_search(self.spec, table, self.directory, self._show)
@@ -75,14 +81,13 @@ class Evaluate:
     lines, and only what is missing is computed when the command is called again.
 
     Attributes:
-        directory: Of a search, or of a trial of a study; its last checkpoint holds the weights.
-        architectures: How many, drawn at random from the distinct ones of the search space; 0 for all of them.
-        images: On how many images of the architecture's half; 0 for all of them.
-        seed: Of the draw.
-        table: digits, nasbench101, the path of a table's directory, or none.
-        output: The file; by default ``one_shot_errors.jsonl`` in the directory.
-        data_dir: Where the data set of the search is now, if it has moved.
-        device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
+        directory: Directory of a search, or of a trial of a study; its last checkpoint holds the weights.
+        architectures: Number of architectures, drawn at random from the distinct ones of the search space; 0 for all.
+        images: Number of images of the architecture's half; 0 for all of them.
+        seed: Seed of the draw.
+        output: File of the errors; by default ``one_shot_errors.jsonl`` in the directory.
+        data_dir: Folder of the search's data set, if it has moved.
+        device: Device that computes: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
         threads: CPU threads of the computation; None leaves PyTorch's choice.
     """
 
@@ -90,7 +95,7 @@ class Evaluate:
     architectures: int = 200
     images: int = 0
     seed: int = 0
-    table: str = "digits"
+    table: TableName = "digits"
     output: Path | None = None
     data_dir: str | None = None
     device: str = "auto"
@@ -98,6 +103,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluates what is missing, with a progress bar; prints the correlations."""
+        from nas.oneshot.shared_weights import ErrorFile, SharedWeights
+
         for name in ("architectures", "images", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 0")
@@ -137,7 +144,9 @@ class Evaluate:
             every = np.random.default_rng(self.seed).permutation(every)[: self.architectures]
         return [int(index) for index in every]
 
-    def _show(self, errors: Sequence[OneShotError], epoch: int) -> None:
+    def _show(self, errors: Sequence["OneShotError"], epoch: int) -> None:
+        from nas.oneshot.shared_weights import rank_correlations
+
         one_shot = [error.one_shot_validation_error for error in errors]
         print(
             f"{len(errors)} architectures with the weights of epoch {epoch}, on {errors[0].n_images} images: one-shot "

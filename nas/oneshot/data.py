@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from nas.oneshot import cifar10
 from nas.oneshot.cifar10 import DatasetError
-from nas.oneshot.spec import SearchSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from nas.oneshot.spec import SearchSpec
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class SearchData:
 
 def _halves(images: npt.NDArray[np.generic], labels: npt.NDArray[np.int64]) -> tuple[Half, Half]:
     """Cuts images [n, C, H, W] into a first and a second half."""
+    import torch
+
     middle = len(labels) // 2
     tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
     target = torch.from_numpy(labels)

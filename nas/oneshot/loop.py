@@ -10,78 +10,71 @@ from typing import Any
 
 import torch
 
-import nas.oneshot as oneshot
-from nas.oneshot.augment import Batch, Batches
 from nas.oneshot.data import SearchData
-from nas.oneshot.evaluation import Evaluator
-from nas.oneshot.method import Method
+from nas.oneshot.methods import METHODS
+from nas.oneshot.methods.method import Method
+from nas.oneshot.model.batches import Batch, Batches
+from nas.oneshot.model.evaluation import Evaluator
+from nas.oneshot.model.supernet import Supernet
+from nas.oneshot.model.weight_trainer import WeightTrainer
 from nas.oneshot.randomness import Streams
-from nas.oneshot.spec import SearchSpec
-from nas.oneshot.supernet import Supernet
-from nas.oneshot.weights import WeightTrainer
+from nas.oneshot.resolve import device_of
+from nas.oneshot.spec import Settings
 from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES
-
-
-def device_of(spec: SearchSpec) -> torch.device:
-    """Where a search computes."""
-    if spec.device != "auto":
-        return torch.device(spec.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Search:
     """The parts of a search and one epoch of it.
 
     Args:
-        spec: A specification without open fields, see ``resolve`` and ``choose_kernels``.
+        settings: What to search, and how.
         data: Its data set.
 
     Attributes:
         search_s: Seconds spent so far in training and in the selection at the end.
     """
 
-    def __init__(self, spec: SearchSpec, data: SearchData) -> None:
-        assert spec.batch_size is not None
-        self.spec = spec
-        self.space = SEARCH_SPACES[spec.search_space]
-        self.streams = Streams.from_seed(spec.seed)
-        self.device = device_of(spec)
-        method = oneshot.METHODS[spec.optimizer]
+    def __init__(self, settings: Settings, data: SearchData) -> None:
+        self.settings = settings
+        self.space = SEARCH_SPACES[settings.search_space]
+        self.streams = Streams.from_seed(settings.seed)
+        self.device = device_of(settings)
+        method = METHODS[settings.optimizer]
         self.data = data.to(self.device)
         self.supernet = Supernet(
             self.space,
             n_classes=data.n_classes,
             image_channels=data.image_channels,
-            n_stacks=spec.n_stacks,
-            cells_per_stack=spec.cells_per_stack,
-            init_channels=spec.init_channels,
+            n_stacks=settings.n_stacks,
+            cells_per_stack=settings.cells_per_stack,
+            init_channels=settings.init_channels,
             channel_groups=method.channel_groups,
             generator=self.streams.init,
         ).to(self.device)
-        self.supernet.precision = spec.precision
-        self.supernet.native = spec.kernels == "native"
-        if spec.compile:
+        self.supernet.precision = settings.precision
+        self.supernet.native = settings.kernels == "native"
+        if settings.compile:
             self.supernet.compile()
-        self.weights = WeightTrainer(self.supernet, spec)
-        self.method: Method = method(self.supernet, spec, self.streams.architecture)
+        self.weights = WeightTrainer(self.supernet, settings)
+        self.method: Method = method(self.supernet, settings, self.streams.architecture)
         self.weight_batches, self.architecture_batches = (
             Batches(
                 half,
                 self.data,
-                batch_size=spec.batch_size,
-                cutout_length=spec.cutout_length,
+                batch_size=settings.batch_size,
+                cutout_length=settings.cutout_length,
                 shuffling=self.streams.batches,
                 augmentation=self.streams.augmentation,
             )
             for half in (self.data.weights, self.data.architecture)
         )
-        self.evaluator = Evaluator(self.supernet, self.data, spec.batch_size)
+        self.evaluator = Evaluator(self.supernet, self.data, settings.batch_size)
         self.search_s = 0.0
 
     def cutout_prob(self, epoch: int) -> float:
         """Rises linearly from 0 in the first epoch to the specified value in the last."""
-        return self.spec.cutout_prob * epoch / max(self.spec.epochs - 1, 1)
+        return self.settings.cutout_prob * epoch / max(self.settings.epochs - 1, 1)
 
     def run_epoch(self, epoch: int) -> EpochRecord:
         """Trains epoch 0, 1, ... and selects its architecture.
@@ -89,7 +82,7 @@ class Search:
         Raises:
             DivergedError: A loss or an architecture weight is not finite.
         """
-        final = epoch == self.spec.epochs - 1
+        final = epoch == self.settings.epochs - 1
         with self._stopwatch():
             train_loss, arch_loss = self._train(epoch)
         with self._stopwatch(running=final), self._reporting(running=not final):
@@ -114,7 +107,7 @@ class Search:
         """The steps of an epoch; returns the mean losses of weights and architecture."""
         self.weights.start_epoch(epoch)
         self.method.start_epoch(epoch)
-        warming_up = epoch < self.spec.warm_start_epochs
+        warming_up = epoch < self.settings.warm_start_epochs
         train_losses: list[float] = []
         arch_losses: list[float] = []
         cutout_prob = self.cutout_prob(epoch)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
 
-import nas.oneshot as oneshot
 from nas.oneshot import checkpoint
 from nas.oneshot.checkpoint import CheckpointError, UnreadableCheckpointError
 from nas.oneshot.data import load_data
-from nas.oneshot.loop import Search, device_of
-from nas.oneshot.memory import is_out_of_memory, keep_freed_memory
-from nas.oneshot.native.library import NativeKernelsError, load
+from nas.oneshot.loop import Search
+from nas.oneshot.model.memory import is_out_of_memory, keep_freed_memory
+from nas.oneshot.model.weight_trainer import DivergedError
 from nas.oneshot.report import SearchResult, SearchStatus
-from nas.oneshot.spec import SearchSpec
-from nas.oneshot.weights import DivergedError
+from nas.oneshot.resolve import choose_kernels, device_of, resolve
+from nas.oneshot.spec import SearchSpec, Settings
 from results.epoch import TRAJECTORY, EpochRecord, TableAnswer
-from spaces import SEARCH_SPACES, Cell
+from spaces import Cell
 
 if TYPE_CHECKING:
     from nas.tabular.table import Table
@@ -54,17 +52,17 @@ def run_search(
         ValueError: The specification is wrong, its data set is missing (``DatasetError``), or the directory
             holds another search (``CheckpointError``).
     """
-    spec = choose_kernels(resolve(spec))
-    if spec.threads is not None:
-        torch.set_num_threads(spec.threads)
-    if device_of(spec).type == "cpu":
+    settings = choose_kernels(resolve(spec))
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    if device_of(settings).type == "cpu":
         keep_freed_memory()
-    run = _Run(spec, directory)
+    run = _Run(settings, directory)
     status: SearchStatus = "ok"
     error = None
     try:
         search = run.start()
-        for epoch in range(len(run.reports), spec.epochs):
+        for epoch in range(len(run.reports), settings.epochs):
             report = search.run_epoch(epoch)
             cell = search.space.cell_of(report.architecture_index)
             report = msgspec.structs.replace(report, table=table_figures(cell, table))
@@ -74,12 +72,12 @@ def run_search(
             if on_epoch:
                 on_epoch(report)
     except DivergedError as failure:
-        status, error = "diverged", f"{failure} in epoch {len(run.reports) + 1}; {_hyperparameters(spec)}"
+        status, error = "diverged", f"{failure} in epoch {len(run.reports) + 1}; {_hyperparameters(settings)}"
     except (MemoryError, RuntimeError) as failure:
         if not is_out_of_memory(failure):
             raise
         where = f"in epoch {len(run.reports) + 1}" if run.search else "before the first epoch of this run"
-        status, error = "out_of_memory", f"no memory left {where}; {_hyperparameters(spec)}"
+        status, error = "out_of_memory", f"no memory left {where}; {_hyperparameters(settings)}"
     return run.end(status, error)
 
 
@@ -87,7 +85,7 @@ class _Run:
     """What a search has done so far, here or before it was killed, and the directory that keeps it.
 
     Args:
-        spec: A specification without open fields.
+        settings: The search.
         directory: None keeps nothing.
 
     Attributes:
@@ -95,31 +93,31 @@ class _Run:
         search: What computes; None until it is ready.
     """
 
-    def __init__(self, spec: SearchSpec, directory: Path | None) -> None:
-        self.spec = spec
+    def __init__(self, settings: Settings, directory: Path | None) -> None:
+        self.settings = settings
         self.directory = directory
         self.reports: list[EpochRecord] = []
         self.search: Search | None = None
-        self._computed = spec  # with the kernels of the last epoch
+        self._computed = settings  # with the kernels of the last epoch
         self._search_s = 0.0
 
     def start(self) -> Search:
         """Goes on with what the directory holds, if it holds anything."""
         state = self._saved_state()
-        search = Search(self.spec, load_data(self.spec))
+        search = Search(self.settings, load_data(self.settings))
         if state is not None:
             assert self.directory is not None, "a checkpoint lies in a directory"
             restore(search, state, self.directory)
-            logger.info("%s: goes on after epoch %d of %d", self.directory, len(self.reports), self.spec.epochs)
-            if self._computed.kernels != self.spec.kernels and len(self.reports) < self.spec.epochs:
+            logger.info("%s: goes on after epoch %d of %d", self.directory, len(self.reports), self.settings.epochs)
+            if self._computed.kernels != self.settings.kernels and len(self.reports) < self.settings.epochs:
                 logger.warning(
                     "%s: goes on with %s kernels after %s ones, which round differently",
                     self.directory,
-                    self.spec.kernels,
+                    self.settings.kernels,
                     self._computed.kernels,
                 )
         if self.directory:
-            take_over(self.directory, self.reports, self.spec.epochs)
+            take_over(self.directory, self.reports, self.settings.epochs)
         self.search = search
         return search
 
@@ -139,7 +137,7 @@ class _Run:
         if state is None:
             return None
         computed, reports = what_was_computed(state, self.directory)
-        differences = computed.differences(self.spec)
+        differences = computed.differences(self.settings)
         if differences:
             raise CheckpointError(
                 f"{self.directory}: holds a search of another specification (got {', '.join(differences)}); "
@@ -155,10 +153,10 @@ class _Run:
         if self.directory:
             checkpoint.append_lines(self.directory / TRAJECTORY, [report.to_dict()])
             reports = [report.to_dict() for report in (*self.reports, report)]
-            state = {"spec": self.spec.to_dict(), "reports": reports, **self.search.state_dict()}
+            state = {"spec": self.settings.to_dict(), "reports": reports, **self.search.state_dict()}
             checkpoint.write_checkpoint(self.directory, state)
         self.reports.append(report)
-        self._computed = self.spec
+        self._computed = self.settings
 
     def end(self, status: SearchStatus, error: str | None) -> SearchResult:
         """The result, which the directory keeps too: as the architecture found, or as the failure."""
@@ -174,29 +172,29 @@ class _Run:
         )
         if self.directory:
             if self.search:  # another worker's process, believed dead, may have written since
-                take_over(self.directory, self.reports, self.spec.epochs)
+                take_over(self.directory, self.reports, self.settings.epochs)
             self.directory.mkdir(parents=True, exist_ok=True)
-            name, spec = (
-                (checkpoint.ARCHITECTURE, self._computed) if status == "ok" else (checkpoint.FAILURE, self.spec)
+            name, settings = (
+                (checkpoint.ARCHITECTURE, self._computed) if status == "ok" else (checkpoint.FAILURE, self.settings)
             )
-            checkpoint.write_json(self.directory / name, {**result.to_dict(), "spec": spec.to_dict()})
+            checkpoint.write_json(self.directory / name, {**result.to_dict(), "spec": settings.to_dict()})
         return result
 
 
-def what_was_computed(state: Mapping[str, Any], directory: Path) -> tuple[SearchSpec, list[EpochRecord]]:
-    """The specification and the reports of a checkpoint.
+def what_was_computed(state: Mapping[str, Any], directory: Path) -> tuple[Settings, list[EpochRecord]]:
+    """The settings and the reports of a checkpoint.
 
     Raises:
         UnreadableCheckpointError: They are not of this version.
     """
     try:
-        spec = SearchSpec(**state["spec"])
+        settings = Settings(**state["spec"])
         reports = [EpochRecord.from_dict(report, "reports") for report in state["reports"]]
-        if len(reports) > spec.epochs:
-            raise ValueError(f"{len(reports)} reports of {spec.epochs} epochs")
+        if len(reports) > settings.epochs:
+            raise ValueError(f"{len(reports)} reports of {settings.epochs} epochs")
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableCheckpointError(directory / checkpoint.CHECKPOINT, repr(error)) from error
-    return spec, reports
+    return settings, reports
 
 
 def restore(search: Search, state: Mapping[str, Any], directory: Path) -> None:
@@ -211,89 +209,6 @@ def restore(search: Search, state: Mapping[str, Any], directory: Path) -> None:
         if is_out_of_memory(error):
             raise
         raise UnreadableCheckpointError(directory / checkpoint.CHECKPOINT, repr(error)) from error
-
-
-def resolve(spec: SearchSpec) -> SearchSpec:
-    """The specification with its open fields at the optimizer's defaults.
-
-    Raises:
-        ValueError: An unknown optimizer or search space, a field that the optimizer does not use, an optimizer that
-            cannot be compiled or has too few channels, a warm start that leaves no epoch or has nothing to come after,
-            native kernels where they never apply, or a device that is not here.
-    """
-    if spec.optimizer not in oneshot.METHODS:
-        raise ValueError(f"optimizer: got {spec.optimizer!r}, expected one of {sorted(oneshot.METHODS)}")
-    if spec.search_space not in SEARCH_SPACES:
-        raise ValueError(f"search_space: got {spec.search_space!r}, expected one of {sorted(SEARCH_SPACES)}")
-    method = oneshot.METHODS[spec.optimizer]
-    for name in sorted({name for other in oneshot.METHODS.values() for name in other.defaults} - set(method.defaults)):
-        if getattr(spec, name) is not None:
-            raise ValueError(
-                f"{name}: got {getattr(spec, name)!r}, but {spec.optimizer!r} does not use it; leave it out, or take "
-                "a configuration space that does not tune it"
-            )
-    if spec.compile and method.changing_operations:
-        raise ValueError(
-            f"compile: got True for {spec.optimizer!r}, which computes other operations in every step; leave it off"
-        )
-    if spec.init_channels % method.channel_groups:
-        raise ValueError(
-            f"init_channels: got {spec.init_channels}, expected a multiple of {method.channel_groups} for "
-            f"{spec.optimizer!r}, which mixes one of {method.channel_groups} parts"
-        )
-    if spec.warm_start_epochs and not method.updates_architecture():
-        raise ValueError(
-            f"warm_start_epochs: got {spec.warm_start_epochs}, but {spec.optimizer!r} updates nothing but the weights; "
-            "leave it out"
-        )
-    if spec.warm_start_epochs >= spec.epochs:
-        raise ValueError(
-            f"warm_start_epochs: got {spec.warm_start_epochs}, expected fewer than the {spec.epochs} epochs, "
-            "or the architecture is never updated"
-        )
-    if spec.kernels == "native" and (spec.precision != "float32" or spec.compile):
-        raise ValueError(
-            f"kernels: got 'native' with precision {spec.precision!r} and compile {spec.compile}, but they are for "
-            "float32 and no compilation of the supernet; choose 'auto' or 'torch'"
-        )
-    check_device(spec.device)
-    return method.resolve(spec)
-
-
-def choose_kernels(spec: SearchSpec) -> SearchSpec:
-    """The specification with the kernels that this machine will use, ``native`` or ``torch``.
-
-    Raises:
-        ValueError: Native kernels are asked for where they do not apply or cannot be compiled.
-    """
-    if spec.kernels == "torch":
-        return spec
-    device = device_of(spec)
-    if device.type != "cpu" or spec.precision != "float32" or spec.compile:
-        if spec.kernels == "native":
-            raise ValueError(f"kernels: got 'native', but they are for the CPU, not {device}; choose 'auto' or 'torch'")
-        return replace(spec, kernels="torch")
-    try:
-        load()
-    except NativeKernelsError as error:
-        if spec.kernels == "native":
-            raise ValueError(f"kernels: got 'native', but {error}; choose 'auto' or 'torch'") from error
-        logger.warning("PyTorch computes the cells, more slowly: %s", error)
-        return replace(spec, kernels="torch")
-    return replace(spec, kernels="native")
-
-
-def check_device(name: str) -> None:
-    """Raises ``ValueError`` unless this machine can compute there; ``auto`` always can."""
-    if name == "auto":
-        return
-    try:
-        torch.zeros(1, device=name).item()  # the "meta" device holds nothing
-    except (RuntimeError, AssertionError) as error:  # PyTorch without CUDA asserts
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"device: got {name!r}, expected 'cpu', 'auto' or a device of this machine ({reason}); choose another"
-        ) from None
 
 
 def take_over(directory: Path, reports: list[EpochRecord], epochs: int) -> None:
@@ -329,6 +244,6 @@ def table_figures(cell: Cell, table: Table | None) -> dict[int, TableAnswer]:
     return figures
 
 
-def _hyperparameters(spec: SearchSpec) -> str:
-    """The specification in one line."""
-    return ", ".join(f"{name} {value}" for name, value in spec.to_dict().items() if value is not None)
+def _hyperparameters(settings: Settings) -> str:
+    """The settings in one line."""
+    return ", ".join(f"{name} {value}" for name, value in settings.to_dict().items() if value is not None)

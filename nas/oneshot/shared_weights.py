@@ -10,7 +10,6 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ import torch
 from scipy.stats import spearmanr
 
 from nas.oneshot import checkpoint
-from nas.oneshot.augment import fixed_batches
 from nas.oneshot.data import load_data
-from nas.oneshot.evaluation import EVALUATION_BATCH_SIZE
-from nas.oneshot.loop import Search, device_of
-from nas.oneshot.search import choose_kernels, resolve, restore, table_figures, what_was_computed
+from nas.oneshot.loop import Search
+from nas.oneshot.model.batches import fixed_batches
+from nas.oneshot.model.evaluation import EVALUATION_BATCH_SIZE
+from nas.oneshot.resolve import device_of, relocate
+from nas.oneshot.search import restore, table_figures, what_was_computed
 from nas.tabular.table import Table
 from results.epoch import TableAnswer
 from results.record_base import Record
@@ -82,11 +82,10 @@ class SharedWeights:
                 "of a study at a budget (trials/0_0_0/25)"
             )
         computed, reports = what_was_computed(state, directory)
-        spec = replace(computed, **{"kernels": "auto", **placement})
-        self.spec = choose_kernels(resolve(spec))
-        if spec.threads is not None and device_of(spec).type == "cpu":
-            torch.set_num_threads(spec.threads)
-        self.search = Search(self.spec, load_data(self.spec))
+        self.settings = relocate(computed, **placement)
+        if self.settings.threads is not None and device_of(self.settings).type == "cpu":
+            torch.set_num_threads(self.settings.threads)
+        self.search = Search(self.settings, load_data(self.settings))
         restore(self.search, state, directory)
         self.epoch = len(reports)
         self.fingerprint = _fingerprint(state["supernet"])

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+import os
+from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-#: Fields that change where and how fast a search runs, and what it computes by rounding alone: a search may be
-#: resumed with other values of these.
+import numpy as np
+from typing_extensions import Doc
+
+from nas.oneshot.data import DATASETS
+from nas.oneshot.methods import METHODS
+from spaces import SEARCH_SPACES
+
+#: Fields that say where and how fast a search runs.  A search may be resumed with other values of these; its results
+#: may then differ by rounding.
 PLACEMENT_FIELDS = frozenset({"data_dir", "download", "device", "threads", "kernels"})
-#: The largest values of any field: single precision holds what an optimizer makes of the one, an index the other.
+#: Upper limits of float and int fields.  Larger values overflow float32 inside the optimizer, or an index.
 LARGEST_FLOAT, LARGEST_INT = 1e30, 2**31 - 1
 #: More threads than any machine has processors for.
 MOST_THREADS = 1024
@@ -18,54 +28,54 @@ MOST_THREADS = 1024
 class SearchSpec:
     """One one-shot search.
 
-    A field left None takes the optimizer's own default (``Method.defaults``, the table of the paper's appendix C); one
+    A field left None takes the optimizer's own default (``Method.defaults``; docs/oneshot.md has a table of them).  One
     that the optimizer does not use must be left so.  Errors are fractions in [0, 1]; lengths are pixels;
-    ``learning_rate`` etc. have no unit.
+    ``learning_rate`` etc. have no unit.  Numbers of NumPy become built-in ones, paths become texts.
 
     Attributes:
-        optimizer: The one-shot optimizer, a key of ``nas.oneshot.METHODS``.
-        search_space: The search space, a key of ``spaces.SEARCH_SPACES``.
-        dataset: The images to search on, a key of ``nas.oneshot.data.DATASETS``.
-        data_dir: The folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10); None
-            where it needs none.
-        download: Fetch the data set into ``data_dir`` if it is not there.
+        data_dir: Folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10); None where it needs none.
+        download: Whether to fetch the data set into ``data_dir`` if it is not there.
         split: ``tuning`` leaves the images that the table used for validation untouched and halves the
             rest (CIFAR-10: 20,000 for the weights, 20,000 for the architecture); ``plain`` halves all
             training images (25,000 and 25,000), as the paper does outside tuning.
         epochs: Passes over the images of the weights.
-        seed: Every random draw of the search is derived from it.
-        learning_rate: Of the weights (SGD), in the first epoch.
-        learning_rate_min: Where the cosine schedule of the learning rate ends.
-        momentum: Of the weights' SGD.
-        weight_decay: L2 regularisation of the weights; left open, 3e-4 (enas 1e-4).
+        seed: Origin of every random draw of the search.
+        learning_rate: Learning rate of the weights (SGD) in the first epoch.
+        learning_rate_min: Learning rate at which the cosine schedule ends.
+        momentum: Momentum of the weights' SGD.
+        weight_decay: L2 regularisation of the weights; the optimizer's own by default.
         cutout_prob: Probability that an image loses a square in the last epoch; it rises linearly from
             0 in the first epoch.
-        cutout_length: Side of that square in pixels of a 32x32 image; smaller images lose the same
+        cutout_length: Side of that square in pixels of a 32x32 image.  Smaller images lose the same
             fraction of their side (of the digits' 8 pixels, lengths up to 5 all take one).
-        batch_size: Images a mini-batch, for the weights and for the architecture; left open, 96 (enas, random_ws 64).
+        batch_size: Images per mini-batch, for the weights and for the architecture; the optimizer's own by default.
             All images where there are fewer; at least 2, for BatchNorm leaves nothing of a single image's mean.
-        grad_clip: The largest norm of the weights' gradient, to which longer ones are scaled down; left open, 5
-            (enas, random_ws 0.25).
-        arch_learning_rate: Of the architecture's (or the controller's) Adam; left open, 3e-4 (enas 3.5e-4).
-        arch_weight_decay: L2 regularisation of the architecture weights; left open, 1e-3 (enas 0).
+        grad_clip: Largest norm of the weights' gradient, to which longer ones are scaled down; the optimizer's own by
+            default.
+        arch_learning_rate: Learning rate of the architecture's (or the controller's) Adam; the optimizer's own by
+            default.
+        arch_weight_decay: L2 regularisation of the architecture weights; the optimizer's own by default.
         warm_start_epochs: Epochs at the start in which only the weights are trained.
         n_stacks: Stacks of cells; pixels halve and channels double between stacks.
-        cells_per_stack: Cells a stack.
+        cells_per_stack: Cells per stack.
         init_channels: Channels of the stem and of each choice block in the first stack.
-        controller_steps: Updates of ENAS's controller after each epoch; left open, 300.
-        final_samples: Architectures that are sampled and ranked at the end; left open, 1,000 (enas 100).
-        device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
+        controller_steps: Updates of ENAS's controller after each epoch; the optimizer's own by default.
+        final_samples: Architectures that are sampled and ranked at the end; the optimizer's own by default.
+        device: Device that computes: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
         threads: CPU threads of the computation; None leaves PyTorch's choice.  Small searches are fastest with 1.
         precision: ``float32``; or ``bf16``, bfloat16 in convolutions and products (autocast).
-        compile: Compile the supernet (``torch.compile``) where the optimizer computes the same
-            operations in every step.
-        kernels: What computes the cells on the CPU in float32: ``native`` for compiled C, ``torch`` for PyTorch,
+        compile: Whether to compile the supernet (``torch.compile``); refused where the optimizer computes
+            other operations in every step.
+        kernels: Code that computes the cells on the CPU in float32: ``native`` for compiled C, ``torch`` for PyTorch,
             ``auto`` for native where there is a C compiler.
+
+    Raises:
+        ValueError: A value is of another type than its field, or out of its range.
     """
 
-    optimizer: str = "darts"
-    search_space: str = "1"
-    dataset: str = "digits"
+    optimizer: Annotated[str, Doc(f"One-shot optimizer: {' or '.join(METHODS)}.")] = "darts"
+    search_space: Annotated[str, Doc(f"Search space: {' or '.join(SEARCH_SPACES)}.")] = "1"
+    dataset: Annotated[str, Doc(f"Images to search on: {' or '.join(DATASETS)}.")] = "digits"
     data_dir: str | None = None
     download: bool = False
     split: Literal["tuning", "plain"] = "tuning"
@@ -94,6 +104,8 @@ class SearchSpec:
     kernels: Literal["auto", "native", "torch"] = "auto"
 
     def __post_init__(self) -> None:
+        for name, kind in _types(type(self)).items():
+            object.__setattr__(self, name, _built_in(name, getattr(self, name), kind))
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, float):
@@ -137,3 +149,52 @@ class SearchSpec:
             for f in fields(self)
             if f.name not in PLACEMENT_FIELDS and getattr(self, f.name) != getattr(other, f.name)
         ]
+
+
+@dataclass(frozen=True)
+class Settings(SearchSpec):
+    """A search without open fields, as ``nas.oneshot.resolve.resolve`` makes it of a specification.
+
+    Fields that the optimizer does not use (``Method.uses``) have values that nobody reads.
+    """
+
+    batch_size: int = field(kw_only=True)
+    grad_clip: float = field(kw_only=True)
+    weight_decay: float = field(kw_only=True)
+    arch_learning_rate: float = field(kw_only=True)
+    arch_weight_decay: float = field(kw_only=True)
+    controller_steps: int = field(kw_only=True)
+    final_samples: int = field(kw_only=True)
+
+
+#: Fields of ``SearchSpec`` that may be left to the optimizer.
+OPEN_FIELDS = frozenset(f.name for f in fields(Settings) if f.kw_only)
+
+
+def _types(record: type[SearchSpec]) -> dict[str, Any]:
+    return get_type_hints(record)
+
+
+def _built_in(name: str, value: Any, kind: Any) -> Any:
+    """The value as the built-in type of its field.
+
+    Raises:
+        ValueError: It is of another type.
+    """
+    kinds = (str,) if get_origin(kind) is Literal else get_args(kind) or (kind,)
+    if value is None and NoneType in kinds:
+        return None
+    base = kinds[0]
+    if base is bool and isinstance(value, bool | np.bool_):
+        return bool(value)
+    if base is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if base is float and isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf")
+    if base is str and isinstance(value, str | os.PathLike):
+        return str(value)
+    expected = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}[base]
+    raise ValueError(f"{name}: got {value!r}, expected {expected}{' or nothing' if NoneType in kinds else ''}")

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from nas.oneshot import SearchResult
-from nas.oneshot.search import resolve
+from nas.oneshot.resolve import resolve
 from nas.tabular import CellNotInTableError, Entry
 from results.epoch import EpochRecord
 from results.records import Status, StudySpec, TrialSpec
@@ -195,7 +195,7 @@ def test_a_search_that_fails_keeps_its_kind_and_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Any
 ) -> None:
     failed = SearchResult(status, 3, "0" * 32, 0.5, search_s=4.5, epochs=1, error="in epoch 2")
-    monkeypatch.setattr("nas.oneshot.run_search", lambda *arguments, **options: failed)
+    monkeypatch.setattr("nas.oneshot.search.run_search", lambda *arguments, **options: failed)
     outcome = evaluate(TRIAL, tmp_path, worker="w")
     assert (outcome.status.value, outcome.t_search_s, outcome.error) == (status, 4.5, "in epoch 2")
     assert (outcome.validation_error, outcome.architecture_index, outcome.loss) == (None, None, 1.0)

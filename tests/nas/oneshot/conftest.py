@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from nas.oneshot import METHODS, SearchSpec
-from nas.oneshot.augment import Batch
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
-from nas.oneshot.search import resolve
-from nas.oneshot.supernet import Supernet
-from nas.oneshot.weights import WeightTrainer
+from nas.oneshot.model.batches import Batch
+from nas.oneshot.model.supernet import Supernet
+from nas.oneshot.model.weight_trainer import WeightTrainer
+from nas.oneshot.resolve import resolve
 from spaces import SEARCH_SPACES
 
 #: The smallest network with two stacks.
@@ -30,7 +30,7 @@ def tiny_spec():
 
     def make(optimizer="darts", **fields):
         fewer = {"controller_steps": 3, "final_samples": 20}
-        own = {name: n for name, n in fewer.items() if name in METHODS[optimizer].defaults}
+        own = {name: n for name, n in fewer.items() if name in METHODS[optimizer].uses}
         return resolve(SearchSpec(optimizer, **{**TINY, "epochs": 2, "device": "cpu", **own, **fields}))
 
     return make

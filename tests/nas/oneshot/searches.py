@@ -6,7 +6,7 @@ import torch
 
 from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.checkpoint import read_checkpoint
-from nas.oneshot.sampling import SamplingMethod
+from nas.oneshot.methods.sampling import SamplingMethod
 
 #: Seconds are measured, everything else is computed.
 MEASURED = ("search_s",)
@@ -23,9 +23,7 @@ class Killed(BaseException):
 def small(optimizer="darts", **fields):
     """A search of a second: one cell a stack, 4 channels, 4 epochs of 4 steps on the digits."""
     defaults = {"epochs": 4, "n_stacks": 2, "cells_per_stack": 1, "init_channels": 4, "seed": 3}
-    own = {
-        name: n for name, n in (("controller_steps", 4), ("final_samples", 8)) if name in METHODS[optimizer].defaults
-    }
+    own = {name: n for name, n in (("controller_steps", 4), ("final_samples", 8)) if name in METHODS[optimizer].uses}
     return SearchSpec(optimizer=optimizer, batch_size=100, device="cpu", threads=1, **{**defaults, **own, **fields})
 
 

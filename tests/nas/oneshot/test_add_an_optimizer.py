@@ -1,6 +1,8 @@
 """The optimizer of docs/add-an-optimizer.md works as it is written there."""
 
+import ast
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import nas.oneshot
-from nas.oneshot import SearchSpec, run_search
+from nas.oneshot import METHODS, SearchSpec, methods
+from nas.oneshot.methods.method import GradientMethod, Method
+from nas.oneshot.search import run_search
 
 ROOT = Path(__file__).resolve().parents[3]
 DOC = ROOT / "docs" / "add-an-optimizer.md"
@@ -32,15 +35,15 @@ def file_and_line():
 
 @pytest.fixture
 def snas(monkeypatch, tmp_path):
-    """The document's file among those of ``nas.oneshot``, and its line in METHODS."""
+    """The document's file among those of ``nas.oneshot.methods``, and its line in METHODS."""
     file, line = file_and_line()
     (tmp_path / "snas.py").write_text(file)
-    monkeypatch.setattr(nas.oneshot, "__path__", [*nas.oneshot.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "nas.oneshot.snas", raising=False)
-    for name, method in eval("{" + line + "}", vars(nas.oneshot)).items():
-        monkeypatch.setitem(nas.oneshot.METHODS, name, method)
-    yield nas.oneshot.METHODS["snas"]
-    del sys.modules["nas.oneshot.snas"]
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "nas.oneshot.methods.snas", raising=False)
+    for name, place in ast.literal_eval("{" + line.strip() + "}").items():
+        monkeypatch.setitem(METHODS, name, pkgutil.resolve_name(place))
+    yield METHODS["snas"]
+    del sys.modules["nas.oneshot.methods.snas"]
 
 
 @pytest.fixture
@@ -56,10 +59,10 @@ def clone(tmp_path):
 
 def add(clone, name, file, line):
     """One file, and one line."""
-    package = clone / "nas" / "oneshot"
+    package = clone / "nas" / "oneshot" / "methods"
     (package / f"{name}.py").write_text(file)
-    methods, end = (package / "__init__.py").read_text().split("\n}\n")
-    (package / "__init__.py").write_text(f"{methods}\n{line}}}\n{end}")
+    registered, end = (package / "__init__.py").read_text().split("\n    }\n)\n")
+    (package / "__init__.py").write_text(f"{registered}\n{line}    }}\n)\n{end}")
 
 
 def passed(clone, *command):
@@ -83,14 +86,14 @@ def test_the_file_and_the_line_pass_the_tests_of_each_optimizer_and_the_lint(clo
 def test_so_does_an_optimizer_that_learns_no_architecture(clone):
     """Sampling, with nothing but the weights to train, and with a default of its own."""
     file = (
-        "from nas.oneshot.sampling import SamplingMethod\n"
+        "from nas.oneshot.methods.sampling import SamplingMethod\n"
         "from spaces.search_space import Architecture\n\n\n"
         "class First(SamplingMethod):\n"
-        '    defaults = {"batch_size": 32, "grad_clip": 1.0, "weight_decay": 0.0, "final_samples": 20}\n\n'
+        '    defaults = SamplingMethod.defaults | {"batch_size": 32, "weight_decay": 0.0, "final_samples": 20}\n\n'
         "    def sample(self, n: int) -> list[Architecture]:\n"
         "        return [self.space.decode(i) for i in range(n)]\n"
     )
-    add(clone, "lexical", file, '    "lexical": import_module("nas.oneshot.lexical").First,\n')
+    add(clone, "lexical", file, '        "lexical": "nas.oneshot.methods.lexical:First",\n')
     said = passed(clone, "pytest", "-k", "lexical", "tests/nas/oneshot")
     assert int(re.search(r"(\d+) passed", said)[1]) > 10
 
@@ -127,10 +130,8 @@ def test_mixes_all_operations_by_relaxed_samples(snas, tiny_net, tiny_spec):
 
 
 def test_names_every_decision_of_a_method():
-    method = nas.oneshot.method.Method
-    derived = {"resolve", "updates_architecture"}
-    decisions = {name for name in vars(method) if not name.startswith("_")} - derived
+    decisions = {name for name in vars(Method) if not name.startswith("_")}
     rows = [line.split("|")[1] for line in DOC.read_text().splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`(\w+)", row)}
     assert named == decisions | {"architecture_gradient"}
-    assert hasattr(nas.oneshot.method.GradientMethod, "architecture_gradient")
+    assert hasattr(GradientMethod, "architecture_gradient")

@@ -5,12 +5,13 @@ import json
 import pytest
 import torch
 
-from nas.oneshot import METHODS, run_search
-from nas.oneshot.augment import Batch
-from nas.oneshot.evaluation import Evaluator
+from nas.oneshot import METHODS
 from nas.oneshot.loop import Search
-from nas.oneshot.supernet import Supernet
-from nas.oneshot.weights import DivergedError, WeightTrainer
+from nas.oneshot.model.batches import Batch
+from nas.oneshot.model.evaluation import Evaluator
+from nas.oneshot.model.supernet import Supernet
+from nas.oneshot.model.weight_trainer import DivergedError, WeightTrainer
+from nas.oneshot.search import run_search
 from tests.nas.oneshot.searches import small, trajectory
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from nas.oneshot import METHODS
-from nas.oneshot.augment import Batch, Batches, normalise
 from nas.oneshot.data import Half
-from nas.oneshot.enas import Enas
-from nas.oneshot.gdas import Gdas
 from nas.oneshot.loop import Search
-from nas.oneshot.method import Method
-from nas.oneshot.weights import WeightTrainer
+from nas.oneshot.methods.enas import Enas
+from nas.oneshot.methods.gdas import Gdas
+from nas.oneshot.methods.method import Method
+from nas.oneshot.model.batches import Batch, Batches, normalise
+from nas.oneshot.model.weight_trainer import WeightTrainer
 
 #: Images of a half, and of a batch: three steps an epoch.
 N, BATCH = 60, 20
@@ -177,7 +177,7 @@ def test_cutout_is_for_the_images_of_both_halves(optimizer, search, monkeypatch)
         probabilities.clear()
         assert running.run_epoch(epoch).cutout_prob == expected
         # What updates nothing but the weights only ranks on the second half.
-        halves = {False, True} if METHODS[optimizer].updates_architecture() else {False}
+        halves = {False, True} if METHODS[optimizer].updates_architecture else {False}
         assert probabilities == {half: {expected} for half in halves}
 
 

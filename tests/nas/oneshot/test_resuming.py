@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.oneshot import METHODS, run_search
+from nas.oneshot import METHODS
 from nas.oneshot.checkpoint import CheckpointError, UnreadableCheckpointError, append_lines, write_checkpoint
-from nas.oneshot.weights import WeightTrainer
+from nas.oneshot.model.weight_trainer import WeightTrainer
+from nas.oneshot.search import run_search
 from tests.nas.oneshot.searches import Killed, assert_same_search, small, trajectory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,7 +81,8 @@ def test_a_process_killed_with_signal_9_goes_on_to_the_same_result(tmp_path):
         """
         import sys
         from pathlib import Path
-        from nas.oneshot import SearchSpec, run_search
+        from nas.oneshot import SearchSpec
+        from nas.oneshot.search import run_search
         run_search(SearchSpec(**eval(sys.argv[2])), None, Path(sys.argv[1]))
         """
     )

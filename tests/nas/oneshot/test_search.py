@@ -8,12 +8,13 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from nas.oneshot import METHODS, SearchSpec, run_search
+from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.checkpoint import read_checkpoint
-from nas.oneshot.darts import Darts
-from nas.oneshot.evaluation import Evaluator
-from nas.oneshot.supernet import Supernet
-from nas.oneshot.weights import WeightTrainer
+from nas.oneshot.methods.darts import Darts
+from nas.oneshot.model.evaluation import Evaluator
+from nas.oneshot.model.supernet import Supernet
+from nas.oneshot.model.weight_trainer import WeightTrainer
+from nas.oneshot.search import run_search
 from nas.tabular.errors import CellNotInTableError
 from nas.tabular.table import Entry
 from results.epoch import EpochRecord
@@ -37,7 +38,7 @@ def test_contract_of_a_search(optimizer, space, tmp_path):
     assert SEARCH_SPACES[space].cell(architecture).hash == result.cell_hash
     assert result.one_shot_validation_error == last.one_shot_validation_error
     assert 0 < seen[0].search_s < last.search_s == result.search_s
-    assert (last.arch_loss is None) == (not METHODS[optimizer].updates_architecture())
+    assert (last.arch_loss is None) == (not METHODS[optimizer].updates_architecture)
     assert_lie_where_the_architecture_was_read(optimizer, space, last)
     found = json.loads((tmp_path / "architecture.json").read_text())
     assert found.pop("spec")["epochs"] == result.epochs
@@ -100,7 +101,7 @@ def test_a_search_in_bfloat16_is_near_that_in_single_precision_and_says_so(optim
 
 
 def test_random_ws_alone_of_the_papers_learns_nothing_but_weights():
-    assert [name for name in PAPERS if not METHODS[name].updates_architecture()] == ["random_ws"]
+    assert [name for name in PAPERS if not METHODS[name].updates_architecture] == ["random_ws"]
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -142,7 +143,7 @@ def test_searches_that_cannot_be_are_refused(fields, said, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("optimizer", [name for name, method in METHODS.items() if method.updates_architecture()])
+@pytest.mark.parametrize("optimizer", [name for name, method in METHODS.items() if method.updates_architecture])
 def test_warm_start_trains_the_weights_alone(optimizer):
     reports = []
     run_search(small(optimizer, epochs=3, warm_start_epochs=2, arch_learning_rate=0.1), on_epoch=reports.append)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from nas.oneshot import run_search
 from nas.oneshot.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from nas.oneshot.commands import Evaluate
 from nas.oneshot.data import load_data
+from nas.oneshot.search import run_search
 from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights, rank_correlations
 from nas.tabular import open_table
 from results.epoch import TableAnswer
@@ -51,7 +51,7 @@ def test_errors_are_of_the_first_images_and_beside_the_tables(directory):
         assert error.cell_hash == cell.hash
         assert error.table[12].test_error == table.query(cell, 12).mean_test_error
         assert OneShotError.from_dict(json.loads(json.dumps(error.to_dict())), "line") == error
-    assert weights.n_images(None) == len(load_data(weights.spec).architecture) == 400
+    assert weights.n_images(None) == len(load_data(weights.settings).architecture) == 400
 
 
 def test_what_is_there_is_not_computed_again_and_a_torn_line_spoils_nothing(directory, tmp_path, capsys, monkeypatch):

@@ -1,0 +1,54 @@
+"""Methods that train one sampled architecture at a time, and choose by the shared weights at the end."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from nas.oneshot.methods.method import Method
+from nas.oneshot.model.evaluation import Evaluator
+from nas.oneshot.model.mixture import Mixture
+from spaces.search_space import Architecture
+
+
+class SamplingMethod(Method):
+    """Random-WS and ENAS (Algorithms 4 and 5): a plain sum of the sampled parents, the sampled operation alone.
+
+    At the end, ``final_samples`` architectures are ranked on the same ``RANKING_BATCHES`` mini-batches of the
+    architecture's half, and the best ``FINALISTS`` that differ in more than loose ends on the whole of it.  After each
+    epoch before, as many architectures as the half has mini-batches are ranked on one of them: a forward pass a step.
+    The one-shot error of the best takes another: together about half of an epoch's weight steps.
+    """
+
+    uses = Method.uses | {"final_samples"}
+    updates_architecture = False
+    RANKING_BATCHES: ClassVar[int] = 10
+    FINALISTS: ClassVar[int] = 5
+
+    changing_operations = True
+
+    @abstractmethod
+    def sample(self, n: int) -> list[Architecture]:
+        """Draws n architectures from ``self.generator``."""
+
+    def mixtures(self) -> list[Mixture]:
+        """One new architecture, the same in every cell."""
+        (architecture,) = self.sample(1)
+        return [Mixture.discrete(architecture)] * len(self.supernet.cells)
+
+    def select(self, evaluator: Evaluator, *, final: bool) -> Architecture:
+        if not final:
+            candidates = self.sample(evaluator.n_mini_batches)
+            errors = evaluator.architecture_errors(candidates, evaluator.first_batches(1))
+            return candidates[errors.argmin()]
+        candidates = self.sample(self.settings.final_samples)
+        errors = evaluator.architecture_errors(candidates, evaluator.first_batches(self.RANKING_BATCHES))
+        distinct: dict[Mixture, Architecture] = {}
+        for i in errors.argsort(kind="stable"):
+            distinct.setdefault(Mixture.discrete(candidates[i]), candidates[i])
+        finalists = list(distinct.values())[: self.FINALISTS]
+        return finalists[evaluator.architecture_errors(finalists, evaluator.batches).argmin()]
+
+    def one_shot_error(self, evaluator: Evaluator, selected: Architecture) -> float:
+        """The error of the selected architecture with the shared weights."""
+        return float(evaluator.architecture_errors([selected], evaluator.batches)[0])

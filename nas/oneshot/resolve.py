@@ -1,0 +1,128 @@
+"""From a specification to the settings of a search on this machine: checks, the optimizer's defaults, the kernels."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+
+from nas.oneshot.methods import METHODS
+from nas.oneshot.model.native.library import NativeKernelsError, load
+from nas.oneshot.spec import OPEN_FIELDS, SearchSpec, Settings
+from spaces import SEARCH_SPACES
+
+logger = logging.getLogger("nasbohb.search")
+
+
+def resolve(spec: SearchSpec) -> Settings:
+    """The specification with its open fields at the optimizer's defaults.
+
+    Raises:
+        ValueError: An unknown optimizer or search space, a field that the optimizer does not use, an optimizer that
+            cannot be compiled or has too few channels, a warm start that leaves no epoch or has nothing to come after,
+            native kernels where they never apply, or a device that is not here.
+    """
+    check_optimizer(spec.optimizer)
+    if spec.search_space not in SEARCH_SPACES:
+        raise ValueError(f"search_space: got {spec.search_space!r}, expected one of {sorted(SEARCH_SPACES)}")
+    method = METHODS[spec.optimizer]
+    for name in sorted(OPEN_FIELDS - method.uses):
+        if getattr(spec, name) is not None:
+            raise ValueError(
+                f"{name}: got {getattr(spec, name)!r}, but {spec.optimizer!r} does not use it; leave it out, or take "
+                "a configuration space that does not tune it"
+            )
+    if spec.compile and method.changing_operations:
+        raise ValueError(
+            f"compile: got True for {spec.optimizer!r}, which computes other operations in every step; leave it off"
+        )
+    if spec.init_channels % method.channel_groups:
+        raise ValueError(
+            f"init_channels: got {spec.init_channels}, expected a multiple of {method.channel_groups} for "
+            f"{spec.optimizer!r}, which mixes one of {method.channel_groups} parts"
+        )
+    if spec.warm_start_epochs and not method.updates_architecture:
+        raise ValueError(
+            f"warm_start_epochs: got {spec.warm_start_epochs}, but {spec.optimizer!r} updates nothing but the weights; "
+            "leave it out"
+        )
+    if spec.warm_start_epochs >= spec.epochs:
+        raise ValueError(
+            f"warm_start_epochs: got {spec.warm_start_epochs}, expected fewer than the {spec.epochs} epochs, "
+            "or the architecture is never updated"
+        )
+    if spec.kernels == "native" and (spec.precision != "float32" or spec.compile):
+        raise ValueError(
+            f"kernels: got 'native' with precision {spec.precision!r} and compile {spec.compile}, but they are for "
+            "float32 and no compilation of the supernet; choose 'auto' or 'torch'"
+        )
+    check_device(spec.device)
+    given = {f.name: getattr(spec, f.name) for f in fields(SearchSpec)}
+    return Settings(**given | {name: method.defaults[name] for name in OPEN_FIELDS if given[name] is None})
+
+
+def relocate(settings: Settings, **placement: Any) -> Settings:
+    """The settings of a search that was resolved elsewhere, for this machine.
+
+    Args:
+        settings: The search.
+        placement: Fields in ``PLACEMENT_FIELDS`` and their values here; the kernels are chosen anew by default.
+
+    Raises:
+        ValueError: Its optimizer or the device is not here.
+    """
+    check_optimizer(settings.optimizer)
+    here = replace(settings, **{"kernels": "auto", **placement})
+    check_device(here.device)
+    return choose_kernels(here)
+
+
+def choose_kernels(settings: Settings) -> Settings:
+    """The settings with the kernels that this machine will use, ``native`` or ``torch``.
+
+    Raises:
+        ValueError: Native kernels are asked for where they do not apply or cannot be compiled.
+    """
+    if settings.kernels == "torch":
+        return settings
+    device = device_of(settings)
+    if device.type != "cpu" or settings.precision != "float32" or settings.compile:
+        if settings.kernels == "native":
+            raise ValueError(f"kernels: got 'native', but they are for the CPU, not {device}; choose 'auto' or 'torch'")
+        return replace(settings, kernels="torch")
+    try:
+        load()
+    except NativeKernelsError as error:
+        if settings.kernels == "native":
+            raise ValueError(f"kernels: got 'native', but {error}; choose 'auto' or 'torch'") from error
+        logger.warning("PyTorch computes the cells, more slowly: %s", error)
+        return replace(settings, kernels="torch")
+    return replace(settings, kernels="native")
+
+
+def device_of(settings: SearchSpec) -> torch.device:
+    """The device on which a search computes."""
+    if settings.device != "auto":
+        return torch.device(settings.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_optimizer(name: str) -> None:
+    """Raises ``ValueError`` for an unknown optimizer."""
+    if name not in METHODS:
+        raise ValueError(f"optimizer: got {name!r}, expected one of {sorted(METHODS)}")
+
+
+def check_device(name: str) -> None:
+    """Raises ``ValueError`` unless this machine can compute there; ``auto`` always can."""
+    if name == "auto":
+        return
+    try:
+        torch.zeros(1, device=name).item()  # the "meta" device holds nothing
+    except (RuntimeError, AssertionError) as error:  # PyTorch without CUDA asserts
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"device: got {name!r}, expected 'cpu', 'auto' or a device of this machine ({reason}); choose another"
+        ) from None
