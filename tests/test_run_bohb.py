@@ -13,10 +13,10 @@ import pytest
 
 import run_bohb
 from master.commands import Study
+from nas.datasets import DATASETS
 from nas.oneshot import METHODS
 from nas.oneshot.checkpoint import alone_in
 from nas.oneshot.commands import parse_settings
-from nas.oneshot.data import DATASETS
 from nas.tabular import TABLES, open_table
 from nas.tabular.contents import TableData
 from nas.tabular.store import write_store

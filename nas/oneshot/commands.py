@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -12,11 +12,13 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from nas.datasets import locate
 from nas.oneshot import SearchSpec, run_search
 from nas.oneshot.checkpoint import alone_in
 from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights, rank_correlations
-from nas.tabular import Table, open_table
-from nas.tabular.on_demand import measuring
+from nas.tabular import Table
+from nas.tabular.matching import table_to_look_up
+from nas.tabular.measured.on_demand import MeasuringTable, measuring
 from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES, Cell, SearchSpace
 from spaces.enumeration import distinct_architectures
@@ -32,18 +34,21 @@ class Search:
     Attributes:
         spec: What to search, and how.
         directory: Gets the trajectory, the result and a checkpoint; a search that was stopped goes on there.
-        table: digits, nasbench101, the path of a table's directory, or none.
+        table: digits, nasbench101, the path of a table's directory, or none; by default the one that belongs to the
+            data set, if it is here.
     """
 
     spec: Annotated[SearchSpec, tyro.conf.arg(name="")] = field(default_factory=SearchSpec)
     directory: Path | None = None
-    table: str = "digits"
+    table: str | None = None
 
     def run(self) -> int:
         """Searches, with a line for each epoch; 1 if the search failed."""
-        table = None if self.table == "none" else open_table(self.table)
+        dataset, data_dir = locate(self.spec.dataset, self.spec.data_dir)
+        spec = replace(self.spec, dataset=dataset, data_dir=data_dir)  # found from other folders, too, when it goes on
+        table = table_to_look_up(self.table, dataset, data_dir)
         with alone_in(self.directory):
-            result = run_search(self.spec, table, self.directory, self._show)
+            result = run_search(spec, table, self.directory, self._show)
         if result.status != "ok" or result.architecture_index is None:
             print(f"the search ended as {result.status}: {result.error}", file=sys.stderr)
             return 1
@@ -53,7 +58,7 @@ class Search:
         print(f"  operations: {', '.join(cell.operations)}")
         print(f"  adjacency:  {' '.join(''.join(map(str, row)) for row in cell.adjacency)}")
         if table is not None:
-            print("\n".join(_answers(table, cell)))
+            print("\n".join(_answers(table, measuring(table, dataset, data_dir), cell)))
         if self.directory is not None:
             print(f"files: {self.directory}")
         return 0
@@ -79,7 +84,8 @@ class Evaluate:
         architectures: How many, drawn at random from the distinct ones of the search space; 0 for all of them.
         images: On how many images of the architecture's half; 0 for all of them.
         seed: Of the draw.
-        table: digits, nasbench101, the path of a table's directory, or none.
+        table: digits, nasbench101, the path of a table's directory, or none; by default the one that belongs to the
+            data set of the search, if it is here.
         output: The file; by default ``one_shot_errors.jsonl`` in the directory.
         data_dir: Where the data set of the search is now, if it has moved.
         device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
@@ -90,7 +96,7 @@ class Evaluate:
     architectures: int = 200
     images: int = 0
     seed: int = 0
-    table: str = "digits"
+    table: str | None = None
     output: Path | None = None
     data_dir: str | None = None
     device: str = "auto"
@@ -103,11 +109,11 @@ class Evaluate:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 0")
         if self.images == 1:
             raise ValueError("images: got 1, expected at least 2, or 0 for all: BatchNorm takes their mean")
-        table = None if self.table == "none" else open_table(self.table)
         placement: dict[str, Any] = {"device": self.device, "threads": self.threads}
         if self.data_dir is not None:
             placement["data_dir"] = self.data_dir
         weights = SharedWeights(self.directory, **placement)
+        table = table_to_look_up(self.table, weights.spec.dataset, weights.spec.data_dir)
         file = ErrorFile(self.output or self.directory / "one_shot_errors.jsonl")
         n_images = weights.n_images(self.images or None)
         chosen = self._chosen(weights.search.space)
@@ -127,7 +133,7 @@ class Evaluate:
                 file.append(errors)
                 kept.update({error.architecture_index: error for error in errors})
                 bar.update(len(errors))
-        self._show([kept[index] for index in chosen], weights.epoch)
+        self._show([kept[index] for index in chosen], weights.epoch, table)
         print(f"file: {file.path}")
         return 0
 
@@ -137,21 +143,23 @@ class Evaluate:
             every = np.random.default_rng(self.seed).permutation(every)[: self.architectures]
         return [int(index) for index in every]
 
-    def _show(self, errors: Sequence[OneShotError], epoch: int) -> None:
+    def _show(self, errors: Sequence[OneShotError], epoch: int, table: Table | None) -> None:
         one_shot = [error.one_shot_validation_error for error in errors]
         print(
             f"{len(errors)} architectures with the weights of epoch {epoch}, on {errors[0].n_images} images: one-shot "
             f"validation error {min(one_shot):.4f} to {max(one_shot):.4f}, mean {sum(one_shot) / len(one_shot):.4f}"
         )
         correlations = rank_correlations(errors)
-        if self.table != "none" and not correlations:
+        if table is None:
+            return
+        if not correlations:
             print(
-                f"  no rank correlation: table {self.table} has fewer than 3 of their cells; evaluate more, or measure "
+                f"  no rank correlation: table {table.name} has fewer than 3 of their cells; evaluate more, or measure "
                 "or import a table of the search space (run_bohb.py table) and give its path as --table"
             )
         for budget, (coefficient, n) in correlations.items():
             print(
-                f"  rank correlation with the test error at {budget} epochs of table {self.table}: {coefficient:+.3f} "
+                f"  rank correlation with the test error at {budget} epochs of table {table.name}: {coefficient:+.3f} "
                 f"(Spearman, {n} cells)"
             )
 
@@ -187,9 +195,8 @@ def _typed(name: str, text: str, kind: Any) -> Any:
         raise ValueError(f"search: got {name}={text}, expected a value of type {base.__name__}") from None
 
 
-def _answers(table: Table, cell: Cell) -> Iterator[str]:
-    """What the table says of a cell, a line a budget; a cell that it lacks is measured if it can be."""
-    source = measuring(table)
+def _answers(table: Table, source: Table | MeasuringTable, cell: Cell) -> Iterator[str]:
+    """What the source of a table says of a cell, a line per budget."""
     for budget in table.budgets:
         entry = source.query(cell, budget)
         yield (

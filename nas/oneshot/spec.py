@@ -25,9 +25,10 @@ class SearchSpec:
     Attributes:
         optimizer: The one-shot optimizer, a key of ``nas.oneshot.METHODS``.
         search_space: The search space, a key of ``spaces.SEARCH_SPACES``.
-        dataset: The images to search on, a key of ``nas.oneshot.data.DATASETS``.
-        data_dir: The folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10); None
-            where it needs none.
+        dataset: The images to search on, a key of ``nas.datasets.DATASETS``, or the path of an
+            ``.npz`` file.
+        data_dir: The folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10, an ``.npz`` file that has
+            moved); None where it needs none, for ``data`` in the working directory, and for the file's own.
         download: Fetch the data set into ``data_dir`` if it is not there.
         split: ``tuning`` leaves the images that the table used for validation untouched and halves the
             rest (CIFAR-10: 20,000 for the weights, 20,000 for the architecture); ``plain`` halves all
