@@ -18,7 +18,8 @@ def check_study(study: StudySpec) -> None:
 
     Raises:
         ValueError: The study names something unknown, sets what it tunes or what it sets itself, a configuration
-            that it may draw is refused by the search, its data set is missing, or its table belongs to another one or lacks cells.
+            that it may draw is refused by the search, its data set is missing, or its table belongs to another data
+            set or lacks cells.
     """
     space = find_config_space(study.config_space)
     _check_settings(study, space)
