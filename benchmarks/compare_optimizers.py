@@ -23,7 +23,7 @@ from tqdm import tqdm
 from nas.oneshot import METHODS, SearchResult, SearchSpec
 from nas.oneshot.search import run_search
 from nas.tabular import open_table
-from nas.tabular.on_demand import measuring
+from nas.tabular.measured.on_demand import measuring
 from spaces import SEARCH_SPACES
 
 

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.compare_optimizers import folder, run
+from nas.datasets import DATASETS
 from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.checkpoint import read_checkpoint
-from nas.oneshot.data import DATASETS, load_data
+from nas.oneshot.data import load_data
 from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES
 

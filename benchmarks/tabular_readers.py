@@ -25,7 +25,7 @@ import google_crc32c
 import numpy as np
 
 from nas.tabular import Table, open_table
-from nas.tabular.importing import import_tfrecord
+from nas.tabular.nasbench101.importing import import_tfrecord
 from spaces import SEARCH_SPACES, Cell
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from typing_extensions import Doc
 
+from nas.datasets import DATASETS, locate
 from nas.oneshot import METHODS
-from nas.oneshot.data import DATASETS
 from nas.tabular import TABLES
 from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
 
@@ -32,8 +32,7 @@ def _one_of(names: Iterable[str]) -> str:
     return " or ".join(names)
 
 
-_Dataset = Annotated[str, Doc(f"Images to search on: {_one_of(DATASETS)}.")]
-_Table = Annotated[str, Doc(f"{_one_of(TABLES)}, or the path of a table's directory.")]
+_Dataset = Annotated[str, Doc(f"Images to search on: {_one_of(DATASETS)}, or the path of an .npz file.")]
 _Host = Annotated[
     str | None,
     Doc(
@@ -51,7 +50,7 @@ class Master:
 
     Attributes:
         run_dir: Directory of the run, which must not exist yet; by default a new one below ``runs/``.
-        data_dir: Folder that holds cifar-10-batches-py; digits need none.
+        data_dir: Folder of the data set's files; by default data for cifar10, that of the .npz file.
         table_epochs: Training epochs of the table whose validation error is minimised; by default its largest.
         min_budget: Smallest number of search epochs.
         max_budget: Largest number of search epochs.
@@ -66,8 +65,11 @@ class Master:
     search_space: Annotated[str, Doc(f"Search space: {_one_of(SEARCH_SPACES)}.")] = "1"
     config_space: Annotated[str, Doc(f"Hyperparameters to tune: {_one_of(CONFIG_SPACES)}.")] = "cs2"
     dataset: _Dataset = "cifar10"
-    data_dir: Path | None = Path("data")
-    table: _Table = "nasbench101"
+    data_dir: Path | None = None
+    table: Annotated[
+        str | None,
+        Doc(f"{_one_of(TABLES)}, or the path of a table's directory; by default the one that belongs to the data set."),
+    ] = None
     table_epochs: int | None = None
     min_budget: int = 25
     max_budget: int = 100
@@ -95,23 +97,26 @@ class Master:
         """The study that the options describe; its table and folder are named so that workers anywhere find them.
 
         Raises:
-            ValueError: A setting is unknown or of another type, or there is no such table.
+            ValueError: A setting is unknown or of another type, or there is no such data set or table.
         """
         from nas.oneshot.commands import parse_settings
         from nas.tabular import open_table, portable_name
+        from nas.tabular.matching import default_table
         from results.records import StudySpec
 
         tuned = find_config_space(self.config_space).names
         settings = {name: value for name, value in parse_settings(self.settings).items() if name not in tuned}
-        largest = open_table(self.table).budgets[-1]
+        dataset, data_dir = locate(self.dataset, self.data_dir)
+        table = default_table(dataset) if self.table is None else self.table
+        largest = open_table(table).budgets[-1]
         return StudySpec(
             run_id=run_id,
             optimizer=self.optimizer,
             search_space=self.search_space,
             config_space=self.config_space,
-            dataset=self.dataset,
-            data_dir=None if self.data_dir is None else str(self.data_dir.absolute()),
-            table=portable_name(self.table),
+            dataset=dataset,
+            data_dir=data_dir,
+            table=portable_name(table),
             table_epochs=largest if self.table_epochs is None else self.table_epochs,
             min_budget=self.min_budget,
             max_budget=self.max_budget,
@@ -132,8 +137,6 @@ class Study(Master):
     """
 
     dataset: _Dataset = "digits"
-    data_dir: Path | None = None
-    table: _Table = "digits"
     min_budget: int = 3
     max_budget: int = 12
     iterations: int = 6

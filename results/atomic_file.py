@@ -1,10 +1,14 @@
-"""Files that appear whole or not at all."""
+"""Files and directories that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -13,16 +17,48 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: It could not be written; ``path`` is as it was and the sibling is gone.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A temporary sibling, open for writing, that takes the place of ``path`` once it is on disk.
+
+    Raises:
+        OSError: It could not be written; ``path`` is as it was. The sibling is gone after any exception.
+    """
     temporary = temporary_sibling(path)
     try:
         with temporary.open("xb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A temporary sibling directory that becomes ``path`` at the end, or disappears with any exception.
+
+    Files in it are brought to disk by whoever writes them.
+
+    Raises:
+        OSError: It could not be written. Where another process has put something at ``path`` meanwhile, ``errno`` is
+            EEXIST, ENOTEMPTY or ENOTDIR, and that stays.
+    """
+    temporary = temporary_sibling(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        sync_directory(temporary)
+        os.rename(temporary, path)  # replaces an empty directory, and fails on anything else
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_directory(path.parent)
 

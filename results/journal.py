@@ -7,15 +7,21 @@ there counts if it is a whole array or object (only its line break is missing) a
 * ``append`` first repairs it: a whole line gets its missing line break, torn bytes are cut off. Bytes before
   the last line break are never changed.
 
-One process at a time may append to a journal; any number may read.
+One process at a time may append so; any number may read.
+
+Where several processes append to one journal, none may cut off what another is about to write. They use
+``append_shared``: one write in append mode, a line break before it. A torn line then ends there and stays for good.
+``read_shared`` leaves it out, says how many there were, and can go on where it stopped the last time.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +91,66 @@ def read(path: Path) -> list[Any]:
     if _is_whole(tail):
         records.append(json.loads(tail))
     return records
+
+
+def append_shared(path: Path, *objects: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> None:
+    """Appends to a journal to which other processes append at the same time; creates the file where there is none.
+
+    Args:
+        path: The journal, on a file system on which appending writes do not mix (NFS is none).
+        objects: As for ``append``.
+
+    Raises:
+        ValueError: As ``append``.
+        OSError: They could not be written, or only in part; a torn line remains at the most.
+    """
+    lines = b"".join(_NEWLINE + encode(obj, path.name).encode() + _NEWLINE for obj in objects)
+    is_new = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    try:
+        written = os.write(descriptor, lines)
+        if written < len(lines):  # the rest may not follow: another process's line may stand between
+            raise OSError(errno.ENOSPC, f"{written} of {len(lines)} bytes were written", str(path))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if is_new:
+        sync_directory(path.parent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedLines:
+    """Lines of a journal to which several processes append.
+
+    Attributes:
+        records: The whole lines, the first one first.
+        n_torn: Number of lines that were left out.
+        end: Offset in bytes from which to read what is appended later.
+    """
+
+    records: list[Any]
+    n_torn: int
+    end: int
+
+
+def read_shared(path: Path, start: int = 0) -> SharedLines:
+    """Reads the complete lines from ``start`` on; none where the file is missing.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read()
+    except FileNotFoundError:
+        return SharedLines(records=[], n_torn=0, end=start)
+    complete = content[: content.rfind(_NEWLINE) + 1]
+    lines = [line for line in complete.split(_NEWLINE) if line]
+    whole = [line for line in lines if _is_whole(line)]
+    return SharedLines(
+        records=[json.loads(line) for line in whole], n_torn=len(lines) - len(whole), end=start + len(complete)
+    )
 
 
 def encode(obj: Any, where: str, indent: int | None = None) -> str:

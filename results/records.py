@@ -50,7 +50,8 @@ class StudySpec(Record, frozen=True, kw_only=True):
         optimizer: The one-shot optimizer, a key of ``nas.oneshot.METHODS``.
         search_space: A key of ``spaces.SEARCH_SPACES``.
         config_space: A key of ``spaces.CONFIG_SPACES``.
-        dataset: What the searches train on, a key of ``nas.oneshot.data.DATASETS``.
+        dataset: What the searches train on, a key of ``nas.datasets.DATASETS``, or the absolute path of an
+            ``.npz`` file.
         data_dir: The data set's folder, or None where it needs none.
         table: A key of ``nas.tabular.TABLES``, or the path of a store.
         table_epochs: The table's budget whose validation error is the objective (108 in the paper).

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import md5
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -114,8 +114,12 @@ class Cell:
 
     @classmethod
     def from_matrix(cls, adjacency: Sequence[Sequence[int]], operations: Sequence[str]) -> Cell:
-        """The cell of any nested sequences, NumPy arrays included."""
-        return cls(tuple(tuple(int(v) for v in row) for row in adjacency), tuple(str(op) for op in operations))
+        """The cell of any nested sequences, NumPy arrays included.
+
+        Raises:
+            InvalidCellError: A value is neither 0 nor 1, or the graph is no cell.
+        """
+        return cls(tuple(tuple(_as_bit(v) for v in row) for row in adjacency), tuple(str(op) for op in operations))
 
     @classmethod
     def from_edges(cls, edges: int, labels: Sequence[int]) -> Cell:
@@ -197,6 +201,11 @@ class Cell:
         """
         pruned = self.pruned
         return graph_hash(pruned.adjacency, [_LABELS[op] for op in pruned.operations])
+
+
+def _as_bit(value: Any) -> Any:
+    """0 or 1 of any type as an int; anything else as it is, for ``Cell`` to refuse."""
+    return int(value) if value in (0, 1) else value
 
 
 def _known_edges(adjacency: tuple[tuple[int, ...], ...], operations: tuple[str, ...]) -> int | None:

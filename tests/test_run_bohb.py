@@ -13,10 +13,10 @@ import pytest
 
 import run_bohb
 from master.commands import Study
+from nas.datasets import DATASETS
 from nas.oneshot import METHODS
 from nas.oneshot.checkpoint import alone_in
 from nas.oneshot.commands import parse_settings
-from nas.oneshot.data import DATASETS
 from nas.tabular import TABLES, open_table
 from nas.tabular.contents import TableData
 from nas.tabular.store import write_store
@@ -103,8 +103,16 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--min-budget", "20", "--max-budget", "10"], "min_budget: got 20"),
         (["study", "--eta", "1"], "eta: got 1"),
         (["study", "--workers", "0"], "n_workers: got 0"),
-        (["study", "--dataset", "cifar10"], "data_dir: got None"),
-        (["study", "--dataset", "cifar10", "--data-dir", "absent"], "cifar-10-batches-py"),
+        (["study", "--dataset", "cifar10"], "table nasbench101: got nothing at data/nasbench101.table; write it with"),
+        (["study", "--dataset", "cifar10", "--table", "digits"], "of data set digits, expected one of cifar10"),
+        (["search", "--dataset", "cifar10", "--table", "digits"], "of data set digits, expected one of cifar10"),
+        (["search", "--dataset", "cifar10", "--table", "nasbench101"], "table nasbench101: got nothing at"),
+        (["search", "--data-dir", "cifar"], "data_dir: got 'cifar', but data set digits has no files"),
+        (["study", "--data-dir", "cifar"], "data_dir: got 'cifar', but data set digits has no files"),
+        (["search", "--dataset", "mnist"], "got 'mnist', expected one of"),
+        (["search", "--dataset", "own.npz"], "got none for data set"),
+        (["search", "--dataset", "own.npz", "--table", "none"], "own.npz, which is no file"),
+        (["study", "--dataset", "own.npz", "--table", "digits"], "own.npz, which is no file"),
         (["study", "--search", "colour=red"], "got 'colour=red', expected name=value"),
         (["study", "--search", "threads=many"], "got threads=many"),
         (["study", "--search", "seed=1"], "which the study itself sets"),

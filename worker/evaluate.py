@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nas.tabular import Table, open_table
-from nas.tabular.on_demand import measuring
+from nas.tabular.matching import check_table_fits
+from nas.tabular.measured.on_demand import measuring
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, TrialSpec
 from results.trial_directory import write_trial_spec
@@ -65,7 +66,7 @@ def search_and_look_up(
     """As ``evaluate``, but raises what is no outcome of the trial: a fault of the study, or of the program.
 
     Raises:
-        ValueError: The study names something unknown, or its data set or table is missing.
+        ValueError: The study names something unknown, its data set or table is missing, or they do not belong together.
         CellNotInTableError: The table does not hold the found cell.
     """
     write_trial_spec(directory, trial)
@@ -114,6 +115,7 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
     except BadConfigError as error:
         return Evaluation(status=Status.BAD_CONFIG, error=str(error))
     table = _open_table(trial.study.table)
+    check_table_fits(table, spec.dataset, spec.data_dir)  # an .npz file may have changed since the study began
 
     def search() -> SearchResult:
         return run_search(spec, table, directory, before_save=on_epoch)
@@ -128,7 +130,9 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
         return Evaluation(status=Status(result.status), t_search_s=result.search_s, error=result.error)
     assert result.architecture_index is not None, "a search that ended well has found a cell"
     space = SEARCH_SPACES[spec.search_space]
-    entry = measuring(table).query(space.cell_of(result.architecture_index), trial.study.table_epochs)
+    entry = measuring(table, spec.dataset, spec.data_dir).query(
+        space.cell_of(result.architecture_index), trial.study.table_epochs
+    )
     return Evaluation(
         status=Status.OK,
         validation_error=entry.mean_validation_error,

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from nas.tabular import open_table
+from nas.tabular.matching import check_table_fits
 from results.records import StudySpec, TrialSpec, Value
 from spaces import SEARCH_SPACES, TunerSpace, find_config_space
 from worker.evaluate import SET_BY_STUDY, search_spec
@@ -16,10 +18,12 @@ def check_study(study: StudySpec) -> None:
 
     Raises:
         ValueError: The study names something unknown, sets what it tunes or what it sets itself, a configuration
-            that it may draw is refused by the search, its data set is missing, or its table does not fit.
+            that it may draw is refused by the search, its data set is missing, or its table belongs to another data
+            set or lacks cells.
     """
     space = find_config_space(study.config_space)
     _check_settings(study, space)
+    check_table_fits(open_table(study.table), study.dataset, study.data_dir)
     _check_searches(study, space)
     _check_table(study)
 
@@ -63,8 +67,7 @@ def _corners(space: TunerSpace) -> Iterator[tuple[dict[str, Value], str]]:
 
 
 def _check_table(study: StudySpec) -> None:
-    from nas.tabular import open_table
-    from nas.tabular.on_demand import can_measure
+    from nas.tabular.measured.on_demand import can_measure
 
     table, space = open_table(study.table), SEARCH_SPACES[study.search_space]
     if study.table_epochs not in table.budgets:

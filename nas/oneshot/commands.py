@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -13,9 +13,11 @@ import tyro
 from tqdm import tqdm
 from typing_extensions import Doc
 
+from nas.datasets import locate
 from nas.oneshot import SearchSpec
-from nas.tabular import TABLES, Table, open_table
-from nas.tabular.on_demand import measuring
+from nas.tabular import TABLES, Table
+from nas.tabular.matching import table_to_look_up
+from nas.tabular.measured.on_demand import MeasuringTable, measuring
 from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES, Cell, SearchSpace
 from spaces.enumeration import distinct_architectures
@@ -23,7 +25,13 @@ from spaces.enumeration import distinct_architectures
 if TYPE_CHECKING:
     from nas.oneshot.shared_weights import OneShotError
 
-TableName = Annotated[str, Doc(f"Table of stand-alone results: {', '.join(TABLES)}, a table's directory, or none.")]
+TableName = Annotated[
+    str | None,
+    Doc(
+        f"Table of stand-alone results: {', '.join(TABLES)}, the path of a table's directory, or none; by default the "
+        "one that belongs to the data set, if it is here."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -40,16 +48,18 @@ class Search:
 
     spec: Annotated[SearchSpec, tyro.conf.arg(name="")] = field(default_factory=SearchSpec)
     directory: Path | None = None
-    table: TableName = "digits"
+    table: TableName = None
 
     def run(self) -> int:
         """Searches, with a line for each epoch; 1 if the search failed."""
         from nas.oneshot.checkpoint import alone_in
         from nas.oneshot.search import run_search
 
-        table = None if self.table == "none" else open_table(self.table)
+        dataset, data_dir = locate(self.spec.dataset, self.spec.data_dir)
+        spec = replace(self.spec, dataset=dataset, data_dir=data_dir)  # found from other folders, too, when it goes on
+        table = table_to_look_up(self.table, dataset, data_dir)
         with alone_in(self.directory):
-            result = run_search(self.spec, table, self.directory, self._show)
+            result = run_search(spec, table, self.directory, self._show)
         if result.status != "ok" or result.architecture_index is None:
             print(f"the search ended as {result.status}: {result.error}", file=sys.stderr)
             return 1
@@ -59,7 +69,7 @@ class Search:
         print(f"  operations: {', '.join(cell.operations)}")
         print(f"  adjacency:  {' '.join(''.join(map(str, row)) for row in cell.adjacency)}")
         if table is not None:
-            print("\n".join(_answers(table, cell)))
+            print("\n".join(_answers(table, measuring(table, dataset, data_dir), cell)))
         if self.directory is not None:
             print(f"files: {self.directory}")
         return 0
@@ -95,7 +105,7 @@ class Evaluate:
     architectures: int = 200
     images: int = 0
     seed: int = 0
-    table: TableName = "digits"
+    table: TableName = None
     output: Path | None = None
     data_dir: str | None = None
     device: str = "auto"
@@ -110,11 +120,11 @@ class Evaluate:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 0")
         if self.images == 1:
             raise ValueError("images: got 1, expected at least 2, or 0 for all: BatchNorm takes their mean")
-        table = None if self.table == "none" else open_table(self.table)
         placement: dict[str, Any] = {"device": self.device, "threads": self.threads}
         if self.data_dir is not None:
             placement["data_dir"] = self.data_dir
         weights = SharedWeights(self.directory, **placement)
+        table = table_to_look_up(self.table, weights.settings.dataset, weights.settings.data_dir)
         file = ErrorFile(self.output or self.directory / "one_shot_errors.jsonl")
         n_images = weights.n_images(self.images or None)
         chosen = self._chosen(weights.search.space)
@@ -134,7 +144,7 @@ class Evaluate:
                 file.append(errors)
                 kept.update({error.architecture_index: error for error in errors})
                 bar.update(len(errors))
-        self._show([kept[index] for index in chosen], weights.epoch)
+        self._show([kept[index] for index in chosen], weights.epoch, table)
         print(f"file: {file.path}")
         return 0
 
@@ -144,7 +154,7 @@ class Evaluate:
             every = np.random.default_rng(self.seed).permutation(every)[: self.architectures]
         return [int(index) for index in every]
 
-    def _show(self, errors: Sequence["OneShotError"], epoch: int) -> None:
+    def _show(self, errors: Sequence["OneShotError"], epoch: int, table: Table | None) -> None:
         from nas.oneshot.shared_weights import rank_correlations
 
         one_shot = [error.one_shot_validation_error for error in errors]
@@ -153,14 +163,16 @@ class Evaluate:
             f"validation error {min(one_shot):.4f} to {max(one_shot):.4f}, mean {sum(one_shot) / len(one_shot):.4f}"
         )
         correlations = rank_correlations(errors)
-        if self.table != "none" and not correlations:
+        if table is None:
+            return
+        if not correlations:
             print(
-                f"  no rank correlation: table {self.table} has fewer than 3 of their cells; evaluate more, or measure "
+                f"  no rank correlation: table {table.name} has fewer than 3 of their cells; evaluate more, or measure "
                 "or import a table of the search space (run_bohb.py table) and give its path as --table"
             )
         for budget, (coefficient, n) in correlations.items():
             print(
-                f"  rank correlation with the test error at {budget} epochs of table {self.table}: {coefficient:+.3f} "
+                f"  rank correlation with the test error at {budget} epochs of table {table.name}: {coefficient:+.3f} "
                 f"(Spearman, {n} cells)"
             )
 
@@ -196,9 +208,8 @@ def _typed(name: str, text: str, kind: Any) -> Any:
         raise ValueError(f"search: got {name}={text}, expected a value of type {base.__name__}") from None
 
 
-def _answers(table: Table, cell: Cell) -> Iterator[str]:
-    """What the table says of a cell, a line a budget; a cell that it lacks is measured if it can be."""
-    source = measuring(table)
+def _answers(table: Table, source: Table | MeasuringTable, cell: Cell) -> Iterator[str]:
+    """What the source of a table says of a cell, a line per budget."""
     for budget in table.budgets:
         entry = source.query(cell, budget)
         yield (

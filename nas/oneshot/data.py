@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from nas.oneshot import cifar10
-from nas.oneshot.cifar10 import DatasetError
+from nas.datasets import Dataset, DatasetError, Images, Part, load_dataset
+from nas.oneshot.spec import SearchSpec
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from nas.oneshot.spec import SearchSpec
+#: The parts whose images a search halves, by ``SearchSpec.split``.
+_PARTS: dict[str, tuple[Part, ...]] = {"tuning": ("train",), "plain": ("train", "validation")}
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class SearchData:
     """A data set as a search sees it; the images of the table's validation and test are not in it.
 
     Attributes:
-        name: Key of ``DATASETS``.
+        name: Key of ``nas.datasets.DATASETS``, or the path of an ``.npz`` file.
         weights: Trains the weights.
         architecture: Trains the architecture; the one-shot validation error is measured on it too.
         n_classes: Number of labels.
@@ -80,97 +75,42 @@ class SearchData:
         """The same data on another device."""
         return replace(self, weights=self.weights.to(device), architecture=self.architecture.to(device))
 
-
-def _halves(images: npt.NDArray[np.generic], labels: npt.NDArray[np.int64]) -> tuple[Half, Half]:
-    """Cuts images [n, C, H, W] into a first and a second half."""
-    import torch
-
-    middle = len(labels) // 2
-    tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
-    target = torch.from_numpy(labels)
-    return Half(tensor[:middle], target[:middle]), Half(tensor[middle:], target[middle:])
-
-
-def load_digits(data_dir: Path | None, split: str) -> SearchData:
-    """The digits of scikit-learn, 8x8 pixels, one channel; needs no folder.
-
-    Split ``tuning``: 400 and 400 of the 800 training images.  Split ``plain``: 648 and 649 of the 1,297 that
-    are not test images.  A mirrored digit is none, so there is no flip; crops move by one pixel, as 4 of 32.
-    """
-    from nas.tabular.digits import load_digits_split
-
-    digits = load_digits_split()
-    used = digits.train if split == "tuning" else np.concatenate([digits.train, digits.validation])
-    weights, architecture = _halves(digits.images[used], digits.labels[used])
-    pixels = digits.images[digits.train]
-    return SearchData(
-        "digits", weights, architecture, 10, (float(pixels.mean()),), (float(pixels.std()),), crop_padding=1, flip=False
-    )
-
-
-def load_cifar10(data_dir: Path | None, split: str) -> SearchData:
-    """CIFAR-10, 32x32 pixels, three channels.
-
-    Split ``tuning``: batches 1 to 4, 20,000 and 20,000 images; batch 5, on which NAS-Bench-101 validated, is not
-    even read.  Split ``plain``: all five, 25,000 and 25,000.
-
-    Raises:
-        DatasetError: There is no data set in ``data_dir``.
-    """
-    if data_dir is None or not (data_dir / cifar10.FOLDER).is_dir():
-        raise DatasetError(
-            f"data_dir: got {str(data_dir) if data_dir else None!r}, expected a folder that contains {cifar10.FOLDER}; "
-            f"unpack {cifar10.ARCHIVE_URL} there, or ask for the download"
+    @classmethod
+    def halved(cls, dataset: Dataset, *parts: Part) -> SearchData:
+        """The search's data out of some parts of a data set, cut into a first and a second half."""
+        images = dataset.joined(*parts)
+        middle = len(images) // 2
+        return cls(
+            dataset.id.name,
+            _half(images, slice(middle)),
+            _half(images, slice(middle, None)),
+            dataset.n_classes,
+            dataset.mean,
+            dataset.std,
+            crop_padding=dataset.crop_padding,
+            flip=dataset.flip,
         )
-    names = cifar10.TRAINING_BATCHES + ((cifar10.VALIDATION_BATCH,) if split == "plain" else ())
-    batches = [cifar10.read_batch(data_dir / cifar10.FOLDER / name) for name in names]
-    images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-    weights, architecture = _halves(images, labels)
-    mean, std = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)
-    return SearchData("cifar10", weights, architecture, 10, mean, std, crop_padding=4, flip=True)
 
 
-@dataclass(frozen=True)
-class DatasetSource:
-    """Where a data set comes from.
-
-    Attributes:
-        load: (folder or None, split) to the images.
-        download: Puts the data set into a folder; None where there is nothing to download.
-    """
-
-    load: Callable[[Path | None, str], SearchData]
-    download: Callable[[Path], Path] | None = None
-
-
-#: Every data set by name; add one here and the command line, the tests and the docs know it.
-DATASETS: dict[str, DatasetSource] = {
-    "digits": DatasetSource(load_digits),
-    "cifar10": DatasetSource(load_cifar10, cifar10.download),
-}
+def _half(images: Images, chosen: slice) -> Half:
+    pixels = np.ascontiguousarray(images.pixels[chosen].transpose(0, 2, 3, 1))
+    return Half(torch.from_numpy(pixels), torch.from_numpy(images.labels[chosen]))
 
 
 def load_data(spec: SearchSpec) -> SearchData:
     """The data set of a specification, in main memory.
 
     Raises:
-        DatasetError: It is unknown, missing or damaged, cannot be downloaded, or its images are too small, not square
-            or not of one size.
+        DatasetError: It is unknown, missing or damaged, cannot be downloaded, or its images are too few, too small, not
+            square or not of one size.
     """
-    if spec.dataset not in DATASETS:
-        raise DatasetError(f"dataset: got {spec.dataset!r}, expected one of {sorted(DATASETS)}")
-    source = DATASETS[spec.dataset]
-    data_dir = Path(spec.data_dir) if spec.data_dir is not None else None
-    if spec.download and source.download is not None:
-        if data_dir is None:
-            raise DatasetError("data_dir: got nothing, expected the folder to download the data set into")
-        source.download(data_dir)
-    data = source.load(data_dir, spec.split)
-    shapes = [tuple(half.images.shape[1:]) for half in (data.weights, data.architecture)]
-    if shapes[0] != shapes[1] or shapes[0][0] != shapes[0][1]:
+    parts = _PARTS[spec.split]
+    dataset = load_dataset(spec.dataset, spec.data_dir, parts=parts, download=spec.download)
+    data = SearchData.halved(dataset, *parts)
+    if len(data.weights) < 2:
         raise DatasetError(
-            f"dataset: got images of {shapes[0]} and {shapes[1]} in the halves of {spec.dataset}, expected square ones "
-            "[n, S, S, C] of one size; crop or pad them"
+            f"dataset: got {len(data.weights) + len(data.architecture)} images to train on in {spec.dataset}, expected "
+            "at least 4, two in each half: BatchNorm takes their mean"
         )
     if data.image_size >> (spec.n_stacks - 1) < 1:
         raise DatasetError(

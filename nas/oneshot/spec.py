@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 from typing_extensions import Doc
 
-from nas.oneshot.data import DATASETS
+from nas.datasets import DATASETS
 from nas.oneshot.methods import METHODS
 from spaces import SEARCH_SPACES
 
@@ -33,7 +33,8 @@ class SearchSpec:
     ``learning_rate`` etc. have no unit.  Numbers of NumPy become built-in ones, paths become texts.
 
     Attributes:
-        data_dir: Folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10); None where it needs none.
+        data_dir: Folder that holds the data set (``cifar-10-batches-py`` for CIFAR-10, an ``.npz`` file that has
+            moved); None where it needs none, for ``data`` in the working directory, and for the file's own.
         download: Whether to fetch the data set into ``data_dir`` if it is not there.
         split: ``tuning`` leaves the images that the table used for validation untouched and halves the
             rest (CIFAR-10: 20,000 for the weights, 20,000 for the architecture); ``plain`` halves all
@@ -75,7 +76,7 @@ class SearchSpec:
 
     optimizer: Annotated[str, Doc(f"One-shot optimizer: {' or '.join(METHODS)}.")] = "darts"
     search_space: Annotated[str, Doc(f"Search space: {' or '.join(SEARCH_SPACES)}.")] = "1"
-    dataset: Annotated[str, Doc(f"Images to search on: {' or '.join(DATASETS)}.")] = "digits"
+    dataset: Annotated[str, Doc(f"Images to search on: {', '.join(DATASETS)}, or the path of an .npz file.")] = "digits"
     data_dir: str | None = None
     download: bool = False
     split: Literal["tuning", "plain"] = "tuning"

@@ -31,7 +31,7 @@ class TableSource:
 TABLES: dict[str, TableSource] = {
     "digits": TableSource(
         "the digits of scikit-learn, measured by this project: all cells of search space 1, embedded",
-        lambda: Path(__file__).parent / "digits_table",
+        lambda: Path(__file__).parent / "measured" / "digits_table",
         "it comes with the package; install the package again",
     ),
     "nasbench101": TableSource(

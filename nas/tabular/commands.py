@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from nas.tabular import TABLES, Table, TableError, open_table
 from nas.tabular.errors import TableNotFoundError
+from nas.tabular.measured.training_spec import TrainingSpec
 from nas.tabular.table import Entry
-from nas.tabular.training_spec import TrainingSpec
 from spaces import SEARCH_SPACES, Cell, SearchSpace
 
 
@@ -36,7 +36,7 @@ class Import:
 
     def run(self) -> int:
         """Imports, with a progress bar."""
-        from nas.tabular.importing import import_tfrecord
+        from nas.tabular.nasbench101.importing import import_tfrecord
 
         self.target.parent.mkdir(parents=True, exist_ok=True)
         with _bytes_bar("importing") as progress:
@@ -62,7 +62,7 @@ class Download:
 
     def run(self) -> int:
         """Downloads, with a progress bar."""
-        from nas.tabular.download import NASBENCH101_FILES, download
+        from nas.tabular.nasbench101.download import NASBENCH101_FILES, download
 
         self.directory.mkdir(parents=True, exist_ok=True)
         with _bytes_bar("downloading") as progress:
@@ -108,6 +108,7 @@ class Query:
         operations: The interior vertices' operations, for example conv3x3-bn-relu.
         budget: Epochs; by default every budget of the table.
         measure: Train the cell now if a table that was measured here does not hold it.
+        data_dir: Folder of the table's data set, where it has moved.
     """
 
     table: Annotated[str, tyro.conf.Positional] = "digits"
@@ -118,10 +119,11 @@ class Query:
     operations: tuple[str, ...] = ()
     budget: int | None = None
     measure: bool = False
+    data_dir: Path | None = None
 
     def run(self) -> int:
         """Prints all repeats and their means."""
-        from nas.tabular.on_demand import measuring
+        from nas.tabular.measured.on_demand import measuring
 
         if sum((self.hash is not None, self.index is not None, bool(self.adjacency))) != 1:
             raise TableError("query: expected exactly one of --hash, --index and --adjacency")
@@ -131,7 +133,7 @@ class Query:
             entries = [table.query_hash(self.hash, budget) for budget in budgets]
         else:
             cell = self._cell()
-            source = measuring(table) if self.measure else table
+            source = measuring(table, data_dir=self.data_dir) if self.measure else table
             entries = [source.query(cell, budget) for budget in budgets]
         print("\n".join(_entry_lines(entries)))
         return 0
@@ -155,7 +157,8 @@ class Measure:
 
     Attributes:
         target: The table's directory to create, for example data/own.table.
-        dataset: digits, or a .npz file with images [N, C, H, W], labels, and indices train, validation, test.
+        dataset: digits, cifar10, or an .npz file with images [N, C, S, S], labels, and indices train, validation, test.
+        data_dir: Folder of the data set's files; by default data for cifar10, that of the .npz file.
         search_space: The search space whose cells are trained.
         training: How.
         processes: By default one for each processor.
@@ -166,6 +169,7 @@ class Measure:
 
     target: Annotated[Path, tyro.conf.Positional]
     dataset: str = "digits"
+    data_dir: Path | None = None
     search_space: str = "1"
     training: Annotated[TrainingSpec, tyro.conf.arg(name="")] = field(default_factory=TrainingSpec)
     processes: int | None = None
@@ -175,8 +179,8 @@ class Measure:
 
     def run(self) -> int:
         """Measures what is missing, then writes the table."""
-        from nas.tabular.datasets import DIGITS, load_labelled_images
-        from nas.tabular.measure import (
+        from nas.datasets import load_dataset, locate
+        from nas.tabular.measured.measure import (
             Measurement,
             check_network_fits,
             measure,
@@ -190,8 +194,9 @@ class Measure:
         spec = replace(self.training, budgets=tuple(sorted(set(self.training.budgets))))
         space = _find_space(self.search_space)
         cells = enumerate_space(space).distinct_cells()[: self.limit]
-        dataset = self.dataset if self.dataset == DIGITS else str(Path(self.dataset).absolute())
-        check_network_fits(load_labelled_images(dataset), spec.network)  # told here, not by each process
+        name, data_dir = locate(self.dataset, self.data_dir)
+        dataset = load_dataset(name, data_dir)
+        check_network_fits(dataset, spec.network)  # told here, not by each process
         self.target.parent.mkdir(parents=True, exist_ok=True)
         check_target(self.target, 0)
         journal = self.journal or self.target.with_name(f"{self.target.name}.jsonl")
@@ -204,14 +209,14 @@ class Measure:
 
             processes = self.processes or os.cpu_count() or 1
             try:
-                measure(cells, dataset, spec, journal, n_processes=processes, on_measured=show)
+                measure(cells, name, spec, journal, n_processes=processes, data_dir=data_dir, on_measured=show)
             except BrokenProcessPool:
                 raise TableError(
                     f"measuring: a process was killed (for lack of memory?), expected all {processes} to live; "
                     "give the same command again to go on, perhaps with fewer --processes"
                 ) from None
         measured = [m for m in read_journal(journal) if m.cell.hash in wanted]
-        origin = provenance(dataset, spec, measured, " ".join(["run_bohb.py", *sys.argv[1:]]))
+        origin = provenance(dataset.id, spec, measured, " ".join(["run_bohb.py", *sys.argv[1:]]))
         write_store(
             self.target,
             table_data(measured, spec.budgets),

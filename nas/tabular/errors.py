@@ -41,3 +41,7 @@ class UnknownBudgetError(TableError):
 
 class CellNotInTableError(TableError, LookupError):
     """The cell is valid, but the table has no row for it."""
+
+
+class WrongDatasetError(TableError):
+    """The table belongs to another data set, or does not say to which."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from nas.tabular.contents import TableData
 from nas.tabular.errors import DamagedFileError, NoSpaceError, TableExistsError, TableNotFoundError, WrongFileError
 from nas.tabular.index import SpaceIndex, index_spaces
 from nas.tabular.table import Table
+from results.atomic_file import new_directory, write_atomically
 from spaces import SearchSpace
 
 FORMAT = "nasbohb table"
@@ -65,7 +65,7 @@ def write_indexed_store(
     """As ``write_store``, with an index that is there already; returns the bytes written."""
     arrays = data.arrays() | _index_arrays(index)
     check_target(path, sum(array.nbytes for array in arrays.values()))
-    with _replacing(path) as directory:
+    with _new_store(path) as directory:
         for array_name, array in arrays.items():
             _write_array(directory / f"{array_name}.npy", array)
         sizes = {array_name: (directory / f"{array_name}.npy").stat().st_size for array_name in arrays}
@@ -80,7 +80,7 @@ def write_indexed_store(
             "bytes": sizes,
             "provenance": dict(provenance),
         }
-        (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        write_atomically(directory / DESCRIPTION, json.dumps(description, indent=1) + "\n")
     return sum(sizes.values())
 
 
@@ -163,38 +163,17 @@ def _no_space(path: Path, what: str) -> NoSpaceError:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary sibling directory that becomes ``path`` at the end, or disappears with any failure."""
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    temporary.mkdir()
+def _new_store(path: Path) -> Iterator[Path]:
+    """The directory to write, which becomes ``path`` or disappears; says what was in the way."""
     try:
-        yield temporary
-        _sync_directory(temporary)
-        _rename_new(temporary, path)
-        _sync_directory(path.parent)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_space(path, "got a full disk while writing, expected room") from None
-        raise
-
-
-def _rename_new(source: Path, target: Path) -> None:
-    """Renames, but never over a directory that another process put there meanwhile."""
-    try:
-        os.rename(source, target)  # replaces an empty directory, and fails on any other
+        with new_directory(path) as directory:
+            yield directory
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _no_space(path, "got a full disk while writing, expected room") from None
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            raise TableExistsError(f"table: got target {target}, which another process wrote meanwhile") from None
+            raise TableExistsError(f"table: got target {path}, which another process wrote meanwhile") from None
         raise
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> None:

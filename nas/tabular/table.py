@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nas.datasets import DatasetId
 from nas.tabular.contents import TableData, hash_bytes, hash_text
 from nas.tabular.errors import CellNotInTableError, UnknownBudgetError
 from nas.tabular.index import SpaceIndex, index_spaces
@@ -123,6 +124,11 @@ class Table:
         self._best_test_error: dict[tuple[tuple[int, ...] | None, int], float] = {}
 
     @property
+    def dataset(self) -> DatasetId | None:
+        """The data set on which the cells were trained; None where the table does not state it."""
+        return DatasetId.from_provenance(self.provenance)
+
+    @property
     def budgets(self) -> tuple[int, ...]:
         """[T] epochs, ascending."""
         return self._data.budgets
@@ -194,6 +200,8 @@ class Table:
         """
         position = self._position(budget)
         indices = np.asarray(indices)
+        if indices.shape == (0,):
+            indices = indices.astype(np.int64)  # of an empty list NumPy makes floating-point numbers
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise ValueError(
                 f"indices: got {indices.dtype} of shape {indices.shape}, expected a vector of integers; "

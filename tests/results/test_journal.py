@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -164,3 +165,71 @@ def test_cut_anywhere_a_journal_reads_as_a_prefix_and_goes_on(
     journal.append(path, FIRST)
     assert journal.read(path) == [*survivors, FIRST]
     assert path.read_bytes().endswith(b"\n")
+
+
+def test_a_shared_journal_is_plain_json_lines(path: Path) -> None:
+    journal.append_shared(path, FIRST)
+    journal.append_shared(path, SECOND, THIRD)
+    lines = [line for line in path.read_text().split("\n") if line]
+    assert [json.loads(line) for line in lines] == [FIRST, SECOND, THIRD]
+    assert journal.read_shared(path).records == [FIRST, SECOND, THIRD]
+
+
+def test_a_missing_shared_journal_has_no_lines(path: Path) -> None:
+    assert journal.read_shared(path) == journal.SharedLines(records=[], n_torn=0, end=0)
+
+
+@pytest.mark.parametrize("keep", range(1, len(json.dumps(SECOND))))
+def test_a_torn_line_of_a_shared_journal_stays_and_is_left_out(path: Path, keep: int) -> None:
+    journal.append_shared(path, FIRST)
+    torn = path.read_bytes() + b"\n" + json.dumps(SECOND).encode()[:keep]
+    path.write_bytes(torn)
+    assert journal.read_shared(path).records == [FIRST]  # it may still be being written
+    journal.append_shared(path, THIRD)
+    assert path.read_bytes().startswith(torn)
+    lines = journal.read_shared(path)
+    assert (lines.records, lines.n_torn) == ([FIRST, THIRD], 1)
+
+
+def test_a_shared_journal_is_read_on_from_where_it_ended(path: Path) -> None:
+    journal.append_shared(path, FIRST)
+    end = journal.read_shared(path).end
+    assert journal.read_shared(path, end).records == []
+    journal.append_shared(path, SECOND)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])  # its line break is still missing
+    unfinished = journal.read_shared(path, end)
+    assert unfinished.records == []
+    path.write_bytes(whole)
+    assert journal.read_shared(path, unfinished.end).records == [SECOND]
+
+
+def _append_many(path: Path, writer: int) -> None:
+    for number in range(200):
+        journal.append_shared(path, {"writer": writer, "number": number, "text": "x" * 3000})
+
+
+def test_lines_of_several_processes_do_not_mix(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_append_many, args=(path, writer)) for writer in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 3
+    lines = journal.read_shared(path)
+    assert lines.n_torn == 0
+    for writer in range(3):
+        assert [record["number"] for record in lines.records if record["writer"] == writer] == list(range(200))
+
+
+def test_a_full_disk_tears_one_line_of_a_shared_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal.append_shared(path, FIRST)
+    real_write = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda descriptor, data: real_write(descriptor, data[:7]))
+        with pytest.raises(OSError, match=r"7 of \d+ bytes were written"):
+            journal.append_shared(path, SECOND)
+    journal.append_shared(path, THIRD)
+    lines = journal.read_shared(path)
+    assert (lines.records, lines.n_torn) == ([FIRST, THIRD], 1)

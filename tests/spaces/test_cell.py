@@ -1,6 +1,7 @@
 """Cells: what is valid, what pruning leaves, and a hash that does not depend on how vertices are numbered."""
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +125,18 @@ def test_a_cell_has_to_connect_input_and_output() -> None:
 def test_invalid_cells_say_why(adjacency: list[list[int]], operations: list[str], message: str) -> None:
     with pytest.raises(InvalidCellError, match=message):
         Cell.from_matrix(adjacency, operations)
+
+
+@pytest.mark.parametrize("value", [0.9999, 0.5, 1e-9, -1, 2, float("nan"), "1", None, np.float32(0.1)])
+def test_a_value_that_is_not_exactly_0_or_1_is_refused(value: Any) -> None:
+    """Rounding it down would drop the edge: another cell, another hash."""
+    with pytest.raises(InvalidCellError, match="in row 0, column 1, expected 0 or 1"):
+        Cell.from_matrix([[0, value, 1], [0, 0, 1], [0, 0, 0]], [INPUT, CONV3X3, OUTPUT])
+
+
+@pytest.mark.parametrize("kind", [float, bool, np.int8, np.float32])
+def test_exact_values_of_any_type_are_the_same_cell(kind: Any) -> None:
+    rows = [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    cell = Cell.from_matrix([[kind(value) for value in row] for row in rows], [INPUT, CONV3X3, OUTPUT])
+    assert cell.adjacency == tuple(map(tuple, rows))
+    assert {type(value) for row in cell.adjacency for value in row} == {int}

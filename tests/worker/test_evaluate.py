@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from msgspec.structs import replace
 
+from nas.datasets import DatasetId
 from nas.oneshot import SearchResult
 from nas.oneshot.resolve import resolve
 from nas.tabular import CellNotInTableError, Entry
@@ -47,6 +48,8 @@ TRIAL = TrialSpec(
 class MadeUpTable:
     """Every cell's errors follow from its hash; the test error and the time say at which budget it was asked."""
 
+    name = "made up"
+    dataset = DatasetId("digits")
     budgets = (4, 12)
     provenance: ClassVar[dict[str, str]] = {}
 
@@ -168,7 +171,8 @@ def test_an_impossible_value_is_a_bad_configuration(tmp_path: Path) -> None:
         ({"search_space": "9"}, "search_space: got '9'"),
         ({"search_settings": {"n_stacks": 0}}, "n_stacks: got 0"),
         ({"search_settings": {"n_stakcs": 3}}, "n_stakcs"),
-        ({"dataset": "cifar10", "data_dir": "nowhere"}, "nowhere"),
+        ({"dataset": "cifar10"}, "got a table of data set digits, expected one of cifar10"),
+        ({"dataset": "/nowhere/own.npz"}, "/nowhere/own.npz, which is no file"),
     ],
 )
 def test_a_fault_of_the_study_is_a_bug_and_not_the_configurations(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nas.tabular import importing
+from nas.tabular.nasbench101 import importing
 from spaces import SEARCH_SPACES
 
 DATA = Path(__file__).parents[2] / "data"

@@ -12,8 +12,8 @@ from benchmarks.tabular_file import payloads, write_file
 from nas.tabular import TABLES, CellNotInTableError, Table, TableData, open_table
 from nas.tabular.contents import MEASUREMENTS
 from nas.tabular.errors import UnknownBudgetError
-from nas.tabular.importing import import_tfrecord
 from nas.tabular.index import index_spaces
+from nas.tabular.nasbench101.importing import import_tfrecord
 from spaces import OPERATIONS, SEARCH_SPACES, Cell, InvalidCellError, SearchSpace
 from spaces.enumeration import enumerate_space
 from spaces.hashing import hash_cells
@@ -204,6 +204,13 @@ def test_an_index_whose_cell_is_missing_is_named(tiny: tuple[Table, dict[str, in
 def test_wrong_indices_are_refused(tiny: tuple[Table, dict[str, int]], indices: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny[0].query_indices(SPACE, indices)
+
+
+@pytest.mark.parametrize("none", [[], (), np.array([]), np.array([], dtype=np.int32)])
+def test_no_indices_have_no_results(tiny: tuple[Table, dict[str, int]], none: Any) -> None:
+    batch = tiny[0].query_indices(SPACE, none)
+    assert batch.validation_error.shape == batch.test_error.shape == batch.training_time_s.shape == (0, 3)
+    assert batch.mean_test_error.shape == (0,)
 
 
 def test_a_space_that_the_table_knows_nothing_of_has_no_best_cell(tiny: tuple[Table, dict[str, int]]) -> None:

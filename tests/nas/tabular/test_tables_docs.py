@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.tabular_file import payloads, write_file
 from nas.tabular import TABLES, TableSource
-from nas.tabular.importing import import_tfrecord
+from nas.tabular.nasbench101.importing import import_tfrecord
 from spaces import SEARCH_SPACES
 
 TEXT = (Path(__file__).parents[3] / "docs" / "tables.md").read_text(encoding="utf-8")

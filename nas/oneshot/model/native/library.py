@@ -1,6 +1,6 @@
 """Compiling the C sources for this machine, once, and loading it.
 
-The compiler is ``$CC``, or ``cc``.  What it makes lies in ``nas.tabular.cache.cache_folder`` under a name made of the
+The compiler is ``$CC``, or ``cc``.  What it makes lies in ``nas.cache.cache_folder`` under a name made of the
 sources, the compiler, its options and the processor: machines that share a home do not run each other's code.  Behind
 the library the file holds its digest: loading one whose end is missing would kill the process.  Libraries that no
 process has loaded for long, those of earlier versions, are removed when another is made.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch  # noqa: F401  # loads the OpenMP runtime that the kernels share with it
 
-from nas.tabular.cache import cache_folder
+from nas.cache import cache_folder
 
 _FOLDER = Path(__file__).parent
 _SOURCES = ("terms.c", "products.c", "normalisation.c", "product_gradients.c", "pooling.c", "winograd.c")

@@ -13,22 +13,22 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.tabular.network import CellNetwork
-from nas.tabular.training_spec import TrainingSpec
+from nas.datasets import PARTS, Dataset
+from nas.tabular.measured.network import CellNetwork
+from nas.tabular.measured.training_spec import TrainingSpec
 from spaces import Cell
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """A data set on a device, with its three parts.
+    """A data set on a device, with its three parts one after the other.
 
     Attributes:
-        images: [N, C, H, W] float32, normalised by the training part's mean and deviation.
+        images: [N, C, H, W] float32, normalised by the data set's mean and deviation.
         labels: [N] int64.
         train: [T] indices.
         validation: [V] indices.
@@ -42,22 +42,17 @@ class LabelledImages:
     test: Tensor
 
     @classmethod
-    def from_arrays(
-        cls,
-        images: npt.NDArray[np.float32],
-        labels: npt.NDArray[np.int64],
-        train: npt.NDArray[np.int64],
-        validation: npt.NDArray[np.int64],
-        test: npt.NDArray[np.int64],
-        device: str = "cpu",
-    ) -> LabelledImages:
-        """Normalises each channel by the training part and moves everything to the device."""
-        mean = images[train].mean(axis=(0, 2, 3), keepdims=True)
-        deviation = images[train].std(axis=(0, 2, 3), keepdims=True) + 1e-8
-        normalised = torch.from_numpy(((images - mean) / deviation).astype(np.float32))
-        parts = (torch.from_numpy(np.asarray(part)) for part in (labels, train, validation, test))
-        labels_, train_, validation_, test_ = (part.to(device) for part in parts)
-        return cls(normalised.to(device), labels_, train_, validation_, test_)
+    def of(cls, dataset: Dataset, device: str = "cpu") -> LabelledImages:
+        """Normalises the images of all parts and moves everything to the device."""
+        images = dataset.joined(*PARTS)
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (dataset.mean, dataset.std))
+        ends = np.cumsum([len(dataset.parts[part]) for part in PARTS]).tolist()
+        indices = torch.arange(ends[-1], device=device)
+        return cls(
+            torch.from_numpy((images.scaled() - mean) / std).to(device),
+            torch.from_numpy(images.labels).to(device),
+            *indices.tensor_split(ends[:-1]),
+        )
 
 
 @dataclass(frozen=True)

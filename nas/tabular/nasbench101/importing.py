@@ -21,13 +21,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from nas.tabular.assembling import assemble
+from nas.datasets import DatasetId
 from nas.tabular.errors import TableError
-from nas.tabular.fast_rows import parse_records
 from nas.tabular.index import index_spaces
-from nas.tabular.rows import Rows
+from nas.tabular.nasbench101.assembling import assemble
+from nas.tabular.nasbench101.fast_rows import parse_records
+from nas.tabular.nasbench101.rows import Rows
+from nas.tabular.nasbench101.tfrecord import file_size, read_part
 from nas.tabular.store import check_target, write_indexed_store
-from nas.tabular.tfrecord import file_size, read_part
 from spaces import SEARCH_SPACES
 from spaces.enumeration import enumerate_space
 
@@ -99,6 +100,7 @@ def import_tfrecord(
     data = assemble(parts)
     index = index_spaces(enumerations, data.cell_hashes, enumerations.__getitem__)
     provenance = {
+        **DatasetId("cifar10").to_provenance(),
         "source": source.name,
         "source_bytes": size,
         "rows": n_rows,

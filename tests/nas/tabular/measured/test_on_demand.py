@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from nas.tabular.cache import cache_folder
-from nas.tabular.datasets import load_labelled_images
-from nas.tabular.errors import UnknownBudgetError
-from nas.tabular.measure import measure_cell, provenance, read_journal, table_data
-from nas.tabular.on_demand import MeasuringTable, measuring
+from nas.datasets import DatasetError, DatasetId, load_dataset
+from nas.tabular.errors import TableError, UnknownBudgetError
+from nas.tabular.measured.measure import measure_cell, provenance, table_data
+from nas.tabular.measured.on_demand import MeasuringTable, measuring
+from nas.tabular.measured.training import LabelledImages
+from nas.tabular.measured.training_spec import NetworkSize, TrainingSpec
 from nas.tabular.table import Table
-from nas.tabular.training_spec import NetworkSize, TrainingSpec
+from results.journal import read_shared
 from spaces import SEARCH_SPACES, Cell
+from tests.nas.datasets.made_up import own_arrays
 
 SPEC = TrainingSpec(budgets=(1, 2), n_repeats=2, network=NetworkSize(1, 10, 4, 2, 1, 1))
 
@@ -26,9 +29,11 @@ def cell(index: int) -> Cell:
 @pytest.fixture(scope="module")
 def table() -> Table:
     """One measured cell."""
-    measurements = [measure_cell(cell(0), load_labelled_images("digits"), SPEC)]
+    measurements = [measure_cell(cell(0), LabelledImages.of(load_dataset("digits")), SPEC)]
     return Table(
-        "small", table_data(measurements, SPEC.budgets), provenance=provenance("digits", SPEC, measurements, "")
+        "small",
+        table_data(measurements, SPEC.budgets),
+        provenance=provenance(DatasetId("digits"), SPEC, measurements, ""),
     )
 
 
@@ -40,7 +45,7 @@ def test_what_the_table_holds_is_looked_up(table: Table, tmp_path: Path) -> None
 def test_what_it_lacks_is_measured_as_the_table_was(table: Table, tmp_path: Path) -> None:
     assert cell(7777) not in table
     entry = MeasuringTable(table, tmp_path).query(cell(7777))
-    expected = measure_cell(cell(7777), load_labelled_images("digits"), SPEC)
+    expected = measure_cell(cell(7777), LabelledImages.of(load_dataset("digits")), SPEC)
     assert entry.validation_error == expected.results[2].validation_error
     assert entry.test_error == expected.results[2].test_error
     assert entry.trainable_parameters == expected.trainable_parameters
@@ -51,17 +56,17 @@ def test_a_measured_cell_is_kept_for_every_process(table: Table, tmp_path: Path)
     first, second = MeasuringTable(table, tmp_path), MeasuringTable(table, tmp_path)
     entry = first.query(cell(7777), 1)
     assert second.query(cell(7777), 1) == entry  # the training time is kept too, so it was not measured again
-    assert [m.cell.hash for m in read_journal(first.journal)] == [cell(7777).hash]
+    assert [record["hash"] for record in read_shared(first.journal).records] == [cell(7777).hash]
 
 
-def test_a_torn_line_of_another_process_is_passed_over(table: Table, tmp_path: Path) -> None:
+def test_a_line_that_another_process_is_writing_is_read_later(table: Table, tmp_path: Path) -> None:
     first, second = MeasuringTable(table, tmp_path), MeasuringTable(table, tmp_path)
-    entry = first.query(cell(7777), 1)
+    entry, other = first.query(cell(7777), 1), first.query(cell(7000), 1)
     whole = first.journal.read_bytes()
-    first.journal.write_bytes(whole[:100])
-    second._read_new()
-    first.journal.write_bytes(whole)
+    first.journal.write_bytes(whole[:-100])  # of the second line
     assert second.query(cell(7777), 1) == entry
+    first.journal.write_bytes(whole)
+    assert second.query(cell(7000), 1) == other
 
 
 def test_a_torn_line_that_stays_spoils_nothing(table: Table, tmp_path: Path) -> None:
@@ -86,22 +91,6 @@ def test_only_a_measured_table_can_measure(table: Table, monkeypatch: pytest.Mon
     assert measuring(imported) is imported
 
 
-def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NASBOHB_CACHE", str(tmp_path / "own"))
-    assert cache_folder() == tmp_path / "own"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NASBOHB_CACHE", "~/mine")
-    assert cache_folder() == tmp_path / "mine"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NASBOHB_CACHE", "here")
-    assert cache_folder() == tmp_path / "here"
-    monkeypatch.setenv("NASBOHB_CACHE", "")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "nasbohb"
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert cache_folder() == tmp_path / ".cache" / "nasbohb"
-
-
 @pytest.mark.parametrize("obstacle", ["folder", "journal"])
 def test_a_cell_that_cannot_be_kept_is_answered_all_the_same(
     obstacle: str, table: Table, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -114,3 +103,26 @@ def test_a_cell_that_cannot_be_kept_is_answered_all_the_same(
     entry = source.query(cell(7777))
     assert entry == source.query(cell(7777))  # remembered: the training time is that of the first time
     assert caplog.text.count("was measured but cannot be kept") == 1
+
+
+def measured_on(path: Path, spec: TrainingSpec) -> Table:
+    """A table of one cell measured on a file."""
+    dataset = load_dataset(str(path))
+    measurements = [measure_cell(cell(0), LabelledImages.of(dataset), spec)]
+    return Table("own", table_data(measurements, (1,)), provenance=provenance(dataset.id, spec, measurements, ""))
+
+
+def test_a_table_of_images_of_ones_own_measures_where_they_are_now(tmp_path: Path) -> None:
+    spec = TrainingSpec(budgets=(1,), n_repeats=1, network=NetworkSize(1, 2, 4, 1, 1, 1), batch_size=16)
+    old, new = tmp_path / "own.npz", tmp_path / "moved.npz"
+    np.savez(old, **own_arrays())
+    table = measured_on(old, spec)
+    entry = MeasuringTable(table, tmp_path / "first").query(cell(7777))
+    old.rename(new)
+    with pytest.raises(DatasetError, match="is no file"):
+        MeasuringTable(table, tmp_path / "second").query(cell(7777))
+    moved = MeasuringTable(table, tmp_path / "second", str(new))
+    assert moved.query(cell(7777)).validation_error == entry.validation_error
+    np.savez(new, **own_arrays(seed=1))
+    with pytest.raises(TableError, match="got a table of data set"):
+        MeasuringTable(table, tmp_path / "third", str(new)).query(cell(7777))

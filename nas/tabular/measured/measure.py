@@ -1,17 +1,16 @@
 """Measuring a table: trains every given cell at every budget, over several processes, resumably.
 
-Every measured cell is one line of a journal (JSON lines, appended and flushed), so a measurement that
-was interrupted in any way goes on where it was, and a torn last line is measured again.
+Every measured cell is one line of a journal (``results.journal``), so a measurement that was interrupted in any way
+goes on where it was, and a torn last line is measured again.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -21,11 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from nas.datasets import Dataset, DatasetId, identify, load_dataset
 from nas.tabular.contents import TableData
-from nas.tabular.datasets import load_labelled_images
-from nas.tabular.network import CellNetwork
-from nas.tabular.training import BudgetResult, LabelledImages, train_cell
-from nas.tabular.training_spec import NetworkSize, TrainingSpec
+from nas.tabular.measured.network import CellNetwork
+from nas.tabular.measured.training import BudgetResult, LabelledImages, train_cell
+from nas.tabular.measured.training_spec import NetworkSize, TrainingSpec
+from results import journal as journals
+from results.atomic_file import write_atomically
 from spaces import Cell
 from spaces.cell import INPUT, OUTPUT
 
@@ -46,9 +47,9 @@ class Measurement:
     results: dict[int, BudgetResult]
     seconds: float
 
-    def to_line(self) -> str:
-        """The journal's line, without its end."""
-        record = {
+    def to_record(self) -> dict[str, Any]:
+        """The journal's line, as built-in types."""
+        return {
             "hash": self.cell.hash,
             "adjacency": ["".join(map(str, row)) for row in self.cell.adjacency],
             "operations": list(self.cell.operations),
@@ -56,12 +57,14 @@ class Measurement:
             "budgets": {str(budget): asdict(result) for budget, result in self.results.items()},
             "seconds": round(self.seconds, 4),
         }
-        return json.dumps(record, allow_nan=False)
 
     @classmethod
-    def from_line(cls, line: str) -> Measurement:
-        """The inverse of ``to_line``."""
-        record = json.loads(line)
+    def from_record(cls, record: Mapping[str, Any]) -> Measurement:
+        """The inverse of ``to_record``.
+
+        Raises:
+            ValueError: The record is no measurement; so are KeyError and TypeError.
+        """
         cell = Cell.from_matrix([[int(v) for v in row] for row in record["adjacency"]], record["operations"])
         results = {
             int(budget): BudgetResult(**{name: tuple(values) for name, values in result.items()})
@@ -85,13 +88,9 @@ def read_journal(path: Path) -> Iterator[Measurement]:
     Raises:
         ValueError: A complete line is no measurement.
     """
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        if not line:
-            continue
+    for number, record in enumerate(journals.read(path), start=1):
         try:
-            yield Measurement.from_line(line.decode())
+            yield Measurement.from_record(record)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path}, line {number}: got no measurement ({error}), expected what `table measure` wrote; "
@@ -106,45 +105,42 @@ def measure(
     journal: Path,
     *,
     n_processes: int,
+    data_dir: Path | str | None = None,
     on_measured: Callable[[Measurement], None] = lambda measurement: None,
 ) -> None:
     """Measures every cell that the journal does not hold yet and appends it.
 
     Args:
         cells: Distinct cells, in the order in which they are started.
-        dataset: See ``nas.tabular.datasets.load_labelled_images``.
+        dataset: Key of ``nas.datasets.DATASETS``, or the path of an ``.npz`` file.
         spec: Training; a journal must have been written with the same.
         journal: JSON lines; created where missing.
         n_processes: Processes of one thread each.
+        data_dir: Folder of the data set's files; None for where it lies by default.
         on_measured: Called in this process after each cell is safely in the journal.
 
     Raises:
         ValueError: The journal was written with other settings, or the data set is wrong.
         concurrent.futures.process.BrokenProcessPool: A process was killed; call again to go on.
     """
-    claim_journal(journal, dataset, spec)
+    claim_journal(journal, identify(dataset, data_dir), spec)
     done = {measurement.cell.hash for measurement in read_journal(journal)}
     todo = [cell for cell in cells if cell.hash not in done]
-    with (
-        journal.open("ab") as out,
-        ProcessPoolExecutor(
-            n_processes,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_process,
-            initargs=(dataset, spec),
-        ) as pool,
-    ):
+    with ProcessPoolExecutor(
+        n_processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_process,
+        initargs=(dataset, data_dir, spec),
+    ) as pool:
         for measurement in _as_finished(pool, todo, 2 * n_processes):
-            out.write(measurement.to_line().encode() + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
+            journals.append(journal, measurement.to_record())
             on_measured(measurement)
 
 
-def check_network_fits(data: LabelledImages, size: NetworkSize) -> None:
+def check_network_fits(data: Dataset, size: NetworkSize) -> None:
     """Raises ``ValueError`` where the network cannot take the images or lacks a label."""
-    channels, height = data.images.shape[1], min(data.images.shape[2:])
-    n_classes = int(data.labels.max()) + 1
+    channels, height = data.parts["train"].pixels.shape[1:3]
+    n_classes = data.n_classes
     if channels != size.image_channels or n_classes > size.n_classes:
         raise ValueError(
             f"network: got {size.image_channels} image channels and {size.n_classes} classes, expected {channels} and "
@@ -157,22 +153,18 @@ def check_network_fits(data: LabelledImages, size: NetworkSize) -> None:
         )
 
 
-def claim_journal(journal: Path, dataset: str, spec: TrainingSpec) -> None:
-    """Ties a journal to its settings and cuts a torn last line; raises ``ValueError`` for other settings."""
+def claim_journal(journal: Path, dataset: DatasetId, spec: TrainingSpec) -> None:
+    """Ties a journal to its data set and its settings; raises ``ValueError`` where it has others."""
     settings = journal.with_suffix(".settings.json")
-    text = json.dumps({"dataset": dataset, "training": asdict(spec)}, indent=2) + "\n"
-    if settings.exists():
-        if settings.read_text() != text:
-            raise ValueError(
-                f"{journal}: got a journal of other training settings (see {settings}), expected the same; "
-                "give another journal, or the same settings"
-            )
-    else:
+    text = json.dumps({"dataset": dataset.key, "training": asdict(spec)}, indent=2) + "\n"
+    if not settings.exists():
         journal.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text(text)
-    if journal.exists():
-        with journal.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+        write_atomically(settings, text)
+    elif settings.read_text() != text:
+        raise ValueError(
+            f"{journal}: got a journal of another data set or other training settings (see {settings}), expected the "
+            "same; give another journal, or the same settings"
+        )
 
 
 def _as_finished(pool: ProcessPoolExecutor, cells: Iterable[Cell], ahead: int) -> Iterator[Measurement]:
@@ -189,9 +181,9 @@ def _as_finished(pool: ProcessPoolExecutor, cells: Iterable[Cell], ahead: int) -
 _process: dict[str, Any] = {}
 
 
-def _start_process(dataset: str, spec: TrainingSpec) -> None:
+def _start_process(dataset: str, data_dir: Path | str | None, spec: TrainingSpec) -> None:
     torch.set_num_threads(1)
-    data = load_labelled_images(dataset)
+    data = LabelledImages.of(load_dataset(dataset, data_dir))
     # The first training of a process pays for torch's own set-up, which is no cell's training time.
     train_cell(Cell(((0, 1), (0, 0)), (INPUT, OUTPUT)), data, spec, budget=1)
     _process.update(data=data, spec=spec)
@@ -220,11 +212,13 @@ def table_data(measurements: Sequence[Measurement], budgets: tuple[int, ...]) ->
     )
 
 
-def provenance(dataset: str, spec: TrainingSpec, measurements: Sequence[Measurement], command: str) -> dict[str, Any]:
+def provenance(
+    dataset: DatasetId, spec: TrainingSpec, measurements: Sequence[Measurement], command: str
+) -> dict[str, Any]:
     """What a reader needs to judge and to repeat a measurement: command, settings, versions, processor, seconds."""
     return {
         "command": command,
-        "dataset": dataset,
+        **dataset.to_provenance(),
         "training": asdict(spec),
         "measured_cells": len(measurements),
         "processor_seconds": round(sum(m.seconds for m in measurements), 1),

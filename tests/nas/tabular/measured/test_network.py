@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.tabular.network import CellModule, CellNetwork, vertex_channels
-from nas.tabular.training_spec import NetworkSize
+from nas.tabular.measured.network import CellModule, CellNetwork, vertex_channels
+from nas.tabular.measured.training_spec import NetworkSize
 from spaces.cell import CONV1X1, CONV3X3, INPUT, MAXPOOL3X3, OUTPUT, Cell
 
 

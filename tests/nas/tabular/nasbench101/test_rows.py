@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.tabular_file import bytes_field, double_field, evaluation, metrics, payload, varint, write_file
-from nas.tabular import fast_rows
 from nas.tabular.contents import hash_text
 from nas.tabular.errors import WrongFileError
-from nas.tabular.fast_rows import parse_records
-from nas.tabular.rows import METRICS, Row, Rows, parse_row
-from nas.tabular.tfrecord import read_part
+from nas.tabular.nasbench101 import fast_rows
+from nas.tabular.nasbench101.fast_rows import parse_records
+from nas.tabular.nasbench101.rows import METRICS, Row, Rows, parse_row
+from nas.tabular.nasbench101.tfrecord import read_part
 from spaces import OPERATIONS, Cell
 from spaces.cell import CONV3X3, INPUT, OUTPUT
 

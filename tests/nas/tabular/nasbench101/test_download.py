@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.tabular import download as download_module
-from nas.tabular.download import NASBENCH101_FILES, RemoteFile, download
 from nas.tabular.errors import DownloadError, NoSpaceError, TableExistsError, TableNotFoundError
+from nas.tabular.nasbench101 import download as download_module
+from nas.tabular.nasbench101.download import NASBENCH101_FILES, RemoteFile, download
 
 CONTENTS = bytes(range(256)) * 5000  # 1.28 MB, more than a block
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from nas.tabular.contents import TableData, hash_text
 from nas.tabular.errors import IncompleteTableError, WrongFileError
-from nas.tabular.rows import METRICS, Rows
+from nas.tabular.nasbench101.rows import METRICS, Rows
 from spaces import Cell
 from spaces.cell import unpack_key
 from spaces.enumeration import on_a_path

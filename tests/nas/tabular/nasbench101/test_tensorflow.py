@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tabular_file import payloads, write_file
-from nas.tabular.importing import import_tfrecord
-from nas.tabular.tfrecord import read_records
+from nas.tabular.nasbench101.importing import import_tfrecord
+from nas.tabular.nasbench101.tfrecord import read_records
 from spaces import SEARCH_SPACES
 from spaces.enumeration import enumerate_space
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.tabular_file import frame, write_file
 from nas.tabular.errors import DamagedFileError, TableNotFoundError, WrongFileError
-from nas.tabular.tfrecord import masked_crc32c, read_part, read_records
+from nas.tabular.nasbench101.tfrecord import masked_crc32c, read_part, read_records
 
 PAYLOADS = [b"first", b"", b"third " * 200, b"\0" * 40, b"last"]
 

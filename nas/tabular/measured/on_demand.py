@@ -1,7 +1,7 @@
 """Cells that a measured table does not hold are trained when they are asked for, and kept.
 
-They are kept in a journal of their own (a line a cell), in ``$NASBOHB_CACHE`` or the user's cache folder,
-named by the table's settings, so that all runs and processes share them.  NAS-Bench-101 cannot be extended
+They are kept in a journal of their own (a line a cell), in ``$NASBOHB_CACHE`` or the user's cache folder, named by
+the table's data set and settings, so that all runs and processes share them.  NAS-Bench-101 cannot be extended
 this way: nobody has the machines it was measured on, and ``measuring`` hands it back as it is.
 """
 
@@ -10,25 +10,34 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.tabular.cache import cache_folder
+from nas.cache import cache_folder
+from nas.datasets import load_dataset
 from nas.tabular.errors import CellNotInTableError, UnknownBudgetError
+from nas.tabular.matching import check_same_dataset
+from nas.tabular.measured.training_spec import TrainingSpec
 from nas.tabular.table import Entry, Table
-from nas.tabular.training_spec import TrainingSpec
+from results.journal import append_shared, read_shared
 from spaces import Cell
 
 if TYPE_CHECKING:
-    from nas.tabular.measure import Measurement
+    from nas.tabular.measured.measure import Measurement
 
 logger = logging.getLogger("nasbohb.table")
 
 
-def measuring(table: Table) -> Table | MeasuringTable:
-    """The table, able to measure what it lacks if this project measured it; any other as it is."""
-    return MeasuringTable(table, cache_folder()) if can_measure(table) else table
+def measuring(table: Table, dataset: str | None = None, data_dir: Path | str | None = None) -> Table | MeasuringTable:
+    """The table, able to measure what it lacks if this project measured it; any other as it is.
+
+    Args:
+        table: The table.
+        dataset: Where its data set is now: a key of ``nas.datasets.DATASETS``, or the path of an ``.npz`` file. None
+            for where it was when the table was measured.
+        data_dir: Folder of the data set's files; None for where it lies by default.
+    """
+    return MeasuringTable(table, cache_folder(), dataset, data_dir) if can_measure(table) else table
 
 
 def can_measure(table: Table) -> bool:
@@ -42,11 +51,17 @@ class MeasuringTable:
     Args:
         table: Measured by ``table measure``; its provenance says how.
         folder: Where newly measured cells are kept.
+        dataset: As for ``measuring``.
+        data_dir: As for ``measuring``.
     """
 
-    def __init__(self, table: Table, folder: Path) -> None:
+    def __init__(
+        self, table: Table, folder: Path, dataset: str | None = None, data_dir: Path | str | None = None
+    ) -> None:
+        assert table.dataset is not None, "can_measure"
         self.table = table
-        settings = {name: table.provenance[name] for name in ("dataset", "training")}
+        self._dataset, self._data_dir = dataset or table.dataset.name, data_dir
+        settings = {"dataset": table.dataset.key, "training": table.provenance["training"]}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
         self.journal = folder / f"{table.name}-{digest}.jsonl"
         self._kept: dict[str, Measurement] = {}
@@ -75,37 +90,35 @@ class MeasuringTable:
         return self._kept[cell.hash]
 
     def _read_new(self) -> None:
-        """Reads what any process has appended since the last time, complete lines alone."""
-        from nas.tabular.measure import Measurement
+        """Reads what any process has appended since the last time."""
+        from nas.tabular.measured.measure import Measurement
 
-        if not self.journal.exists():
-            return
-        with self.journal.open("rb") as file:
-            file.seek(self._read_bytes)
-            content = file.read()
-        complete = content[: content.rfind(b"\n") + 1]
-        self._read_bytes += len(complete)
-        for line in complete.splitlines():
-            if not line:
-                continue
+        lines = read_shared(self.journal, self._read_bytes)
+        self._read_bytes = lines.end
+        n_others = lines.n_torn
+        for record in lines.records:
             try:
-                measurement = Measurement.from_line(line.decode())
+                measurement = Measurement.from_record(record)
             except (ValueError, KeyError, TypeError):
-                # Torn by a full disk or a network's file system; the cell is simply measured again.
-                logger.warning("%s: passed over a line that is no measurement", self.journal)
+                n_others += 1
                 continue
             self._kept.setdefault(measurement.cell.hash, measurement)
+        if n_others:  # torn by a full disk or a network's file system: such a cell is simply measured again
+            logger.warning("%s: passed over %d lines that are no measurement", self.journal, n_others)
 
     def _measure(self, cell: Cell) -> None:
-        from nas.tabular.datasets import load_labelled_images
-        from nas.tabular.measure import measure_cell
+        from nas.tabular.measured.measure import measure_cell
+        from nas.tabular.measured.training import LabelledImages
 
+        dataset = load_dataset(self._dataset, self._data_dir)
+        check_same_dataset(self.table, dataset.id)
         spec = TrainingSpec.from_dict(self.table.provenance["training"])
         logger.info("table %s lacks cell %s: measuring it, and keeping what comes out", self.table.name, cell.hash[:8])
-        measurement = measure_cell(cell, load_labelled_images(self.table.provenance["dataset"]), spec)
+        measurement = measure_cell(cell, LabelledImages.of(dataset), spec)
         self._kept[cell.hash] = measurement
         try:
-            self._keep(measurement)
+            self.journal.parent.mkdir(parents=True, exist_ok=True)
+            append_shared(self.journal, measurement.to_record())
         except OSError as error:
             logger.warning(
                 "%s: cell %s was measured but cannot be kept (%s); let NASBOHB_CACHE name a folder that can be written",
@@ -113,19 +126,6 @@ class MeasuringTable:
                 cell.hash,
                 error,
             )
-
-    def _keep(self, measurement: Measurement) -> None:
-        """Appends a measurement to the journal."""
-        self.journal.parent.mkdir(parents=True, exist_ok=True)
-        # One write of one line in append mode, so that lines of several processes do not mix; the line break before
-        # it ends whatever a process that was killed, or a full disk, left behind.
-        line = f"\n{measurement.to_line()}\n".encode()
-        descriptor = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            if os.write(descriptor, line) < len(line):
-                raise OSError("it was written in part; is the disk full?")
-        finally:
-            os.close(descriptor)
 
 
 def _entry(measurement: Measurement, budget: int) -> Entry:

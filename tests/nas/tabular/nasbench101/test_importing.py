@@ -15,8 +15,7 @@ import pytest
 
 from benchmarks.tabular_file import frame, masked_checksum, metrics, payload, payloads, write_file
 from benchmarks.tabular_readers import PlainReader
-from nas.tabular import fast_rows, importing, open_table
-from nas.tabular.assembling import _group_by_hash
+from nas.tabular import open_table
 from nas.tabular.errors import (
     DamagedFileError,
     IncompleteTableError,
@@ -26,10 +25,12 @@ from nas.tabular.errors import (
     TableNotFoundError,
     WrongFileError,
 )
-from nas.tabular.importing import import_tfrecord
-from nas.tabular.rows import parse_row
+from nas.tabular.nasbench101 import fast_rows, importing
+from nas.tabular.nasbench101.assembling import _group_by_hash
+from nas.tabular.nasbench101.importing import import_tfrecord
+from nas.tabular.nasbench101.rows import parse_row
+from nas.tabular.nasbench101.tfrecord import read_part
 from nas.tabular.table import Table
-from nas.tabular.tfrecord import read_part
 from spaces import SEARCH_SPACES, Cell
 from spaces.enumeration import enumerate_space
 from spaces.hashing import hash_cells
@@ -71,7 +72,7 @@ def test_the_sample_is_read_as_the_reference_reads_it(
 
 
 def test_the_whole_shared_sample(tmp_path: Path) -> None:
-    shared = Path(__file__).parents[4] / "shared" / "data" / "nasbench101"
+    shared = Path(__file__).parents[5] / "shared" / "data" / "nasbench101"
     if not shared.exists():
         pytest.skip("the shared sample is not beside the repository (../shared/data/nasbench101)")
     import_tfrecord(shared / "sample_full.tfrecord", tmp_path / "t.table")

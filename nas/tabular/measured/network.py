@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas.tabular.training_spec import NetworkSize
+from nas.tabular.measured.training_spec import NetworkSize
 from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, Cell
 
 

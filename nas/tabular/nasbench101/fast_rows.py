@@ -3,7 +3,7 @@
 All rows of the two published files are written the same way: the JSON that Python writes, and a
 message of a handful of shapes.  Rows of this form are taken apart for a whole part of the file at a
 time; every byte that is not a value is compared with what the form demands, and any row that differs,
-however slightly, goes through ``nas.tabular.rows.parse_row``.  So speed depends on the form, the result
+however slightly, goes through ``nas.tabular.nasbench101.rows.parse_row``.  So speed depends on the form, the result
 does not.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.tabular.errors import WrongFileError
-from nas.tabular.rows import METRICS, MessageShape, Rows, message_shape, parse_row
-from nas.tabular.tfrecord import Records
+from nas.tabular.nasbench101.rows import METRICS, MessageShape, Rows, message_shape, parse_row
+from nas.tabular.nasbench101.tfrecord import Records
 from spaces.cell import INPUT, MAX_VERTICES, OPERATIONS, OUTPUT, is_a_cell, pack_key
 
 Bytes = npt.NDArray[np.uint8]
