@@ -185,7 +185,7 @@ def test_a_table_that_lacks_cells_of_the_space_is_refused(capsys: pytest.Capture
         data.trainable_parameters[:100],
         {name: values[:, :100] for name, values in data.measurements.items()},
     )
-    write_store(tmp_path / "few.table", few, name="few", provenance={})
+    write_store(tmp_path / "few.table", few, name="few", provenance={"dataset": "digits"})
     arguments = ["study", "--table", str(tmp_path / "few.table"), "--run-dir", str(tmp_path / "run")]
     status, _, err = call(arguments, capsys)
     assert status == 2
