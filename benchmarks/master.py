@@ -31,9 +31,10 @@ from hpbandster.core.worker import Worker
 from hpbandster.optimizers import BOHB
 from hpbandster.optimizers.config_generators.bohb import BOHB as Generator
 
-from master.bohb import WaitSettings
-from master.kde import KdeSampler
+from master.loop import WaitSettings
+from master.samplers.kde import KdeSampler
 from master.study import create_run, run_master
+from master.tuner import proposal_generator
 from results.epoch import EpochRecord
 from results.reading import read_results
 from results.records import Evaluation, Status, StudySpec, TrialSpec
@@ -183,7 +184,8 @@ def compare_overhead(config_space: str, n_iterations: int, n_workers: int, repea
 def compare_proposals(config_space: str, repeats: int) -> None:
     """Prints milliseconds of a model-based proposal of both, 250 observations at one budget."""
     space = CONFIG_SPACES[config_space].build(0)
-    ours, theirs = KdeSampler(CONFIG_SPACES[config_space].build(0), seed=0), Generator(space, random_fraction=0.0)
+    ours, theirs = KdeSampler(CONFIG_SPACES[config_space].build(0)), Generator(space, random_fraction=0.0)
+    number = 0
     for configuration in space.sample_configuration(250):
         config = dict(configuration)
         job = Job((0, 0, 0), config=config, budget=100)
@@ -195,9 +197,10 @@ def compare_proposals(config_space: str, repeats: int) -> None:
         begin = time.perf_counter()
         theirs.get_config(100)
         middle = time.perf_counter()
-        _, is_model_based = ours.propose()
+        proposal = ours.propose(100, proposal_generator(0, number))
         end = time.perf_counter()
-        if is_model_based:
+        number += 1
+        if proposal.model_based:
             milliseconds["hpbandster"].append(1e3 * (middle - begin))
             milliseconds["nasbohb"].append(1e3 * (end - middle))
     for name, values in milliseconds.items():

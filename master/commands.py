@@ -20,7 +20,7 @@ from nas.tabular import TABLES
 from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
 
 if TYPE_CHECKING:
-    from master.bohb import Progress
+    from master.loop import Progress
     from results.records import StudySpec
 
 #: What makes the searches of a study on one machine small; an option of the same name wins.
@@ -160,9 +160,9 @@ def run_study(options: Master, *, local_workers: bool) -> int:
         ValueError: The options describe no study that can run; nothing was written.
     """
     from analysis.commands import report_text
-    from master.bohb import StudyFailedError
     from master.brackets import ladder
     from master.hosts import checked_host, outward_address
+    from master.loop import StudyFailedError
     from master.progress import ProgressDisplay
     from master.study import create_run, run_master
     from worker.local import LocalWorkers, LocalWorkersFailedError

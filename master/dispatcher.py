@@ -1,12 +1,11 @@
-"""Hands jobs to workers: hpbandster's dispatcher, without its hangs.
+"""Hands jobs to workers over Pyro: the threads and the calls around a ``Pool``.
 
 hpbandster's takes its lock by hand and calls the network while it holds it, knows one kind of broken
 connection, and does not run a lost job again.  Here:
 
-* the job's state lives in one place, under one lock that is only held for a few assignments;
-* every call has a time-out, and any communication error means that the worker is lost;
-* a lost worker's job is queued again, first in the line; each hand-over has its own ticket, so a late
-  report of a worker that was given up changes nothing;
+* which job is where is the pool's business, under one lock that is only held for a few assignments;
+* every call has a time-out, and any error of it means that the worker is lost;
+* a worker says which version it runs when it joins; one of another version is refused, and gets no job;
 * workers send a sign of life every second.  A closed connection makes the dispatcher look after a worker
   at once; one that refuses connections is lost at once, one that is silent (stopped, or its host is gone)
   after ``silence_limit_s``; if it comes back, it is told to abandon its job;
@@ -15,22 +14,22 @@ connection, and does not run a lost job again.  Here:
 
 from __future__ import annotations
 
-import itertools
 import logging
+import queue
 import secrets
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import Pyro4
-from hpbandster.core.dispatcher import Dispatcher as HpbandsterDispatcher
 
 from master.jobs import TrialJob
-from master.remote_worker import Pulse, RemoteWorker
-from master.wire import COMMUNICATION_ERRORS, connect, end_daemon, name_server_uri
+from master.pool import Assignment, Loss, Pool
+from master.protocol import HeartbeatAnswer, connect, dispatcher_name, end_daemon, name_server_uri, refusal, short_name
+from master.remote_worker import HandOverError, Pulse, RemoteWorker
 from results.credentials import Credentials
 
 logger = logging.getLogger("nasbohb.master")
@@ -44,7 +43,7 @@ class DispatcherSettings:
     """When the dispatcher looks after its workers, and when it gives up.
 
     Attributes:
-        ping_interval_s: Seconds between two looks at the name server and at silent workers.
+        ping_interval_s: Seconds between two looks at silent workers.
         suspicion_s: Seconds without a sign of life after which a worker is asked for one.
         silence_limit_s: Seconds without an answer after which a worker is lost.
         max_losses: How many workers a job may lose before it is recorded as ``worker_lost``.
@@ -73,59 +72,49 @@ class _Daemon(Pyro4.Daemon):
         self._on_disconnect(conn)
 
 
-class Dispatcher(HpbandsterDispatcher):
+class Dispatcher:
     """See the module; ``run`` starts it, ``shutdown`` ends it."""
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        host: str,
-        on_finished: Callable[[TrialJob], None],
-        on_workers: Callable[[int], None],
-        settings: DispatcherSettings | None = None,
-    ) -> None:
+    def __init__(self, credentials: Credentials, host: str, settings: DispatcherSettings | None = None) -> None:
         """Prepares everything and starts nothing.
 
         Args:
             credentials: Of the run's name server.
             host: The address to listen at.
-            on_finished: Takes a finished job; like the next, called from threads of the dispatcher.
-            on_workers: Takes the number of workers whenever it changes.
             settings: None for the defaults.
         """
-        super().__init__(
-            new_result_callback=on_finished,
-            run_id=credentials.run_id,
-            nameserver=credentials.host,
-            nameserver_port=credentials.port,
-            host=host,
-            logger=logger,
-            queue_callback=on_workers,
-        )
         self._settings = settings or DispatcherSettings()
-        self._key = credentials.key
+        self._credentials = credentials
+        self._host = host
         self._name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
-        self._tickets = (f"{secrets.token_hex(4)}-{n}" for n in itertools.count())
+        # Finished jobs; None only wakes the reader, because workers came or went.
+        self._finished: queue.SimpleQueue[TrialJob | None] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._threads: list[threading.Thread] = []
-        # Under the lock, as all that hpbandster's constructor made:
-        self.waiting_jobs: deque[TrialJob] = deque()
-        self.running_jobs: dict[str, TrialJob] = {}  # by ticket
-        self.worker_pool: dict[str, RemoteWorker] = {}
-        self.idle_workers: dict[str, None] = {}  # in the order in which they became idle
+        # Under the lock:
+        self._changed = threading.Condition()
+        self._pool = Pool(
+            suspicion_s=self._settings.suspicion_s,
+            silence_limit_s=self._settings.silence_limit_s,
+            max_losses=self._settings.max_losses,
+            ticket_prefix=secrets.token_hex(4),
+        )
+        self._joining: dict[str, RemoteWorker] = {}
+        self._remote: dict[str, RemoteWorker] = {}  # of the pool's workers
         self._is_ending = False
 
     def run(self) -> None:
-        """Starts to serve in background threads and returns, unlike hpbandster's, which blocks.
+        """Starts to serve in background threads and returns.
 
         Raises:
             OSError: The host is no address of this machine.
         """
-        self.pyro_daemon = _Daemon(self.host, self._suspect_connection)
-        self.pyro_daemon._pyroHmacKey = self._key
-        self._name_server.register(self.pyro_id, self.pyro_daemon.register(self, self.pyro_id))
-        loops = [self.pyro_daemon.requestLoop, self.discover_workers, *[self.job_runner] * _N_RUNNERS]
-        self._threads = [threading.Thread(target=loop, name=loop.__name__, daemon=True) for loop in loops]
+        self._daemon = _Daemon(self._host, self._suspect_connection)
+        self._daemon._pyroHmacKey = self._credentials.key
+        name = dispatcher_name(self._credentials.run_id)
+        self._name_server.register(name, self._daemon.register(self, name))
+        loops = [self._daemon.requestLoop, self._look_after_workers, *[self._hand_out_jobs] * _N_RUNNERS]
+        self._threads = [threading.Thread(target=loop, name=loop.__name__.strip("_"), daemon=True) for loop in loops]
         for thread in self._threads:
             thread.start()
 
@@ -142,92 +131,110 @@ class Dispatcher(HpbandsterDispatcher):
         """Tells the workers to end, waits for them a little, and ends all threads; without effect if none runs."""
         if not self._threads:
             return
-        if shutdown_workers:
-            self.shutdown_all_workers()
-        with self.runner_cond:
-            self.shutdown_all_threads = True
-            self.runner_cond.notify_all()
+        with self._changed:
+            self._is_ending = True
+            self._pool.clear()
+            self._changed.notify_all()
+            workers = list(self._remote.values())
+        if shutdown_workers and workers:
+            self._take_leave(workers)
         self._wake.set()
-        end_daemon(self.pyro_daemon)
+        end_daemon(self._daemon)
         for thread in self._threads:
             thread.join(timeout=self._settings.farewell_s)
         self._threads = []
 
-    def shutdown_all_workers(self, rediscover: bool = False) -> None:
+    def _take_leave(self, workers: list[RemoteWorker]) -> None:
         """Tells the workers to end and waits for their farewells, but no longer than ``farewell_s``."""
-        with self.runner_cond:
-            self._is_ending = True
-            self.waiting_jobs.clear()
-            workers = list(self.worker_pool.values())
-        if not workers:
-            return
-        with ThreadPoolExecutor(_N_PROBES) as pool:
-            list(pool.map(RemoteWorker.shutdown, workers))
-        with self.runner_cond:
-            self.runner_cond.wait_for(lambda: not self.worker_pool, timeout=self._settings.farewell_s)
-            if self.worker_pool:
-                logger.warning("workers that did not sign off: %s", ", ".join(self.worker_pool))
+        with ThreadPoolExecutor(_N_PROBES) as executor:
+            list(executor.map(RemoteWorker.shutdown, workers))
+        with self._changed:
+            self._changed.wait_for(lambda: not self._pool.workers, timeout=self._settings.farewell_s)
+            if self._pool.workers:
+                logger.warning("workers that did not sign off: %s", ", ".join(self._pool.workers))
 
     # Called by the master.
 
-    def submit_job(self, job: TrialJob) -> None:
+    def submit(self, job: TrialJob) -> None:
         """Queues a job."""
-        with self.runner_cond:
-            job.time_it("submitted")
-            self.waiting_jobs.append(job)
-            self.runner_cond.notify()
+        with self._changed:
+            self._pool.submit(job)
+            self._changed.notify_all()
+
+    def finished(self, timeout_s: float) -> list[TrialJob]:
+        """The jobs that have finished since the last call, in their order.
+
+        Waits up to ``timeout_s`` for the first; returns early, with none, when workers come or go.
+        """
+        jobs = []
+        try:
+            job = self._finished.get(timeout=timeout_s)
+            while True:
+                if job is not None:
+                    jobs.append(job)
+                job = self._finished.get_nowait()
+        except queue.Empty:
+            return jobs
 
     def running(self) -> list[TrialJob]:
         """The jobs that workers are busy with, the one that began first at the head."""
-        with self.runner_cond:
-            return list(self.running_jobs.values())
+        with self._changed:
+            return self._pool.running
+
+    def workers(self) -> list[str]:
+        """The names of the workers, in the order in which they joined."""
+        with self._changed:
+            return self._pool.workers
 
     # Called by the workers.
 
     @Pyro4.expose
-    def trigger_discover_worker(self) -> None:
-        """A new worker stands in the name server."""
-        self._wake.set()
-
-    @Pyro4.expose
-    def heartbeat(self, worker_name: str, tickets: list[str]) -> dict[str, Any]:
-        """A worker's sign of life.
+    def join(self, worker_name: str, uri: str, version: Any) -> str | None:
+        """A worker wants to take part; it is asked for a sign of life before it gets a job.
 
         Args:
-            worker_name: Its name in the name server.
-            tickets: Of the jobs that it holds.
+            worker_name: Its name.
+            uri: Its address.
+            version: Its ``master.protocol.Version``.
 
         Returns:
-            ``known``: whether it belongs to the pool, or must register again; ``abandon``: the tickets of
-            jobs that it must give up, because they are somebody else's by now.
+            Why it may not; None if it may.
         """
-        with self.runner_cond:
-            worker = self.worker_pool.get(worker_name)
-            if worker is None:
-                self._wake.set()
-                return {"known": False, "abandon": tickets}
-            worker.saw_life(Pyro4.current_context.client)
-            if not tickets and worker.runs_job is None:
-                self._set_idle(worker_name)
-            return {"known": True, "abandon": [ticket for ticket in tickets if ticket != worker.runs_job]}
+        reason = refusal(short_name(worker_name), version)
+        if reason is not None:
+            logger.warning("refused: %s", reason)
+            return reason
+        with self._changed:
+            self._joining[worker_name] = RemoteWorker(worker_name, uri, self._credentials.key)
+        self._wake.set()
+        return None
 
     @Pyro4.expose
-    def register_result(self, id: str, result: Any) -> bool:
-        """A worker's report on the job that it was handed with the ticket ``id``.
+    def heartbeat(self, worker_name: str, tickets: list[str]) -> HeartbeatAnswer:
+        """A worker's sign of life; ``tickets`` are of the jobs that it holds."""
+        with self._changed:
+            abandon = self._pool.beat(worker_name, tickets, time.monotonic())
+            if abandon is None:
+                return {"known": False, "abandon": tickets}
+            self._remote[worker_name].connection = Pyro4.current_context.client
+            self._changed.notify()
+            return {"known": True, "abandon": abandon}
+
+    @Pyro4.expose
+    def register_result(self, ticket: str, result: Any) -> bool:
+        """A worker's report on the job that it was handed with the ticket.
 
         Returns:
             Whether it was of use; not if the job was given to another worker in the meantime.
         """
-        with self.runner_cond:
-            job = self.running_jobs.pop(id, None)
-            if job is None:
-                logger.warning("ignored a late report (ticket %s): its job was given to another worker", id)
-                return False
-            job.time_it("finished")
-            job.report = result if result is not None else {}
-            self.worker_pool[job.worker_name].runs_job = None
-            self._set_idle(job.worker_name)
-        self.new_result_callback(job)
+        with self._changed:
+            job = self._pool.report(ticket)
+            self._changed.notify()
+        if job is None:
+            logger.warning("ignored a late report (ticket %s): its job was given to another worker", ticket)
+            return False
+        job.finish({} if result is None else result, time.time())
+        self._finished.put(job)
         return True
 
     @Pyro4.expose
@@ -237,123 +244,101 @@ class Dispatcher(HpbandsterDispatcher):
 
     # The threads.
 
-    def discover_workers(self) -> None:
+    def _look_after_workers(self) -> None:
         """Admits new workers and looks after silent ones."""
-        while not self.shutdown_all_threads:
+        while not self._is_ending:
             self._admit_new_workers()
             self._look_after_silent_workers()
             self._wake.wait(self._settings.ping_interval_s)
             self._wake.clear()
 
-    def job_runner(self) -> None:
+    def _hand_out_jobs(self) -> None:
         """Hands waiting jobs to idle workers; several threads do, so one slow worker keeps nobody waiting."""
         while True:
-            with self.runner_cond:
-                self.runner_cond.wait_for(
-                    lambda: self.shutdown_all_threads or (self.waiting_jobs and self.idle_workers)
-                )
-                if self.shutdown_all_threads:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_ending or self._pool.can_assign)
+                if self._is_ending:
                     return
-                worker = self.worker_pool[next(iter(self.idle_workers))]
-                del self.idle_workers[worker.name]
-                job = self.waiting_jobs.popleft()
-                worker.runs_job = next(self._tickets)
-                job.worker_name = worker.name
-                job.time_it("started")
-                self.running_jobs[worker.runs_job] = job
-            self._hand_over(worker, worker.runs_job, job)
+                assignment = self._pool.assign()
+                assert assignment is not None, "it can assign, and the lock is held"
+                assignment.job.started = time.time()
+                remote = self._remote[assignment.worker]
+            self._hand_over(assignment, remote)
 
-    def _hand_over(self, worker: RemoteWorker, ticket: str, job: TrialJob) -> None:
+    def _hand_over(self, assignment: Assignment, remote: RemoteWorker) -> None:
         try:
-            accepted = worker.start(ticket, job.wire_trial)
-        except COMMUNICATION_ERRORS as error:
-            self._lose(worker.name, f"could not be given a job: {error}", counts=False)
+            accepted = remote.start(assignment.ticket, assignment.job.wire_trial)
+        except HandOverError as error:
+            self._lose(assignment.worker, f"could not be given a job: {error}", counts=False)
             return
         if not accepted:
-            with self.runner_cond:
-                if self.running_jobs.pop(ticket, None):
-                    worker.runs_job = None  # it becomes idle with its next sign of life
-                    self.waiting_jobs.appendleft(job)
-                    self.runner_cond.notify()
+            with self._changed:
+                self._pool.refuse(assignment.ticket)
+                self._changed.notify_all()
 
     def _admit_new_workers(self) -> None:
-        prefix = f"hpbandster.run_{self.run_id}.worker."
-        try:
-            registered = self._name_server.list(prefix=prefix)
-        except COMMUNICATION_ERRORS as error:
-            logger.warning("the name server does not answer (%s); trying again", error)
-            return
-        with self.runner_cond:
-            new = [
-                RemoteWorker(name, uri, self._key) for name, uri in registered.items() if name not in self.worker_pool
-            ]
-        for worker, pulse in self._probe(new):
-            if pulse is Pulse.DEAD:
-                self._forget(worker.name)
-            elif pulse is not Pulse.SILENT:
-                with self.runner_cond:
-                    self.worker_pool[worker.name] = worker
-                    if pulse is Pulse.IDLE:
-                        self._set_idle(worker.name)
-                logger.info("worker %s has joined", worker.short_name)
-                self.queue_callback(self.number_of_workers())
+        with self._changed:
+            new = [remote for name, remote in self._joining.items() if name not in self._remote]
+            self._joining.clear()
+        for remote, pulse in self._probe(new):
+            if pulse in (Pulse.DEAD, Pulse.SILENT):
+                name = short_name(remote.name)
+                logger.warning("worker %s wants to join, but does not answer at %s", name, remote.uri)
+                continue
+            with self._changed:
+                self._remote[remote.name] = remote
+                self._pool.join(remote.name, time.monotonic(), is_idle=pulse is Pulse.IDLE)
+                self._changed.notify_all()
+            logger.info("worker %s has joined", short_name(remote.name))
+            self._finished.put(None)
 
     def _look_after_silent_workers(self) -> None:
-        with self.runner_cond:
-            suspects = [w for w in self.worker_pool.values() if w.needs_probe(self._settings.suspicion_s)]
-        for worker, pulse in self._probe(suspects):
+        with self._changed:
+            suspects = [self._remote[name] for name in self._pool.suspects(time.monotonic())]
+        for remote, pulse in self._probe(suspects):
+            now = time.monotonic()
+            with self._changed:
+                silence_s = self._pool.silence_s(remote.name, now)
+                is_silent_too_long = self._pool.is_silent_too_long(remote.name, now)
+                if pulse in (Pulse.IDLE, Pulse.BUSY):
+                    self._pool.saw_life(remote.name, now)
             if pulse is Pulse.DEAD:
-                self._lose(worker.name, "its process has ended")
-            elif pulse is not Pulse.SILENT:
-                worker.saw_life()
-            elif worker.silence_s() > self._settings.silence_limit_s:
-                self._lose(worker.name, f"it was silent for {worker.silence_s():.0f} s")
+                self._lose(remote.name, "its process has ended")
+            elif pulse is Pulse.SILENT and is_silent_too_long:
+                self._lose(remote.name, f"it was silent for {silence_s:.0f} s")
 
     def _probe(self, workers: list[RemoteWorker]) -> list[tuple[RemoteWorker, Pulse]]:
         if not workers:
             return []
-        with ThreadPoolExecutor(_N_PROBES) as pool:
-            return list(zip(workers, pool.map(RemoteWorker.pulse, workers), strict=True))
+        with ThreadPoolExecutor(_N_PROBES) as executor:
+            return list(zip(workers, executor.map(RemoteWorker.pulse, workers), strict=True))
 
     def _suspect_connection(self, connection: Any) -> None:
         """A connection has ended: perhaps its worker's process has, too."""
-        with self.runner_cond:
-            for worker in self.worker_pool.values():
-                if worker.connection is connection:
-                    worker.suspect()
+        with self._changed:
+            for remote in self._remote.values():
+                if remote.connection is connection:
+                    self._pool.suspect(remote.name)
         self._wake.set()
 
     def _lose(self, worker_name: str, reason: str, counts: bool = True) -> None:
-        """Removes a worker; its job goes to the head of the queue, or ends if it has lost too many workers."""
-        with self.runner_cond:
-            worker = self.worker_pool.pop(worker_name, None)
-            if worker is None:
+        """Removes a worker; its job runs again, or has finished without a report."""
+        name = short_name(worker_name)
+        with self._changed:
+            loss = self._pool.lose(worker_name, f"{name}: {reason}", counts)
+            if loss is None:
                 return
-            self.idle_workers.pop(worker_name, None)
-            job = self.running_jobs.pop(worker.runs_job or "", None)
-            if job is not None and counts:
-                job.losses.append(f"{worker.short_name}: {reason}")
-            is_given_up = job is not None and len(job.losses) >= self._settings.max_losses
-            if job is not None and not is_given_up:
-                self.waiting_jobs.appendleft(job)
-            self.runner_cond.notify_all()
-        self._forget(worker_name)
-        what = "stays unfinished" if self._is_ending else "is given up" if is_given_up else "runs again"
-        fate = "" if job is None else f"; its job, {job.name}, {what}"
-        level = logging.INFO if job is None else logging.WARNING
-        logger.log(level, "worker %s has left: %s%s", worker.short_name, reason, fate)
-        if job is not None and is_given_up:
-            job.time_it("finished")
-            self.new_result_callback(job)
-        self.queue_callback(self.number_of_workers())
+            del self._remote[worker_name]
+            self._changed.notify_all()
+        level = logging.INFO if loss.job is None else logging.WARNING
+        logger.log(level, "worker %s has left: %s%s", name, reason, self._fate(loss))
+        if loss.job is not None and loss.is_given_up:
+            loss.job.finish(None, time.time())
+            self._finished.put(loss.job)
+        self._finished.put(None)
 
-    def _forget(self, worker_name: str) -> None:
-        try:
-            self._name_server.remove(worker_name)
-        except COMMUNICATION_ERRORS as error:
-            logger.warning("could not remove %s from the name server: %s", worker_name, error)
-
-    def _set_idle(self, worker_name: str) -> None:
-        """Under the lock."""
-        self.idle_workers[worker_name] = None
-        self.runner_cond.notify()
+    def _fate(self, loss: Loss) -> str:
+        if loss.job is None:
+            return ""
+        what = "stays unfinished" if self._is_ending else "is given up" if loss.is_given_up else "runs again"
+        return f"; its job, {loss.job.name}, {what}"

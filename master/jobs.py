@@ -2,69 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from hpbandster.core.dispatcher import Job
-
-from results.bohb_lines import evaluation_from_info, evaluation_to_info, result_line
+from results.bohb_lines import evaluation_from_info, result_line
 from results.journal import encode
 from results.records import Evaluation, Status, TrialResult, TrialSpec
 
 
-class TrialJob(Job):
-    """hpbandster's job, with what it lacks: the whole trial, the losses of its workers, a checked outcome.
+@dataclass(eq=False)
+class TrialJob:
+    """A trial, and what befell it.
 
     Attributes:
         trial: All that a worker needs.
         model_based: Whether the model proposed the configuration.
+        submitted: Unix seconds at which the master queued it.
+        started: Unix seconds at which the last of its workers began it; None before.
+        finished: Unix seconds at which it ended; None before.
+        worker_name: The last worker that it was handed to; None before.
         losses: Why each worker that was lost while it ran the job was lost.
-        report: What the worker reported, unchecked; None while there is no report.
+        report: What the worker reported, unchecked; None where no worker did.
+        wire_trial: The trial as it goes over the wire.
     """
 
-    def __init__(self, trial: TrialSpec, model_based: bool) -> None:
-        super().__init__(trial.config_id, config=trial.config, budget=trial.budget)
-        self.trial = trial
-        self.wire_trial = trial.to_dict()
-        self.model_based = model_based
-        self.losses: list[str] = []
-        self.report: Any = None
-        self._outcome: TrialResult | None = None
+    trial: TrialSpec
+    model_based: bool
+    submitted: float
+    started: float | None = None
+    finished: float | None = None
+    worker_name: str | None = None
+    losses: list[str] = field(default_factory=list)
+    report: Any = None
+    wire_trial: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wire_trial = self.trial.to_dict()
 
     @property
     def name(self) -> str:
         """What messages call it: its configuration and its budget."""
         return f"{'_'.join(map(str, self.trial.config_id))} at {self.trial.budget} epochs"
 
-    @property
-    def outcome(self) -> TrialResult:
-        """The checked outcome, once the job has finished; the first call sets what hpbandster reads."""
-        if self._outcome is None:
-            evaluation = self._check_report()
-            self._outcome = self._with(evaluation)
-            self.result = {"loss": evaluation.loss, "info": evaluation_to_info(evaluation)}
-            self.exception = evaluation.error
-        return self._outcome
+    def finish(self, report: Any, now: float) -> None:
+        """Takes a worker's report, or None where all of them were lost, and the time in unix seconds."""
+        self.report, self.finished = report, now
 
-    def _check_report(self) -> Evaluation:
-        """The worker's report as an evaluation; what is no evaluation is a bug of the worker, not a hang."""
+    def result(self) -> TrialResult:
+        """The result of a finished job, its report checked: one that makes no sense is a bug of the worker."""
         seed = self.trial.seed
         if self.report is None:
-            return Evaluation(status=Status.WORKER_LOST, seed=seed, error="; ".join(self.losses))
+            return self._with(Evaluation(status=Status.WORKER_LOST, seed=seed, error="; ".join(self.losses)))
         try:
-            evaluation = evaluation_from_info(self.report, "its report")
-            encode(result_line(self._with(evaluation)), "its report")
+            result = self._with(evaluation_from_info(self.report, "its report"))
+            encode(result_line(result), "its report")
         except (ValueError, TypeError) as error:
             message = f"{self.worker_name} on {self.name}: {error}"
-            return Evaluation(status=Status.BUG, seed=seed, worker=self.worker_name, error=message)
-        return evaluation
+            return self._with(Evaluation(status=Status.BUG, seed=seed, worker=self.worker_name, error=message))
+        return result
 
     def _with(self, evaluation: Evaluation) -> TrialResult:
-        trial = self.trial
+        assert self.started is not None, "a finished job was handed to a worker"
+        assert self.finished is not None, "only a finished job has a result"
         return TrialResult(
-            config_id=trial.config_id,
-            config=trial.config,
+            config_id=self.trial.config_id,
+            config=self.trial.config,
             model_based=self.model_based,
-            budget=trial.budget,
+            budget=self.trial.budget,
+            submitted=self.submitted,
+            started=self.started,
+            finished=self.finished,
             evaluation=evaluation,
-            **self.timestamps,
         )

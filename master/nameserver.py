@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import Pyro4.naming
 
-from master.wire import end_daemon
+from master.protocol import end_daemon
 from results.credentials import Credentials, credentials_path, write_credentials
 from results.run_directory import RunDirectory
 

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from master.bohb import Progress
+from master.loop import Progress
 from results.records import Status, StudySpec, TrialResult
 
 

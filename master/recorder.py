@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from master.jobs import TrialJob
-from results.records import ConfigId, TrialResult
+from results.reading import Proposal
+from results.records import ConfigId, TrialResult, Value
 from results.run_directory import RunDirectory
 
 
@@ -19,16 +18,19 @@ class Recorder:
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
-        self._configs: list[tuple[ConfigId, Mapping[str, Any], bool]] = []
+        self._known: set[ConfigId] = set()
+        self._configs: list[tuple[ConfigId, Mapping[str, Value], bool]] = []
         self._results: list[TrialResult] = []
 
-    def new_config(self, config_id: ConfigId, config: Mapping[str, Any], config_info: Mapping[str, Any]) -> None:
-        """Takes a configuration; hpbandster's iterations call it as soon as they have one."""
-        self._configs.append((config_id, config, config_info["model_based_pick"]))
+    def take_config(self, config_id: ConfigId, proposal: Proposal) -> None:
+        """Takes a configuration; without effect if it was taken before, at a smaller budget."""
+        if config_id not in self._known:
+            self._known.add(config_id)
+            self._configs.append((config_id, proposal.config, proposal.model_based))
 
-    def __call__(self, job: TrialJob) -> None:
-        """Takes a finished job."""
-        self._results.append(job.outcome)
+    def take_result(self, result: TrialResult) -> None:
+        """Takes a result, whose configuration was taken before."""
+        self._results.append(result)
 
     def commit(self) -> None:
         """Brings all that was taken to the disk, the configurations before the results.

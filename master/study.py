@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from master.bohb import BohbMaster, Progress, WaitSettings
-from master.brackets import ladder
-from master.dispatcher import DispatcherSettings
-from master.kde import KdeSampler, KdeSettings
+import msgspec
+
+from master.dispatcher import Dispatcher, DispatcherSettings
+from master.loop import MasterLoop, Progress, WaitSettings
 from master.nameserver import name_server
-from master.proposals import Proposals
+from master.protocol import configure_pyro
 from master.recorder import Recorder
-from master.wire import configure_pyro
-from results.records import StudySpec
+from master.samplers import make_sampler
+from master.tuner import Tuner
+from results.records import StudySpec, Value
 from results.run_directory import RunDirectory
-from spaces import find_config_space
+from spaces import TunerSpace, find_config_space
 
 
 def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
     """A new run's directory for a study, after a check of what the master needs to know of it.
 
+    The study's ``initial_configs`` may name some hyperparameters alone; the run's are completed, and followed by
+    the default configuration.
+
     Raises:
-        ValueError: The budgets make no ladder, the configuration space is unknown, a count is below 1, or
-            the path exists already; nothing is written then.
+        ValueError: The budgets make no ladder, the sampler or the configuration space is unknown, an initial
+            configuration does not lie in the space, a count is below 1, or the path exists already; nothing is
+            written then.
         OSError: It cannot be written.
     """
-    ladder(spec.min_budget, spec.max_budget, spec.eta)
     for name, value in (("n_iterations", spec.n_iterations), ("n_workers", spec.n_workers)):
         if value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
-    space = find_config_space(spec.config_space).build(spec.seed)
-    return RunDirectory.create(path, spec, space.to_serialized_dict())
+    space = find_config_space(spec.config_space)
+    spec = msgspec.structs.replace(spec, initial_configs=_initial_configs(spec, space))
+    Tuner(spec, make_sampler(spec))
+    return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict())
+
+
+def _initial_configs(spec: StudySpec, space: TunerSpace) -> tuple[Mapping[str, Value], ...]:
+    """What a study evaluates first: the given configurations, then the default one; a list is that list alone."""
+    try:
+        given = tuple(space.complete(config) for config in spec.initial_configs)
+    except ValueError as error:
+        raise ValueError(f"--try: {error}") from error
+    return given if spec.sampler == "listed" or space.default in given else (*given, space.default)
 
 
 def run_master(
     run: RunDirectory,
     *,
     host: str = "127.0.0.1",
-    kde_settings: KdeSettings | None = None,
     dispatcher_settings: DispatcherSettings | None = None,
     wait_settings: WaitSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -48,7 +62,6 @@ def run_master(
     Args:
         run: Made by ``create_run``, and without results yet.
         host: The address to listen at: one of this machine that the workers can reach.
-        kde_settings: Of the model; None for BOHB's defaults.
         dispatcher_settings: When workers count as lost; None for the defaults.
         wait_settings: How long to wait for workers; None for the defaults.
         on_progress: Called in this thread after each result, and every few seconds without one.
@@ -67,21 +80,14 @@ def run_master(
             f"{run.path}: got a run that was started already, expected a new one; choose another directory"
         )
     spec = run.spec()
+    tuner = Tuner(spec, make_sampler(spec))
     configure_pyro()
-    space = find_config_space(spec.config_space).build(spec.seed)
     with name_server(run, spec.run_id, host) as credentials:
-        master = BohbMaster(
-            spec,
-            credentials,
-            host,
-            Proposals(KdeSampler(space, spec.seed, kde_settings)),
-            Recorder(run),
-            dispatcher_settings=dispatcher_settings,
-            wait_settings=wait_settings,
-            on_progress=on_progress,
-        )
+        dispatcher = Dispatcher(credentials, host, dispatcher_settings)
+        loop = MasterLoop(tuner, dispatcher, Recorder(run), wait_settings=wait_settings, on_progress=on_progress)
+        dispatcher.run()
         try:
-            master.run()
+            loop.run()
         finally:
-            master.shutdown()
-        return master.progress()
+            dispatcher.shutdown()
+        return loop.progress()

@@ -63,6 +63,8 @@ class StudySpec(Record, frozen=True, kw_only=True):
         seed: The study's seed; every trial's seed is derived from it.
         search_settings: Further settings of the searches, fields of ``nas.oneshot.SearchSpec``, that are the
             same for all trials (number of cells, initial channels, threads, ...).
+        sampler: What proposes configurations, a key of ``master.samplers.SAMPLERS``.
+        initial_configs: Configurations that are evaluated first, whatever the sampler: whole ones, in order.
     """
 
     run_id: str
@@ -80,6 +82,8 @@ class StudySpec(Record, frozen=True, kw_only=True):
     n_workers: int = 16
     seed: int = 0
     search_settings: Mapping[str, Value] = msgspec.field(default_factory=dict)
+    sampler: str = "bohb"
+    initial_configs: tuple[Mapping[str, Value], ...] = ()
 
 
 class TrialSpec(Record, frozen=True, kw_only=True):

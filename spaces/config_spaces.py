@@ -10,6 +10,7 @@ default configuration" did not start from DARTS's defaults. Here every hyperpara
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,18 @@ class Hyperparameter:
         """Whether its values are integers."""
         return isinstance(self.lower, int) and isinstance(self.upper, int)
 
+    def checked(self, value: object) -> float | int:
+        """The value as this hyperparameter has it: an integer, or a float.
+
+        Raises:
+            ValueError: It is no number of this kind, or lies outside of the bounds.
+        """
+        kinds = (int,) if self.is_integer else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not self.lower <= value <= self.upper:
+            kind = "a whole number" if self.is_integer else "a number"
+            raise ValueError(f"{self.name}: got {value!r}, expected {kind} from {self.lower} to {self.upper}")
+        return value if self.is_integer else float(value)
+
 
 @dataclass(frozen=True)
 class TunerSpace:
@@ -68,6 +81,17 @@ class TunerSpace:
     def default(self) -> dict[str, float | int]:
         """The default configuration."""
         return {h.name: h.default for h in self.hyperparameters}
+
+    def complete(self, given: Mapping[str, float | int | str | bool]) -> dict[str, float | int | str | bool]:
+        """A whole configuration: what ``given`` leaves out has its default.
+
+        Raises:
+            ValueError: A name is none of the space's, or a value does not lie between its bounds.
+        """
+        unknown = sorted(set(given) - set(self.names))
+        if unknown:
+            raise ValueError(f"configuration space {self.name}: got {unknown}, expected some of {list(self.names)}")
+        return {h.name: h.checked(given[h.name]) if h.name in given else h.default for h in self.hyperparameters}
 
     def build(self, seed: int) -> ConfigurationSpace:
         """The space as ConfigSpace has it (which orders the hyperparameters by name), seeded."""

@@ -2,11 +2,11 @@
 
 Differs from hpbandster's:
 
-* it registers itself before it announces itself, so that the master finds it at once;
+* it asks the master to let it join, with its version, so that it is found at once, or refused with a reason;
 * a job carries its whole trial, so a worker keeps no state between jobs;
 * the objective runs in the thread that called ``run`` (the main thread of a process), and calls only hand
   things over; a report is repeated until the master has acknowledged it;
-* it sends a sign of life every second, learns from the answer what it must abandon, registers again if the
+* it sends a sign of life every second, learns from the answer what it must abandon, joins again if the
   master has given it up, and ends by itself if the master is gone.
 """
 
@@ -27,6 +27,17 @@ from typing import Any
 import Pyro4
 from hpbandster.core.worker import Worker
 
+from master.protocol import (
+    COMMUNICATION_ERRORS,
+    configure_pyro,
+    connect,
+    dispatcher_name,
+    name_server_uri,
+    own_address,
+    own_version,
+    short_name,
+    wire_id,
+)
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials, credentials_path, read_credentials
 from results.epoch import EpochRecord
@@ -34,7 +45,6 @@ from results.records import Evaluation, Status, TrialSpec
 from results.run_directory import RunDirectory
 from worker.evaluate import evaluate
 from worker.outcome import Objective, TrialAbandonedError, contained
-from worker.wire import COMMUNICATION_ERRORS, configure_pyro, connect, name_server_uri, own_address
 
 logger = logging.getLogger("nasbohb.worker")
 
@@ -58,6 +68,10 @@ class WorkerSettings:
 
 class MasterNotFoundError(RuntimeError):
     """No master started in time."""
+
+
+class WorkerRefusedError(RuntimeError):
+    """The master runs another version of this program."""
 
 
 class WorkerStopped(BaseException):
@@ -86,6 +100,7 @@ def run_worker(
 
     Raises:
         MasterNotFoundError: No master started within ``start_limit_s``.
+        WorkerRefusedError: The master runs another version.
         ValueError: The run's credentials are damaged.
     """
     settings = settings or WorkerSettings()
@@ -107,9 +122,10 @@ class WorkerService(Worker):
     ) -> None:
         """Prepares everything; nothing listens before ``run``.  See ``run_worker``."""
         super().__init__(
-            credentials.run_id, credentials.host, credentials.port, logger, host, id=secrets.token_hex(4)
+            wire_id(credentials.run_id), credentials.host, credentials.port, logger, host, id=secrets.token_hex(4)
         )  # host name and process alone collide in containers
         self._run = run
+        self._dispatcher_name = dispatcher_name(credentials.run_id)
         self._key = credentials.key
         self._objective = objective
         self._settings = settings
@@ -120,14 +136,16 @@ class WorkerService(Worker):
         self._ticket: str | None = None
         self._abandoned: set[str] = set()
         self._end_reason: str | None = None
+        self._refusal: str | None = None
 
     def run(self, background: bool = False) -> str:
-        """Registers, announces, and evaluates what it is given, in this thread, until it is to end.
+        """Joins the master, and evaluates what it is given, in this thread, until it is to end.
 
         Returns:
             Why it ended.
 
         Raises:
+            WorkerRefusedError: The master runs another version.
             RuntimeError: One of its threads has died.
         """
         with Pyro4.Daemon(host=self.host) as daemon:
@@ -135,11 +153,11 @@ class WorkerService(Worker):
             self._uri = str(daemon.register(self, self.worker_id))
             threads = [threading.Thread(target=t, daemon=True) for t in (daemon.requestLoop, self._send_heartbeats)]
             try:
-                if not self._join():
-                    return str(self._end_reason)
-                for thread in threads:
-                    thread.start()
-                logger.info("worker %s is ready", self.worker_id.partition(".worker.")[2])
+                self._join()
+                if self._end_reason is None:
+                    for thread in threads:
+                        thread.start()
+                    logger.info("worker %s is ready", short_name(self.worker_id))
                 return self._serve(threads)
             finally:
                 self.end("the worker has ended")
@@ -184,6 +202,8 @@ class WorkerService(Worker):
         while True:
             with self.thread_cond:
                 self.thread_cond.wait_for(lambda: self._inbox or self._end_reason, timeout=1.0)
+                if self._refusal is not None:
+                    raise WorkerRefusedError(self._refusal)
                 if self._end_reason is not None:
                     return self._end_reason
                 if not all(thread.is_alive() for thread in threads):
@@ -241,7 +261,7 @@ class WorkerService(Worker):
                 with self.thread_cond:
                     self._abandoned.update(set(answer["abandon"]) & set(self._tickets()))
                 if not answer["known"]:
-                    self._register()
+                    self._ask_to_join()
                     pause_s /= 10  # the master is about to admit it
             except COMMUNICATION_ERRORS as error:
                 self._check_master(error, time.monotonic() - last_answer_s)
@@ -259,33 +279,33 @@ class WorkerService(Worker):
         inbox, ticket = self._inbox, self._ticket
         return ([] if ticket is None else [ticket]) + ([] if inbox is None else [inbox[0]])
 
-    def _find_dispatcher(self) -> str:
-        return str(self._name_server.lookup(_dispatcher_name(self.run_id)))
-
-    def _join(self) -> bool:
-        """Whether it is registered; tries until the master is gone, which may end while it is being joined."""
+    def _join(self) -> None:
+        """Asks to join until the master has answered, or is gone, which may end while it is being joined."""
         start_s = time.monotonic()
-        while True:
+        while self._end_reason is None:
             try:
-                self._dispatcher = connect(self._find_dispatcher(), self._key)
-                self._register()
-                return True
+                self._dispatcher = connect(str(self._name_server.lookup(self._dispatcher_name)), self._key)
+                self._ask_to_join()
+                return
             except COMMUNICATION_ERRORS as error:
                 self._check_master(error, time.monotonic() - start_s)
             with self.thread_cond:
-                if self.thread_cond.wait_for(lambda: self._end_reason, timeout=self._settings.heartbeat_s):
-                    return False
+                self.thread_cond.wait_for(lambda: self._end_reason, timeout=self._settings.heartbeat_s)
 
-    def _register(self) -> None:
-        self._name_server.register(self.worker_id, self._uri)
-        self._dispatcher.trigger_discover_worker()
+    def _ask_to_join(self) -> None:
+        """Joins, or ends if the master refuses; raises COMMUNICATION_ERRORS."""
+        try:
+            self._refusal = self._dispatcher.join(self.worker_id, self._uri, own_version())
+        except AttributeError:
+            self._refusal = "the master runs a version that does not say which; install this one for both"
+        if self._refusal is not None:
+            self.end(self._refusal)
 
     def _sign_off(self) -> None:
-        """Leaves the name server and the pool, if the master is still there to hear it."""
+        """Leaves the pool, if the master is still there to hear it."""
         if self._dispatcher is None:
             return
         try:
-            self._name_server.remove(self.worker_id)
             self._dispatcher.sign_off(self.worker_id, self._end_reason)
         except COMMUNICATION_ERRORS as error:
             logger.debug("could not sign off: %s", error)
@@ -302,7 +322,7 @@ def _await_master(run: RunDirectory, settings: WorkerSettings) -> Credentials:
         try:
             credentials = read_credentials(run)
             name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
-            name_server.lookup(_dispatcher_name(credentials.run_id))
+            name_server.lookup(dispatcher_name(credentials.run_id))
             return credentials
         except FileNotFoundError:
             found = f"no {credentials_path(run)}"
@@ -318,11 +338,6 @@ def _await_master(run: RunDirectory, settings: WorkerSettings) -> Credentials:
             logger.info("waiting for a master in %s: %s", run.path, found)
             next_message_s = now + settings.message_interval_s
         time.sleep(min(0.2, settings.start_limit_s))
-
-
-def _dispatcher_name(run_id: str) -> str:
-    """What hpbandster's dispatcher is called in the name server."""
-    return f"hpbandster.run_{run_id}.dispatcher"
 
 
 @contextmanager

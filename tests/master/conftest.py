@@ -12,8 +12,8 @@ import Pyro4
 import pytest
 
 from master.nameserver import name_server
+from master.protocol import configure_pyro, connect, dispatcher_name, name_server_uri, own_version
 from master.study import create_run
-from master.wire import configure_pyro, connect, name_server_uri
 from results.credentials import Credentials
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, StudySpec, TrialSpec
@@ -100,6 +100,9 @@ class FakeWorker:
     credentials: Credentials
     name: str = "hpbandster.run_test.worker.fake"
     accepts: bool = True
+    fails: bool = False
+    n_offers: int = 0
+    version: Any = field(default_factory=own_version)
     jobs: list[tuple[str, Any]] = field(default_factory=list)
     was_told_to_end: bool = False
 
@@ -111,13 +114,15 @@ class FakeWorker:
         self.thread = threading.Thread(target=self.daemon.requestLoop, daemon=True)
         self.thread.start()
         server = connect(name_server_uri(self.credentials.host, self.credentials.port), self.credentials.key)
-        server.register(self.name, uri)
-        self.dispatcher = connect(server.lookup("hpbandster.run_test.dispatcher"), self.credentials.key)
-        self.dispatcher.trigger_discover_worker()
+        self.dispatcher = connect(server.lookup(dispatcher_name("test")), self.credentials.key)
+        self.refusal = self.dispatcher.join(self.name, str(uri), self.version)
 
     @Pyro4.expose
     def start_computation(self, callback: Any, id: str, trial: Any) -> bool:
         with self.arrived:
+            self.n_offers += 1
+            if self.fails:
+                raise TypeError("as told")
             if self.accepts:
                 self.jobs.append((id, trial))
             self.arrived.notify_all()

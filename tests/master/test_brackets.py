@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.brackets import bracket, evaluations_per_budget, ladder
+from master.brackets import bracket, evaluations_per_budget, hyperband, ladder
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_sizes_are_those_of_hpbandster(n_rungs: int, eta: int) -> None:
 
 
 def test_study_of_the_paper() -> None:
-    counts = evaluations_per_budget(64, ladder(25, 100, 2), 2)
+    counts = evaluations_per_budget(hyperband(64, ladder(25, 100, 2), 2))
     assert counts == {25: 88, 50: 86, 100: 106}
     assert sum(counts.values()) == 280
     assert sum(budget * n for budget, n in counts.items()) == 17_100

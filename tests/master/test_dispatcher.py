@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,8 @@ import pytest
 
 from master.dispatcher import Dispatcher, DispatcherError, DispatcherSettings
 from master.jobs import TrialJob
+from master.protocol import PROTOCOL, own_version
+from master.remote_worker import RemoteWorker
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials
 from results.records import Evaluation, Status, StudySpec, TrialSpec
@@ -22,14 +23,21 @@ OK = evaluation_to_info(Evaluation(status=Status.OK, validation_error=0.25))
 QUICK = DispatcherSettings(ping_interval_s=0.1, suspicion_s=0.3, silence_limit_s=0.6, max_losses=2, farewell_s=1.0)
 
 
+def make_job(index: int = 0) -> TrialJob:
+    study = StudySpec(
+        run_id="test", optimizer="darts", search_space="1", config_space="cs1", dataset="digits", data_dir=None,
+        table="digits", table_epochs=12,
+    )  # fmt: skip
+    trial = TrialSpec(study=study, config_id=(0, 0, index), budget=25, config={"cutout_prob": 0.5}, seed=7)
+    return TrialJob(trial, model_based=False, submitted=time.time())
+
+
 class Office:
     """A dispatcher and what it reports."""
 
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
-        self.finished: queue.SimpleQueue[TrialJob] = queue.SimpleQueue()
-        self.worker_counts: list[int] = []
-        self.dispatcher = Dispatcher(credentials, "127.0.0.1", self.finished.put, self.worker_counts.append, QUICK)
+        self.dispatcher = Dispatcher(credentials, "127.0.0.1", QUICK)
         self.dispatcher.run()
         self.workers: list[FakeWorker] = []
 
@@ -37,7 +45,7 @@ class Office:
         """A worker in the pool."""
         worker = FakeWorker(self.credentials, name=f"hpbandster.run_test.worker.{name}", **arguments)
         self.workers.append(worker)
-        wait_for(lambda: worker.name in self.dispatcher.worker_pool)
+        wait_for(lambda: worker.name in self.dispatcher.workers())
         return worker
 
     def close(self) -> None:
@@ -46,25 +54,17 @@ class Office:
             worker.die()
 
     def submit(self, index: int = 0) -> TrialJob:
-        study = StudySpec(
-            run_id="test",
-            optimizer="darts",
-            search_space="1",
-            config_space="cs1",
-            dataset="digits",
-            data_dir=None,
-            table="digits",
-            table_epochs=12,
-        )
-        job = TrialJob(
-            TrialSpec(study=study, config_id=(0, 0, index), budget=25, config={"cutout_prob": 0.5}, seed=7),
-            model_based=False,
-        )
-        self.dispatcher.submit_job(job)
+        job = make_job(index)
+        self.dispatcher.submit(job)
         return job
 
     def next_finished(self) -> TrialJob:
-        return self.finished.get(timeout=10)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if finished := self.dispatcher.finished(timeout_s=1.0):
+                (job,) = finished
+                return job
+        raise AssertionError("no job has finished in 10 s")
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -89,8 +89,9 @@ def test_a_job_goes_to_a_worker_and_its_report_comes_back(office: Office) -> Non
     assert worker.dispatcher.register_result(ticket, OK) is True
     done = office.next_finished()
     assert done is job
-    assert done.outcome.evaluation == Evaluation(status=Status.OK, validation_error=0.25)
-    assert job.timestamps["submitted"] <= job.timestamps["started"] <= job.timestamps["finished"]
+    assert done.result().evaluation == Evaluation(status=Status.OK, validation_error=0.25)
+    result = job.result()
+    assert result.submitted <= result.started <= result.finished
 
 
 def test_a_worker_gets_its_next_job_after_its_report(office: Office) -> None:
@@ -99,7 +100,7 @@ def test_a_worker_gets_its_next_job_after_its_report(office: Office) -> None:
     for n in range(1, 4):
         ticket, _ = worker.wait_for_job(n)
         worker.dispatcher.register_result(ticket, OK)
-    assert [office.next_finished() for _ in jobs] == jobs
+        assert office.next_finished() is jobs[n - 1]
 
 
 def test_the_job_of_a_dead_worker_runs_elsewhere(office: Office) -> None:
@@ -112,7 +113,7 @@ def test_the_job_of_a_dead_worker_runs_elsewhere(office: Office) -> None:
     assert trial == job.wire_trial
     second.dispatcher.register_result(ticket, OK)
     assert office.next_finished() is job
-    assert list(office.dispatcher.worker_pool) == [second.name]
+    assert office.dispatcher.workers() == [second.name]
     assert job.losses == ["first: its process has ended"]
 
 
@@ -122,7 +123,7 @@ def test_a_lost_job_goes_before_the_waiting_ones(office: Office) -> None:
     first.wait_for_job()
     office.submit(1)
     first.die()
-    wait_for(lambda: not office.dispatcher.worker_pool)
+    wait_for(lambda: not office.dispatcher.workers())
     assert office.worker("second").wait_for_job()[1] == lost.wire_trial
 
 
@@ -145,7 +146,7 @@ def test_a_job_that_loses_too_many_workers_is_given_up(office: Office) -> None:
         worker.wait_for_job()
         worker.die()
     assert office.next_finished() is job
-    evaluation = job.outcome.evaluation
+    evaluation = job.result().evaluation
     assert evaluation.status is Status.WORKER_LOST
     assert evaluation.error == "first: its process has ended; second: its process has ended"
 
@@ -174,8 +175,8 @@ def test_the_late_report_of_a_lost_worker_changes_nothing(office: Office) -> Non
     assert second.dispatcher.register_result(ticket, OK) is True
     assert second.dispatcher.register_result(ticket, late) is False
     assert office.next_finished() is job
-    assert job.outcome.evaluation.validation_error == 0.25
-    assert office.finished.empty()
+    assert job.result().evaluation.validation_error == 0.25
+    assert office.dispatcher.finished(timeout_s=0.2) == []
 
 
 def test_a_silent_worker_is_given_up_and_told_to_abandon_its_job(office: Office) -> None:
@@ -189,7 +190,7 @@ def test_a_silent_worker_is_given_up_and_told_to_abandon_its_job(office: Office)
     second = office.worker("second")
     ticket, trial = second.wait_for_job()
     assert trial == job.wire_trial
-    assert silent.name not in office.dispatcher.worker_pool
+    assert silent.name not in office.dispatcher.workers()
     assert "silent for" in job.losses[0]
     answer = second.dispatcher.heartbeat(silent.name, [old_ticket])
     assert answer == {"known": False, "abandon": [old_ticket]}
@@ -212,11 +213,11 @@ def test_signs_of_life_keep_a_worker_that_answers_slowly(office: Office) -> None
 def test_a_job_that_is_refused_goes_to_another_worker(office: Office) -> None:
     refusing = office.worker("refusing", accepts=False)
     job = office.submit()
-    wait_for(lambda: not office.dispatcher.idle_workers)
+    wait_for(lambda: refusing.n_offers == 1)
     other = office.worker("other")
     assert other.wait_for_job()[1] == job.wire_trial
     assert job.losses == []
-    assert refusing.name in office.dispatcher.worker_pool
+    assert refusing.name in office.dispatcher.workers()
 
 
 def test_a_report_that_makes_no_sense_is_a_bug_and_no_hang(office: Office) -> None:
@@ -236,39 +237,90 @@ def test_a_report_that_makes_no_sense_is_a_bug_and_no_hang(office: Office) -> No
         office.submit(n)
         ticket, _ = worker.wait_for_job(n)
         worker.dispatcher.register_result(ticket, report)
-        evaluation = office.next_finished().outcome.evaluation
+        evaluation = office.next_finished().result().evaluation
         assert evaluation.status is Status.BUG, report
         assert evaluation.error
         assert evaluation.error.startswith(f"{worker.name} on 0_0_{n} at 25 epochs: ")
         assert (evaluation.seed, evaluation.worker) == (7, worker.name)
 
 
-def test_the_master_hears_of_workers_that_come_and_go(office: Office) -> None:
+def test_the_reader_is_woken_when_workers_come_and_go(office: Office) -> None:
     worker = office.worker("first")
-    wait_for(lambda: office.worker_counts == [1])
+    start_s = time.monotonic()
+    assert office.dispatcher.finished(timeout_s=60.0) == []
     worker.die()
-    wait_for(lambda: office.worker_counts == [1, 0])
+    assert office.dispatcher.finished(timeout_s=60.0) == []
+    assert office.dispatcher.workers() == []
+    assert time.monotonic() - start_s < 30.0
 
 
 def test_at_the_end_the_workers_are_told(credentials: Credentials) -> None:
+    before = set(threading.enumerate())
     office = Office(credentials)
     worker = office.worker()
-    threads = list(office.dispatcher._threads)
     office.close()
     assert worker.was_told_to_end
-    assert len(threads) >= 3
-    assert not any(thread.is_alive() for thread in threads)
+    wait_for(lambda: set(threading.enumerate()) <= before)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_dies_is_an_error_of_the_run(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(worker: RemoteWorker) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(office.dispatcher, "_look_after_silent_workers", fail)
-    wait_for(lambda: any(not thread.is_alive() for thread in office.dispatcher._threads))
-    with pytest.raises(DispatcherError, match="discover_workers has died"):
-        office.dispatcher.check()
+    monkeypatch.setattr(RemoteWorker, "pulse", fail)
+    office.workers.append(FakeWorker(office.credentials))
+
+    def has_failed() -> bool:
+        try:
+            office.dispatcher.check()
+        except DispatcherError as error:
+            return "look_after_workers has died" in str(error)
+        return False
+
+    wait_for(has_failed)
+
+
+@pytest.mark.parametrize(
+    ("version", "theirs"),
+    [
+        (own_version() | {"nasbohb": "9.9"}, f"nasbohb 9.9 (protocol {PROTOCOL})"),
+        (own_version() | {"protocol": 99}, "(protocol 99)"),
+        (None, "an unknown version"),
+        ({"nasbohb": "9.9"}, "an unknown version"),
+    ],
+)
+def test_a_worker_of_another_version_is_refused(
+    office: Office, version: Any, theirs: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = FakeWorker(office.credentials, version=version)
+    office.workers.append(other)
+    office.submit()
+    worker = office.worker()
+    worker.wait_for_job()
+    assert other.jobs == []
+    assert other.refusal.startswith("worker fake runs ")
+    assert theirs in other.refusal
+    assert f"its master nasbohb {own_version()['nasbohb']} (protocol {PROTOCOL}); install the same" in other.refusal
+    assert f"refused: {other.refusal}" in caplog.text
+    assert office.dispatcher.heartbeat(other.name, []) == {"known": False, "abandon": []}
+
+
+def test_a_worker_that_does_not_answer_where_it_says_is_named(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    office.worker().dispatcher.join("hpbandster.run_test.worker.far", "PYRO:far@127.0.0.1:1", own_version())
+    wait_for(lambda: "worker far wants to join, but does not answer at PYRO:far@127.0.0.1:1" in caplog.text)
+    assert len(office.dispatcher.workers()) == 1
+
+
+def test_a_worker_that_fails_at_a_call_is_lost_and_no_thread_with_it(office: Office) -> None:
+    broken = office.worker("broken", fails=True)
+    job = office.submit()
+    wait_for(lambda: not office.dispatcher.workers())
+    ticket, _ = office.worker("second").wait_for_job()
+    office.dispatcher.check()
+    assert office.dispatcher.register_result(ticket, OK) is True
+    assert office.next_finished() is job
+    assert broken.jobs == []
 
 
 def test_a_message_without_the_runs_key_is_refused(office: Office) -> None:

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from master.nameserver import name_server
-from master.wire import configure_pyro, connect, name_server_uri
+from master.protocol import configure_pyro, connect, name_server_uri
 from results.credentials import credentials_path, read_credentials, write_credentials
 from results.run_directory import RunDirectory
 

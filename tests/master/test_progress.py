@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import msgspec
 
-from master.bohb import Progress
+from master.loop import Progress
 from master.progress import ProgressDisplay, result_line, state
 from results.records import Evaluation, Status, StudySpec, TrialResult
 

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from hpbandster.core.result import logged_results_to_HBS_result
 
-from master.bohb import Progress, StudyFailedError, WaitSettings, bug_kind, trial_seed
+from master.loop import Progress, StudyFailedError, WaitSettings, bug_kind
 from master.study import create_run, run_master
+from master.tuner import trial_seed
 from results.credentials import credentials_path
 from results.epoch import EpochRecord
-from results.reading import read_results
+from results.reading import read_configs, read_results
 from results.records import Evaluation, Status, StudySpec, TrialResult, TrialSpec
 from results.run_directory import RunDirectory
 from spaces import CONFIG_SPACES
@@ -101,13 +102,6 @@ def test_a_study_with_one_worker_repeats_itself(make_run: MakeRun, start_workers
     assert history("third", seed=4)[1:] != first[1:]
 
 
-def test_trial_seeds_are_distinct_and_reproducible() -> None:
-    keys = [(s, (i, 0, k), b) for s in (0, 1) for i in range(64) for k in range(4) for b in (25, 50, 100)]
-    seeds = {trial_seed(*key) for key in keys}
-    assert len(seeds) == len(keys)
-    assert trial_seed(0, (0, 0, 0), 25) == int(np.random.SeedSequence([0, 0, 0, 0, 25]).generate_state(1)[0])
-
-
 @pytest.mark.parametrize("status", [Status.DIVERGED, Status.OUT_OF_MEMORY, Status.BAD_CONFIG])
 def test_failures_are_recorded_and_the_study_goes_on(
     make_run: MakeRun, start_workers: StartWorkers, status: Status
@@ -145,12 +139,7 @@ def test_the_same_bug_three_times_ends_the_study_with_it(
     assert not credentials_path(run).exists()
 
 
-def test_different_bugs_do_not_end_it_and_teach_the_model_nothing(
-    make_run: MakeRun, start_workers: StartWorkers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learned: list[float] = []
-    monkeypatch.setattr("master.kde.KdeSampler.observe", lambda self, config, budget, loss: learned.append(loss))
-
+def test_different_bugs_do_not_end_it(make_run: MakeRun, start_workers: StartWorkers) -> None:
     def answer(trial: TrialSpec) -> Evaluation:
         if trial.config_id[2] == 0:
             raise [KeyError, ValueError, ZeroDivisionError][trial.config_id[0]]("as told")
@@ -161,7 +150,6 @@ def test_different_bugs_do_not_end_it_and_teach_the_model_nothing(
     run_master(run)
     counts = Counter(r.evaluation.status for r in read_results(run))
     assert counts == {Status.OK: 10, Status.BUG: 3}
-    assert learned == [0.5] * 10
 
 
 def test_equal_bugs_have_the_same_class_and_place() -> None:
@@ -256,6 +244,39 @@ def test_a_run_is_not_started_twice(make_run: MakeRun, start_workers: StartWorke
         run_master(run)
 
 
+@pytest.mark.parametrize("sampler", ["bohb", "random"])
+def test_given_configurations_come_first_and_the_default_after_them(
+    make_run: MakeRun, start_workers: StartWorkers, sampler: str
+) -> None:
+    run = make_run(sampler=sampler, initial_configs=({"learning_rate": 0.5}, {"cutout_prob": 1}), n_workers=1)
+    start_workers(run)
+    run_master(run)
+    default = CONFIG_SPACES["cs2"].default
+    first = [proposal.config for proposal in read_configs(run).values()][:4]
+    assert first[:3] == [default | {"learning_rate": 0.5}, default | {"cutout_prob": 1.0}, default]
+    assert first[3] not in first[:3]
+    assert run.spec().initial_configs == tuple(first[:3])
+
+
+def test_a_list_is_evaluated_as_it_stands(make_run: MakeRun, start_workers: StartWorkers) -> None:
+    run = make_run(sampler="listed", initial_configs=({"cutout_prob": 0.5}, {}, {"cutout_prob": 0.5}))
+    start_workers(run)
+    run_master(run)
+    default = CONFIG_SPACES["cs2"].default
+    results = sorted(read_results(run), key=lambda result: result.config_id)
+    assert [r.config for r in results] == [default | {"cutout_prob": 0.5}, default, default | {"cutout_prob": 0.5}]
+    assert {r.budget for r in results} == {100}
+    assert len({r.evaluation.seed for r in results}) == 3
+
+
+@pytest.mark.parametrize("name", ["darts@home", "my study", "größe ✓ 大", "a.worker.b", "%20;:/?#".replace("/", "_")])
+def test_a_directory_of_any_name_will_do(make_run: MakeRun, start_workers: StartWorkers, name: str) -> None:
+    run = make_run(name, run_id=name, n_iterations=1)
+    start_workers(run)
+    run_master(run)
+    assert len(read_results(run)) == 7
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -263,6 +284,11 @@ def test_a_run_is_not_started_twice(make_run: MakeRun, start_workers: StartWorke
         ({"config_space": "cs9"}, "configuration space: got 'cs9'"),
         ({"n_workers": 0}, "n_workers: got 0, expected at least 1"),
         ({"n_iterations": 0}, "n_iterations: got 0, expected at least 1"),
+        ({"sampler": "tpe"}, "--sampler: got 'tpe', expected one of bohb, random, listed"),
+        ({"sampler": "listed"}, "--try: got no configuration, expected at least one"),
+        ({"initial_configs": ({"colour": 1},)}, r"got \['colour'\], expected some of \['weight_decay', 'cutout_prob'"),
+        ({"initial_configs": ({}, {"cutout_prob": 1.5})}, "cutout_prob: got 1.5, expected a number from 0.0 to 1.0"),
+        ({"initial_configs": ({"cutout_prob": "high"},)}, "cutout_prob: got 'high', expected a number"),
     ],
 )
 def test_an_impossible_study_writes_nothing(tmp_path: Path, fields: dict[str, Any], message: str) -> None:

@@ -9,18 +9,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import Pyro4
 import pytest
 
 from master.dispatcher import Dispatcher, DispatcherSettings
 from master.jobs import TrialJob
 from master.nameserver import name_server
-from master.wire import configure_pyro, connect
-from results.credentials import credentials_path, write_credentials
+from master.protocol import (
+    HeartbeatAnswer,
+    configure_pyro,
+    connect,
+    dispatcher_name,
+    end_daemon,
+    name_server_uri,
+    own_version,
+)
+from results.credentials import Credentials, credentials_path, write_credentials
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
 from worker.outcome import Objective
-from worker.service import MasterNotFoundError, WorkerService, WorkerSettings, run_worker
+from worker.service import MasterNotFoundError, WorkerRefusedError, WorkerService, WorkerSettings, run_worker
 
 STUDY = StudySpec(
     run_id="test",
@@ -82,12 +91,11 @@ class Scene:
 
     def __init__(self, path: Path) -> None:
         self.run = RunDirectory(path)
-        self.finished: queue.SimpleQueue[TrialJob] = queue.SimpleQueue()
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def start_dispatcher(self) -> None:
         settings = DispatcherSettings(ping_interval_s=30.0)  # so that only what workers announce is found
-        self.dispatcher = Dispatcher(self.credentials, "127.0.0.1", self.finished.put, lambda n: None, settings)
+        self.dispatcher = Dispatcher(self.credentials, "127.0.0.1", settings)
         self.dispatcher.run()
 
     def start_worker(self, objective: Objective = answer_at_once) -> None:
@@ -95,16 +103,95 @@ class Scene:
             self.ended.put(run_worker(self.run.path, objective=objective, settings=QUICK))
 
         threading.Thread(target=work, daemon=True).start()
-        wait_for(lambda: bool(self.dispatcher.idle_workers))
-        (self.worker,) = self.dispatcher.worker_pool.values()
+        wait_for(lambda: bool(self.dispatcher.workers()))
+        (self.worker,) = self.dispatcher.workers()
 
     def submit(self) -> TrialJob:
-        job = TrialJob(
-            TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7),
-            model_based=False,
-        )
-        self.dispatcher.submit_job(job)
+        trial = TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7)
+        job = TrialJob(trial, model_based=False, submitted=time.time())
+        self.dispatcher.submit(job)
         return job
+
+    def next_finished(self) -> TrialJob:
+        """The next finished job; no other has finished."""
+        jobs: list[TrialJob] = []
+        wait_for(lambda: bool(jobs) or bool(jobs.extend(self.dispatcher.finished(0.1))))
+        (job,) = jobs
+        return job
+
+
+class FakeMaster:
+    """A dispatcher that does as it is told, under the real one's name."""
+
+    def __init__(self, run: RunDirectory, credentials: Credentials) -> None:
+        self.run, self.credentials = run, credentials
+        self.joined: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self.beats: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.reports: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
+        self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.refusal: str | None = None
+        self.n_failing_reports = 0
+        self.is_ending = False
+        self.daemon = Pyro4.Daemon(host="127.0.0.1")
+        self.daemon._pyroHmacKey = credentials.key
+        self.name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
+        self.name_server.register(dispatcher_name("test"), self.daemon.register(self))
+        threading.Thread(target=self.daemon.requestLoop, daemon=True).start()
+
+    def start_worker(self, objective: Objective) -> None:
+        def work() -> None:
+            self.ended.put(run_worker(self.run.path, objective=objective, settings=QUICK))
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def forget_join(self) -> None:
+        """From now on, ``join`` is no call of this master's."""
+        self.daemon.unregister(self)
+        self.name_server.register(dispatcher_name("test"), self.daemon.register(OldMaster()))
+
+    @Pyro4.expose
+    def join(self, worker_name: str, uri: str, version: Any) -> str | None:
+        assert version == own_version(), "what a worker says of itself"
+        self.joined.put((worker_name, uri))
+        if self.is_ending:
+            credentials_path(self.run).unlink()
+            raise ConnectionResetError("as told")
+        return self.refusal
+
+    @Pyro4.expose
+    def heartbeat(self, worker_name: str, tickets: list[str]) -> HeartbeatAnswer:
+        self.beats.put(worker_name)
+        return {"known": True, "abandon": []}
+
+    @Pyro4.expose
+    def register_result(self, ticket: str, result: Any) -> bool:
+        self.reports.put((ticket, result["validation_error"]))
+        self.n_failing_reports -= 1
+        if self.n_failing_reports >= 0:
+            raise ConnectionResetError("as told")
+        return True
+
+    @Pyro4.expose
+    def sign_off(self, worker_name: str, reason: str) -> None:
+        pass
+
+
+@Pyro4.expose
+class OldMaster:
+    """A master of before there were versions."""
+
+    def sign_off(self, worker_name: str, reason: str) -> None:
+        pass
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[FakeMaster]:
+    configure_pyro()
+    run = RunDirectory(tmp_path)
+    with name_server(run, "test", "127.0.0.1") as credentials:
+        master = FakeMaster(run, credentials)
+        yield master
+        end_daemon(master.daemon)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -127,9 +214,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 def test_it_is_found_at_once_evaluates_and_ends_with_the_study(scene: Scene) -> None:
     scene.start_worker()
     job = scene.submit()
-    assert scene.finished.get(timeout=10) is job
-    name = scene.worker.name
-    assert job.outcome.evaluation == Evaluation(status=Status.OK, validation_error=0.5, seed=7, worker=name)
+    assert scene.next_finished() is job
+    assert job.result().evaluation == Evaluation(status=Status.OK, validation_error=0.5, seed=7, worker=scene.worker)
     scene.dispatcher.shutdown()
     assert scene.ended.get(timeout=10) == "the study has ended"
 
@@ -140,30 +226,36 @@ def test_a_trial_gets_its_own_directory(scene: Scene) -> None:
     scene.submit()
     assert epochs.begun.get(timeout=10) == scene.run.path / "trials" / "3_1_4" / "25"
     epochs.may_answer.set()
-    scene.finished.get(timeout=10)
+    scene.next_finished()
 
 
-def test_it_refuses_a_second_job_while_it_is_busy(scene: Scene) -> None:
+def test_it_refuses_a_second_job_while_it_is_busy(master: FakeMaster) -> None:
     epochs = Epochs()
-    scene.start_worker(epochs)
-    scene.submit()
-    epochs.begun.get(timeout=10)
-    with connect(scene.worker._uri, scene.credentials.key) as proxy:
-        assert proxy.is_busy() is True
-        assert proxy.start_computation(None, "other", trial={}) is False
-    epochs.may_answer.set()
-    scene.finished.get(timeout=10)
-    assert scene.finished.empty()
+    master.start_worker(epochs)
+    with connect(master.joined.get(timeout=10)[1], master.credentials.key) as worker:
+        trial = TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7).to_dict()
+        wait_for(lambda: bool(worker.start_computation(None, "first", trial)))
+        epochs.begun.get(timeout=10)
+        assert worker.is_busy() is True
+        assert worker.start_computation(None, "other", trial) is False
+        epochs.may_answer.set()
+        assert master.reports.get(timeout=10)[0] == "first"
+        worker.shutdown()
+    assert master.reports.empty()
 
 
 def test_a_job_that_makes_no_sense_is_reported_as_a_bug(scene: Scene) -> None:
     scene.start_worker()
-    job = TrialJob(TrialSpec(study=STUDY, config_id=(0, 0, 0), budget=25, config={}, seed=7), model_based=False)
+    job = TrialJob(
+        TrialSpec(study=STUDY, config_id=(0, 0, 0), budget=25, config={}, seed=7),
+        model_based=False,
+        submitted=time.time(),
+    )
     job.wire_trial = {"config_id": [0, 0, 0], "budget": "many"}
-    scene.dispatcher.submit_job(job)
-    scene.finished.get(timeout=10)
-    assert job.outcome.evaluation.status is Status.BUG
-    assert "the job" in str(job.outcome.evaluation.error)
+    scene.dispatcher.submit(job)
+    scene.next_finished()
+    assert job.result().evaluation.status is Status.BUG
+    assert "the job" in str(job.result().evaluation.error)
 
 
 def test_one_that_was_given_up_abandons_its_trial_and_registers_again(scene: Scene) -> None:
@@ -171,11 +263,11 @@ def test_one_that_was_given_up_abandons_its_trial_and_registers_again(scene: Sce
     scene.start_worker(epochs)
     job = scene.submit()
     epochs.begun.get(timeout=10)
-    scene.dispatcher.sign_off(scene.worker.name, "as after a long silence")
+    scene.dispatcher.sign_off(scene.worker, "as after a long silence")
     epochs.begun.get(timeout=10)  # it has abandoned the trial, is admitted again, and gets it anew
     epochs.may_answer.set()
-    assert scene.finished.get(timeout=10) is job
-    assert scene.finished.empty()
+    assert scene.next_finished() is job
+    assert scene.dispatcher.finished(0.0) == []
 
 
 def test_a_busy_one_abandons_its_trial_when_the_study_ends(scene: Scene) -> None:
@@ -185,28 +277,29 @@ def test_a_busy_one_abandons_its_trial_when_the_study_ends(scene: Scene) -> None
     epochs.begun.get(timeout=10)
     scene.dispatcher.shutdown()
     assert scene.ended.get(timeout=10) == "the study has ended"
-    assert scene.finished.empty()
+    assert scene.dispatcher.finished(0.0) == []
 
 
-def test_a_report_is_repeated_until_the_master_takes_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    epochs = Epochs()
-    scene.start_worker(epochs)
-    job = scene.submit()
-    epochs.begun.get(timeout=10)
-    taken = Dispatcher.register_result
-    calls: list[Any] = []
+def test_a_report_is_repeated_until_the_master_takes_it(master: FakeMaster) -> None:
+    master.start_worker(answer_at_once)
+    master.n_failing_reports = 2
+    with connect(master.joined.get(timeout=10)[1], master.credentials.key) as worker:
+        trial = TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7).to_dict()
+        wait_for(lambda: bool(worker.start_computation(None, "ticket", trial)))
+        assert [master.reports.get(timeout=10) for _ in range(3)] == [("ticket", 0.5)] * 3
+        worker.shutdown()
+    assert master.ended.get(timeout=10) == "the study has ended"
+    assert master.reports.empty()
 
-    def fails_at_first(self: Dispatcher, id: str, result: Any) -> bool:
-        calls.append(id)
-        if len(calls) < 3:
-            raise ConnectionResetError("as told")
-        return taken(self, id, result)
 
-    fails_at_first._pyroExposed = True  # type: ignore[attr-defined]
-    monkeypatch.setattr(Dispatcher, "register_result", fails_at_first)
-    epochs.may_answer.set()
-    assert scene.finished.get(timeout=10) is job
-    assert len(calls) == 3
+@pytest.mark.parametrize("knows_versions", [True, False])
+def test_one_that_the_master_refuses_ends_with_its_reason(master: FakeMaster, knows_versions: bool) -> None:
+    master.refusal = "worker x runs nasbohb 2 (protocol 2), its master nasbohb 1 (protocol 1); install the same"
+    if not knows_versions:
+        master.forget_join()
+    with pytest.raises(WorkerRefusedError, match="install th"):
+        run_worker(master.run.path, objective=answer_at_once, settings=QUICK)
+    assert master.beats.empty()
 
 
 def test_it_ends_when_the_master_has_been_silent_for_too_long(scene: Scene) -> None:
@@ -226,26 +319,11 @@ def test_it_ends_at_once_when_the_master_took_its_credentials_away(tmp_path: Pat
         assert scene.ended.get(timeout=QUICK.master_limit_s) == "the master has ended"
 
 
-def test_one_that_joins_while_the_master_ends_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_joins_while_the_master_ends_says_so(master: FakeMaster) -> None:
     """The master stops answering a moment before it takes its credentials away."""
-    configure_pyro()
-    scene = Scene(tmp_path)
-    tries, find = [], WorkerService._find_dispatcher
-
-    def while_the_master_ends(self: WorkerService) -> str:
-        tries.append(1)
-        uri = "PYRO:gone@127.0.0.1:1" if len(tries) > 1 else find(self)
-        if len(tries) == 1:
-            scene.dispatcher.shutdown(shutdown_workers=False)
-        else:
-            credentials_path(scene.run).unlink()
-        return uri
-
-    monkeypatch.setattr(WorkerService, "_find_dispatcher", while_the_master_ends)
-    with name_server(scene.run, "test", "127.0.0.1") as scene.credentials:
-        scene.start_dispatcher()
-        assert run_worker(scene.run.path, objective=answer_at_once, settings=QUICK) == "the master has ended"
-    assert len(tries) == 2
+    master.is_ending = True
+    assert run_worker(master.run.path, objective=answer_at_once, settings=QUICK) == "the master has ended"
+    assert master.joined.qsize() == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -256,7 +334,7 @@ def test_a_thread_that_dies_is_an_error_of_the_worker(scene: Scene, monkeypatch:
     monkeypatch.setattr(WorkerService, "_send_heartbeats", fail)
     with pytest.raises(RuntimeError, match="threads has died"):
         run_worker(scene.run.path, objective=answer_at_once, settings=QUICK)
-    wait_for(lambda: not scene.dispatcher.worker_pool)
+    wait_for(lambda: not scene.dispatcher.workers())
 
 
 def test_it_waits_for_a_master_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -275,7 +353,7 @@ def test_it_does_not_mistake_another_masters_credentials(scene: Scene, tmp_path:
     write_credentials(other, replace(scene.credentials, key="0" * 64))
     with pytest.raises(Exception, match=r"hmac|HMAC|connection"):
         run_worker(other.path, objective=answer_at_once, settings=QUICK)
-    assert not scene.dispatcher.worker_pool
+    assert not scene.dispatcher.workers()
 
 
 def test_one_that_comes_before_the_dispatcher_waits_for_it(scene: Scene, tmp_path: Path) -> None:
@@ -289,9 +367,9 @@ def test_one_that_comes_before_the_dispatcher_waits_for_it(scene: Scene, tmp_pat
         time.sleep(0.5)
         assert ended.empty()
         settings = DispatcherSettings(ping_interval_s=30.0)
-        dispatcher = Dispatcher(credentials, "127.0.0.1", scene.finished.put, lambda n: None, settings)
+        dispatcher = Dispatcher(credentials, "127.0.0.1", settings)
         dispatcher.run()
-        wait_for(lambda: bool(dispatcher.idle_workers))
+        wait_for(lambda: bool(dispatcher.workers()))
         dispatcher.shutdown()
     assert "ended" in ended.get(timeout=10)
 

@@ -1,15 +1,12 @@
 """BOHB's sampler: two kernel densities for a budget, of good and of bad configurations.
 
-It knows neither hpbandster nor who executes: ``propose`` gives a configuration, ``observe`` takes a loss.
-
 Sources: Falkner, Klein and Hutter (2018), *BOHB*, section 4.1 and Algorithm 2; hpbandster 0.7.4
 (``optimizers/config_generators/bohb.py``), whose densities it reproduces on the same data.
 
 Differs from hpbandster:
-    * every random draw comes from one generator with a seed, not from NumPy's global one;
+    * every random draw comes from the generator of its proposal, not from NumPy's global one;
     * missing values of conditional hyperparameters are imputed also where only the first one is missing;
     * ties between losses keep the order of arrival;
-    * the first configuration is the default one;
     * a failure to propose is an error, never a silent fall back to random search: only where the space has
       forbidden clauses, and all samples violate them, a random configuration is returned (and marked so).
 """
@@ -29,8 +26,11 @@ from ConfigSpace.exceptions import ForbiddenValueError
 from ConfigSpace.util import deactivate_inactive_hyperparameters
 
 from master.density import Density, FloatArray
+from master.samplers.random import built_in, draw
+from master.samplers.sampler import Sampler
+from results.reading import Proposal
+from results.records import Value
 
-Config = dict[str, Any]
 #: Keeps the ratio of two vanishing densities finite, as in hpbandster.
 _SMALLEST_DENSITY = 1e-32
 
@@ -60,29 +60,27 @@ class KdeSettings:
 class Model:
     """The densities of a budget."""
 
-    budget: float
+    budget: int
     good: Density
     bad: Density
 
 
-class KdeSampler:
-    """Proposes configurations of a space."""
+class KdeSampler(Sampler):
+    """Proposes configurations where good ones are dense and bad ones are not."""
 
-    def __init__(self, space: ConfigurationSpace, seed: int, settings: KdeSettings | None = None) -> None:
+    def __init__(self, space: ConfigurationSpace, settings: KdeSettings | None = None) -> None:
         """A sampler without observations.
 
         Args:
-            space: The configuration space; the sampler reseeds it and owns it from now on.
-            seed: Every draw follows from it.
+            space: The configuration space; the sampler owns it from now on.
             settings: None for hpbandster's defaults.
 
         Raises:
             ValueError: The space has a kind of hyperparameter that the densities do not know, or
                 ``min_points_in_model`` is too small for its dimensions.
         """
-        self._space = space
+        super().__init__(space)
         self._settings = settings or KdeSettings()
-        self._rng = np.random.default_rng(seed)
         self._levels = np.array([_n_levels(h) for h in space.values()], dtype=np.int64)
         least = len(self._levels) + 1
         self._min_points = self._settings.min_points_in_model or least
@@ -90,40 +88,40 @@ class KdeSampler:
             raise ValueError(
                 f"min_points_in_model: got {self._min_points}, expected at least {least}, the dimensions and one more"
             )
-        self._vectors: dict[float, list[FloatArray]] = {}
-        self._losses: dict[float, list[float]] = {}
-        self._n_proposed = 0
+        self._vectors: dict[int, list[FloatArray]] = {}
+        self._losses: dict[int, list[float]] = {}
         self._model: Model | None = None
         self._is_stale = False
-        space.seed(int(self._rng.integers(2**31)))
 
-    def observe(self, config: Mapping[str, Any], budget: float, loss: float) -> None:
+    def observe(self, config: Mapping[str, Value], budget: int, loss: float) -> None:
         """Learns the finite loss of a configuration of the space at a budget."""
-        vector = Configuration(self._space, values=dict(config)).get_array()
+        vector = Configuration(self.space, values=dict(config)).get_array()
         self._vectors.setdefault(budget, []).append(vector)
         self._losses.setdefault(budget, []).append(loss)
         self._is_stale = True
 
-    def propose(self) -> tuple[Config, bool]:
-        """The next configuration, in built-in types, and whether the model chose it."""
-        self._n_proposed += 1
-        if self._n_proposed == 1:
-            return _built_in(self._space.get_default_configuration()), False
-        model = self.model()
-        if model is not None and self._rng.random() >= self._settings.random_fraction:
-            config = self._best_sample(model)
+    def propose(self, budget: int, rng: np.random.Generator) -> Proposal:
+        """The best of many samples of the model, or a uniform draw; the budget is of no influence."""
+        model = self.model(rng)
+        if model is not None and rng.random() >= self._settings.random_fraction:
+            config = self._best_sample(model, rng)
             if config is not None:
-                return config, True
-        return _built_in(self._space.sample_configuration()), False
+                return Proposal(config=config, model_based=True)
+        return Proposal(config=draw(self.space, rng), model_based=False)
 
-    def model(self) -> Model | None:
-        """The densities of the largest budget that has enough observations; None if no budget has."""
-        if self._is_stale:
-            self._model = self._fit()
+    def model(self, rng: np.random.Generator) -> Model | None:
+        """The densities of the largest budget that has enough observations; None if no budget has.
+
+        Args:
+            rng: Draws the values that inactive hyperparameters lack. They are drawn for each proposal anew, so
+                that a proposal depends on the observations and its own generator alone.
+        """
+        if self._is_stale or self.space.conditions:
+            self._model = self._fit(rng)
             self._is_stale = False
         return self._model
 
-    def _fit(self) -> Model | None:
+    def _fit(self, rng: np.random.Generator) -> Model | None:
         d = len(self._levels)
         for budget in sorted(self._losses, reverse=True):
             n = len(self._losses[budget])
@@ -134,15 +132,15 @@ class KdeSampler:
             order = np.argsort(self._losses[budget], kind="stable")
             vectors = np.array(self._vectors[budget])[order]
             good, bad = vectors[:n_good], vectors[n_good : n_good + n_bad]
-            return Model(budget, self._density(good), self._density(bad))
+            return Model(budget, self._density(good, rng), self._density(bad, rng))
         return None
 
-    def _density(self, vectors: FloatArray) -> Density:
-        return Density.fit(impute(vectors, self._levels, self._rng), self._levels, self._settings.min_bandwidth)
+    def _density(self, vectors: FloatArray, rng: np.random.Generator) -> Density:
+        return Density.fit(impute(vectors, self._levels, rng), self._levels, self._settings.min_bandwidth)
 
-    def _best_sample(self, model: Model) -> Config | None:
+    def _best_sample(self, model: Model, rng: np.random.Generator) -> dict[str, Value] | None:
         """Of the samples around good configurations, the legal one with the best ratio good to bad."""
-        samples = model.good.sample(self._settings.n_samples, self._settings.bandwidth_factor, self._rng)
+        samples = model.good.sample(self._settings.n_samples, self._settings.bandwidth_factor, rng)
         good = np.maximum(model.good.pdf(samples), _SMALLEST_DENSITY)
         bad = np.maximum(model.bad.pdf(samples), _SMALLEST_DENSITY)
         for i in np.argsort(bad / good, kind="stable"):
@@ -151,15 +149,15 @@ class KdeSampler:
                 return config
         return None
 
-    def _decode(self, vector: FloatArray) -> Config | None:
+    def _decode(self, vector: FloatArray) -> dict[str, Value] | None:
         """The configuration at a point; None if it is forbidden."""
-        configuration = Configuration(self._space, vector=vector)
-        if self._space.conditions or self._space.forbidden_clauses:
+        configuration = Configuration(self.space, vector=vector)
+        if self.space.conditions or self.space.forbidden_clauses:
             try:
-                configuration = deactivate_inactive_hyperparameters(dict(configuration), self._space)
+                configuration = deactivate_inactive_hyperparameters(dict(configuration), self.space)
             except ForbiddenValueError:
                 return None
-        return _built_in(configuration)
+        return built_in(configuration)
 
 
 def impute(vectors: FloatArray, levels: npt.NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
@@ -198,8 +196,3 @@ def _n_levels(hyperparameter: Any) -> int:
         f"{hyperparameter.name}: got a {type(hyperparameter).__name__}, expected a uniform float, a uniform integer or "
         "a categorical hyperparameter; write an ordinal one as an integer, and leave a constant out"
     )
-
-
-def _built_in(configuration: Configuration) -> Config:
-    """The values as built-in types: ConfigSpace gives NumPy scalars for some, which no serializer takes."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in configuration.items()}

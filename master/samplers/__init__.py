@@ -1,0 +1,34 @@
+"""The samplers, which propose configurations and learn from losses; they know nothing of who executes.
+
+The registry loads a sampler when it is asked for, so that a help text can name them all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from master.samplers.sampler import Sampler
+from results.records import StudySpec
+from spaces import find_config_space
+
+#: Name -> how to load the sampler's class; add one here and the command line, the tests and the docs know it.
+SAMPLERS: dict[str, Callable[[], type[Sampler]]] = {
+    "bohb": lambda: import_module("master.samplers.kde").KdeSampler,
+    "random": lambda: import_module("master.samplers.random").RandomSampler,
+    "listed": lambda: import_module("master.samplers.listed").ListedSampler,
+}
+
+
+def make_sampler(spec: StudySpec) -> Sampler:
+    """The sampler of a study, over the study's configuration space.
+
+    Raises:
+        ValueError: There is no such sampler, or no such space.
+    """
+    if spec.sampler not in SAMPLERS:
+        raise ValueError(f"--sampler: got {spec.sampler!r}, expected one of {', '.join(SAMPLERS)}")
+    return SAMPLERS[spec.sampler]()(find_config_space(spec.config_space).build(spec.seed))
+
+
+__all__ = ["SAMPLERS", "Sampler", "make_sampler"]

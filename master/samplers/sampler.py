@@ -1,0 +1,49 @@
+"""What a tuner asks of a sampler."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from master.brackets import Bracket, hyperband, ladder
+from results.reading import Proposal
+from results.records import StudySpec, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ConfigSpace import ConfigurationSpace
+
+
+class Sampler(ABC):
+    """Proposes configurations of a space; a subclass is one file and one line in ``SAMPLERS``.
+
+    A sampler holds no generator: each proposal comes with its own, so that a tuner that was replayed from its
+    journal goes on as the one that wrote it.
+
+    Attributes:
+        space: The configuration space, which the sampler owns.
+    """
+
+    def __init__(self, space: ConfigurationSpace) -> None:
+        self.space = space
+
+    @abstractmethod
+    def propose(self, budget: int, rng: np.random.Generator) -> Proposal:
+        """Proposes a configuration, in built-in types.
+
+        Args:
+            budget: Search epochs at which the configuration runs first.
+            rng: Generator of this proposal alone; every random draw comes from it.
+        """
+
+    def observe(self, config: Mapping[str, Value], budget: int, loss: float) -> None:  # noqa: B027  # a default
+        """Learns the finite loss of a configuration of the space; a sampler without a model learns nothing."""
+
+    def brackets(self, spec: StudySpec) -> tuple[Bracket, ...]:
+        """The brackets of a study, one per iteration; by default those of Hyperband.
+
+        Raises:
+            ValueError: The study's budgets make no ladder.
+        """
+        return hyperband(spec.n_iterations, ladder(spec.min_budget, spec.max_budget, spec.eta), spec.eta)

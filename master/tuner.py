@@ -1,0 +1,193 @@
+"""What runs next, and what was learned: Hyperband's brackets over hpbandster's successive halving, and a sampler.
+
+A tuner opens no socket, starts no thread, reads no clock and touches no file: a master over a network, a
+simulation in virtual time and a loop of ten lines drive the same one.  ``ask`` and ``tell`` alternate as the driver
+likes; ``replay`` brings a new tuner to where the journal of another one stands.
+
+Randomness: the seed of a trial is derived from (study seed, configuration, budget), the generator of a proposal
+from (study seed, number of the proposal).  Neither depends on what the process did before, so a replayed tuner with
+one worker goes on exactly as the uninterrupted one.
+
+hpbandster's ``SuccessiveHalving`` (0.7.4) is used as it is: it numbers configurations, and promotes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from hpbandster.core.dispatcher import Job
+from hpbandster.optimizers.iterations import SuccessiveHalving
+
+from master.brackets import evaluations_per_budget
+from master.samplers import Sampler
+from results.reading import Proposal
+from results.records import ConfigId, StudySpec, TrialResult, TrialSpec, Value
+
+
+def trial_seed(study_seed: int, config_id: ConfigId, budget: int) -> int:
+    """The seed of a trial, in 0..2^32-1: nearby trials get unrelated ones, the same trial always the same."""
+    return int(np.random.SeedSequence([study_seed, *config_id, budget]).generate_state(1)[0])
+
+
+def proposal_generator(study_seed: int, number: int) -> np.random.Generator:
+    """The generator of a proposal; ``number`` is 0 for the first of the study."""
+    return np.random.default_rng([study_seed, number])
+
+
+class Tuner:
+    """The state of a study: what was proposed, what runs, what is known.
+
+    Attributes:
+        spec: The study.
+        schedule: Budget, ascending, to the number of evaluations of the whole study at it.
+        proposals: Every configuration so far, in the order in which they were proposed.
+    """
+
+    def __init__(self, spec: StudySpec, sampler: Sampler) -> None:
+        """A tuner without results.
+
+        Args:
+            spec: The study; its ``initial_configs`` come before all that the sampler proposes.
+            sampler: Proposes configurations, and decides on the brackets.
+
+        Raises:
+            ValueError: The study's budgets make no ladder, or its sampler needs what it does not say.
+        """
+        self.spec = spec
+        self._sampler = sampler
+        self._brackets = sampler.brackets(spec)
+        self.schedule = evaluations_per_budget(self._brackets)
+        self.proposals: dict[ConfigId, Proposal] = {}
+        # A worker does not need to know what else is tried, which can be long.
+        self._study_of_a_trial = msgspec.structs.replace(spec, initial_configs=())
+        self._n_started = 0
+        self._active: dict[int, SuccessiveHalving] = {}  # by number, without those that are finished
+        self._in_flight: dict[tuple[ConfigId, int], TrialSpec] = {}
+        self._to_repeat: deque[TrialSpec] = deque()  # in flight when the journal ended
+        self._told: set[tuple[ConfigId, int]] = set()
+
+    @property
+    def n_total(self) -> int:
+        """Evaluations of the whole study."""
+        return sum(self.schedule.values())
+
+    @property
+    def n_done(self) -> int:
+        """Evaluations whose result is known."""
+        return len(self._told)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all results are known."""
+        return self.n_done == self.n_total
+
+    def ask(self) -> TrialSpec | None:
+        """The trial to run next; None if nothing can run before another result, or ever."""
+        return self._to_repeat.popleft() if self._to_repeat else self._next_trial()
+
+    def tell(self, result: TrialResult) -> None:
+        """Takes the result of a trial that was asked for.
+
+        Raises:
+            ValueError: The trial does not run, or the loss is not finite.
+        """
+        self._record(result)
+        self._promote(result)
+        self._learn(result)
+
+    def replay(self, configs: Mapping[ConfigId, Proposal], results: Iterable[TrialResult]) -> None:
+        """Brings a new tuner to where a journal stands.
+
+        Trials that were asked for and have no result are asked for again, before all others.
+
+        Args:
+            configs: Every configuration in the order in which it was proposed.
+            results: In the order in which they arrived; of several results of a trial, the first counts.
+
+        Raises:
+            ValueError: The tuner has begun already, or the journal is none of this study's.
+        """
+        if self.proposals:
+            raise ValueError("replay: got a tuner that has begun already, expected a new one")
+        self.proposals.update(configs)
+        for result in results:
+            key = (result.config_id, result.budget)
+            if key in self._told:
+                continue
+            while key not in self._in_flight:
+                if self._next_trial() is None or len(self.proposals) > len(configs):
+                    raise ValueError(
+                        f"journal: configuration {result.config_id} has a result at {result.budget} epochs, which this "
+                        "study does not run, or not yet; give the journal of this study, whole and in its order"
+                    )
+            self.tell(result)
+        self._to_repeat.extend(self._in_flight.values())
+
+    def _record(self, result: TrialResult) -> None:
+        key = (result.config_id, result.budget)
+        name = f"configuration {key[0]} at {key[1]} epochs"
+        if not math.isfinite(result.evaluation.loss):
+            raise ValueError(f"loss of {name}: got {result.evaluation.loss}, expected a finite one")
+        if self._in_flight.pop(key, None) is None:
+            raise ValueError(f"result: got one of {name}, expected one of a trial that runs")
+        self._told.add(key)
+
+    def _promote(self, result: TrialResult) -> None:
+        """Hands a result to its iteration, which promotes the best of a rung when all of them are there."""
+        job = Job(result.config_id, config=self.proposals[result.config_id].config, budget=result.budget)
+        job.result = {"loss": result.evaluation.loss}
+        self._active[result.config_id[0]].register_result(job)
+
+    def _learn(self, result: TrialResult) -> None:
+        """Teaches the sampler, unless the result says nothing about the configuration."""
+        if result.evaluation.status.informs_model:
+            config = self.proposals[result.config_id].config
+            self._sampler.observe(config, result.budget, result.evaluation.loss)
+
+    def _next_trial(self) -> TrialSpec | None:
+        """The next trial of the iterations that have begun, or of another one where all of them wait."""
+        for number, iteration in list(self._active.items()):
+            run = iteration.get_next_run()
+            if run is not None:
+                return self._in_flight_now(*run)
+            if iteration.is_finished:
+                del self._active[number]
+        if self._n_started == len(self._brackets):
+            return None
+        return self._in_flight_now(*self._start_iteration().get_next_run())
+
+    def _start_iteration(self) -> SuccessiveHalving:
+        number, shape = self._n_started, self._brackets[self._n_started]
+        self._n_started += 1
+        self._active[number] = SuccessiveHalving(
+            HPB_iter=number,
+            num_configs=list(shape.sizes),
+            budgets=list(shape.budgets),
+            config_sampler=lambda budget: self._configuration_for(number, budget),
+        )
+        return self._active[number]
+
+    def _configuration_for(self, number: int, budget: int) -> tuple[Mapping[str, Value], dict[str, Any]]:
+        """What hpbandster asks for: the next configuration of an iteration, from the journal where it has one."""
+        iteration = self._active[number]
+        config_id = (number, iteration.stage, iteration.actual_num_configs[iteration.stage])
+        if config_id not in self.proposals:
+            self.proposals[config_id] = self._propose(budget)
+        return self.proposals[config_id].config, {}
+
+    def _propose(self, budget: int) -> Proposal:
+        number = len(self.proposals)
+        if number < len(self.spec.initial_configs):
+            return Proposal(config=self.spec.initial_configs[number], model_based=False)
+        return self._sampler.propose(budget, proposal_generator(self.spec.seed, number))
+
+    def _in_flight_now(self, config_id: ConfigId, config: Mapping[str, Value], budget: int) -> TrialSpec:
+        seed = trial_seed(self.spec.seed, config_id, budget)
+        trial = TrialSpec(study=self._study_of_a_trial, config_id=config_id, budget=budget, config=config, seed=seed)
+        self._in_flight[config_id, budget] = trial
+        return trial

@@ -1,0 +1,190 @@
+"""Which job is where, step by step; no network, no thread, and the clock is a number."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+
+from master.jobs import TrialJob
+from master.pool import Assignment, Pool
+from results.records import StudySpec, TrialSpec
+
+STUDY = StudySpec(
+    run_id="test", optimizer="darts", search_space="1", config_space="cs1", dataset="digits", data_dir=None,
+    table="digits", table_epochs=12,
+)  # fmt: skip
+
+
+def make_job(index: int = 0) -> TrialJob:
+    trial = TrialSpec(study=STUDY, config_id=(0, 0, index), budget=25, config={"cutout_prob": 0.5}, seed=7)
+    return TrialJob(trial, model_based=False, submitted=0.0)
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """A pool in a world without sockets, threads and clocks."""
+
+    def fail(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("a pool is pure")
+
+    for owner, name in [(socket, "socket"), (threading, "Thread"), (time, "time"), (time, "monotonic")]:
+        monkeypatch.setattr(owner, name, fail)
+    return Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=2)
+
+
+def assigned(pool: Pool) -> Assignment:
+    assignment = pool.assign()
+    assert assignment is not None
+    return assignment
+
+
+def test_nothing_is_assigned_without_a_job_or_without_a_worker(pool: Pool) -> None:
+    assert pool.assign() is None
+    pool.submit(make_job())
+    assert pool.assign() is None
+    assert not pool.can_assign
+    pool.join("busy", now=0.0, is_idle=False)
+    assert pool.assign() is None
+    pool.join("idle", now=0.0, is_idle=True)
+    assert pool.can_assign
+    assert assigned(pool).worker == "idle"
+
+
+def test_jobs_and_workers_wait_in_line(pool: Pool) -> None:
+    jobs = [make_job(index) for index in range(3)]
+    for job in jobs:
+        pool.submit(job)
+    for name in ("a", "b"):
+        pool.join(name, now=0.0, is_idle=True)
+    first, second = assigned(pool), assigned(pool)
+    assert [(a.worker, a.job) for a in (first, second)] == [("a", jobs[0]), ("b", jobs[1])]
+    assert (pool.running, pool.waiting, pool.workers) == (jobs[:2], jobs[2:], ["a", "b"])
+    assert pool.report(second.ticket) is jobs[1]
+    assert pool.running == jobs[:1]
+    third = assigned(pool)
+    assert (third.worker, third.job, jobs[2].worker_name) == ("b", jobs[2], "b")
+    assert len({first.ticket, second.ticket, third.ticket}) == 3
+
+
+def test_a_report_counts_once_and_only_under_its_own_ticket(pool: Pool) -> None:
+    job = make_job()
+    pool.submit(job)
+    pool.join("a", now=0.0, is_idle=True)
+    ticket = assigned(pool).ticket
+    assert pool.report("another") is None
+    assert pool.report(ticket) is job
+    assert pool.report(ticket) is None
+
+
+def test_the_late_report_of_a_worker_that_was_given_up_changes_nothing(pool: Pool) -> None:
+    job = make_job()
+    pool.submit(job)
+    for name in ("a", "b"):
+        pool.join(name, now=0.0, is_idle=True)
+    old = assigned(pool)
+    pool.lose("a", "gone")
+    new = assigned(pool)
+    assert (new.job, new.worker) == (job, "b")
+    assert pool.report(old.ticket) is None
+    assert pool.running == [job]
+    assert pool.report(new.ticket) is job
+
+
+def test_a_refused_job_goes_to_the_head_and_its_worker_waits_for_its_next_beat(pool: Pool) -> None:
+    jobs = [make_job(index) for index in range(2)]
+    for job in jobs:
+        pool.submit(job)
+    pool.join("a", now=0.0, is_idle=True)
+    ticket = assigned(pool).ticket
+    pool.refuse(ticket)
+    pool.refuse(ticket)  # once is enough
+    assert pool.waiting == jobs
+    assert pool.assign() is None
+    assert pool.beat("a", [], now=1.0) == []
+    assert assigned(pool).job is jobs[0]
+
+
+def test_a_lost_workers_job_goes_to_the_head_and_ends_at_the_limit(pool: Pool) -> None:
+    jobs = [make_job(index) for index in range(2)]
+    for job in jobs:
+        pool.submit(job)
+    for name in ("a", "b"):
+        pool.join(name, now=0.0, is_idle=True)
+    assigned(pool)
+    loss = pool.lose("a", "a: gone")
+    assert loss is not None
+    assert (loss.job, loss.is_given_up) == (jobs[0], False)
+    assert pool.waiting == jobs
+    assert assigned(pool).worker == "b"
+    loss = pool.lose("b", "b: gone too")
+    assert loss is not None
+    assert (loss.job, loss.is_given_up) == (jobs[0], True)
+    assert jobs[0].losses == ["a: gone", "b: gone too"]
+    assert (pool.waiting, pool.running, pool.workers) == (jobs[1:], [], [])
+
+
+def test_a_job_that_is_handed_back_has_lost_nobody(pool: Pool) -> None:
+    job = make_job()
+    pool.submit(job)
+    for number in range(5):
+        pool.join(f"worker {number}", now=0.0, is_idle=True)
+        assigned(pool)
+        loss = pool.lose(f"worker {number}", "preempted", counts=False)
+        assert loss is not None
+        assert not loss.is_given_up
+    assert (job.losses, pool.waiting) == ([], [job])
+
+
+def test_an_idle_worker_and_an_unknown_one_take_no_job_with_them(pool: Pool) -> None:
+    pool.join("a", now=0.0, is_idle=True)
+    loss = pool.lose("a", "gone")
+    assert loss is not None
+    assert loss.job is None
+    assert pool.lose("a", "gone") is None
+    pool.submit(make_job())
+    assert pool.assign() is None
+
+
+def test_a_beat_tells_what_to_abandon(pool: Pool) -> None:
+    pool.submit(make_job())
+    pool.join("a", now=0.0, is_idle=True)
+    ticket = assigned(pool).ticket
+    assert pool.beat("a", [ticket, "old"], now=1.0) == ["old"]
+    assert pool.beat("a", [], now=1.0) == []  # it has reported, or not begun
+    assert not pool.can_assign
+    assert pool.beat("stranger", [], now=1.0) is None
+
+
+def test_who_is_silent_is_a_suspect_and_then_too_long(pool: Pool) -> None:
+    for name in ("a", "b"):
+        pool.join(name, now=100.0, is_idle=True)
+    assert pool.suspects(now=103.0) == []
+    pool.beat("b", [], now=102.0)
+    assert pool.suspects(now=104.0) == ["a"]
+    assert (pool.silence_s("a", now=104.0), pool.is_silent_too_long("a", now=104.0)) == (4.0, False)
+    assert not pool.is_silent_too_long("a", now=120.0)
+    assert pool.is_silent_too_long("a", now=120.5)
+    pool.saw_life("a", now=120.5)
+    assert pool.suspects(now=121.0) == ["b"]
+
+
+def test_a_suspect_is_one_until_its_next_sign_of_life(pool: Pool) -> None:
+    pool.join("a", now=0.0, is_idle=True)
+    pool.suspect("a")
+    assert pool.suspects(now=0.0) == ["a"]
+    pool.beat("a", [], now=0.0)
+    assert pool.suspects(now=0.0) == []
+    for name in ("stranger",):
+        pool.suspect(name)
+        pool.saw_life(name, now=0.0)
+        assert (pool.suspects(now=0.0), pool.silence_s(name, now=9.0)) == ([], 0.0)
+
+
+def test_after_the_end_no_job_is_handed_out(pool: Pool) -> None:
+    pool.submit(make_job())
+    pool.join("a", now=0.0, is_idle=True)
+    pool.clear()
+    assert pool.assign() is None
