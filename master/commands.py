@@ -12,8 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import tyro
 from typing_extensions import Doc
 
+from master.samplers import SAMPLERS
 from nas.datasets import DATASETS, locate
 from nas.oneshot import METHODS
 from nas.tabular import TABLES
@@ -21,7 +23,7 @@ from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
 
 if TYPE_CHECKING:
     from master.loop import Progress
-    from results.records import StudySpec
+    from results.records import StudySpec, Value
 
 #: What makes the searches of a study on one machine small; an option of the same name wins.
 SMALL_SEARCH = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
@@ -33,6 +35,15 @@ def _one_of(names: Iterable[str]) -> str:
 
 
 _Dataset = Annotated[str, Doc(f"Images to search on: {_one_of(DATASETS)}, or the path of an .npz file.")]
+_Try = Annotated[
+    tuple[tuple[str, ...], ...],
+    Doc(
+        "Hyperparameters of a configuration to evaluate before all others, as name=value; those left out have their "
+        "defaults. With the sampler listed, nothing else is evaluated, each once at the largest budget."
+    ),
+    tyro.conf.arg(name="try", metavar="NAME=VALUE ..."),
+    tyro.conf.UseAppendAction,
+]
 _Host = Annotated[
     str | None,
     Doc(
@@ -77,6 +88,8 @@ class Master:
     iterations: int = 64
     workers: int = 16
     seed: int = 0
+    sampler: Annotated[str, Doc(f"Way to propose configurations: {_one_of(SAMPLERS)}.")] = "bohb"
+    try_: _Try = ()
     search: Annotated[
         tuple[str, ...],
         Doc(
@@ -97,7 +110,8 @@ class Master:
         """The study that the options describe; its table and folder are named so that workers anywhere find them.
 
         Raises:
-            ValueError: A setting is unknown or of another type, or there is no such data set or table.
+            ValueError: A setting is unknown or of another type, a configuration is no list of name=value, or there is
+                no such data set or table.
         """
         from nas.oneshot.commands import parse_settings
         from nas.tabular import open_table, portable_name
@@ -125,6 +139,8 @@ class Master:
             n_workers=self.workers,
             seed=self.seed,
             search_settings={**settings, **parse_settings(self.search)},
+            sampler=self.sampler,
+            initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
         )
 
 
@@ -150,6 +166,27 @@ class Study(Master):
         return run_study(self, local_workers=True)
 
 
+def _parse_config(pairs: Iterable[str]) -> dict[str, "Value"]:
+    """A configuration of ``--try``; whether it lies in the space is checked with the study."""
+    config: dict[str, Value] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--try: got {pair!r}, expected name=value")
+        config[name] = _number(text)
+    return config
+
+
+def _number(text: str) -> "Value":
+    """The number that a text says, or the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
 def run_study(options: Master, *, local_workers: bool) -> int:
     """Checks everything that can be checked, runs the master to the end and prints the report.
 
@@ -163,7 +200,7 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     from master.brackets import ladder
     from master.hosts import checked_host, outward_address
     from master.loop import StudyFailedError
-    from master.progress import ProgressDisplay
+    from master.progress import ProgressDisplay, schedule_line
     from master.study import create_run, run_master
     from worker.local import LocalWorkers, LocalWorkersFailedError
     from worker.study_check import check_study
@@ -174,7 +211,7 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     check_study(spec)
     host = checked_host(options.host or outward_address())
     run = create_run(path, spec)
-    print(f"Run directory: {path}", flush=True)
+    print(f"Run directory: {path}\n{schedule_line(run.spec())}", flush=True)
     command = [sys.executable, str(_PROGRAM), "worker", str(run.path), "--wait-s", "120"]
     workers = LocalWorkers(command, spec.n_workers, run.path / "workers") if local_workers else nullcontext()
     try:

@@ -9,6 +9,8 @@ from typing import TextIO
 from tqdm import tqdm
 
 from master.loop import Progress
+from master.samplers import make_sampler
+from master.tuner import Tuner
 from results.records import Status, StudySpec, TrialResult
 
 
@@ -49,6 +51,13 @@ class ProgressDisplay:
             print(line, file=self._stream, flush=True)
         else:
             self._bar.write(line, file=self._stream)
+
+
+def schedule_line(spec: StudySpec) -> str:
+    """The budgets of a study with the number of evaluations at each, before it starts."""
+    schedule = Tuner(spec, make_sampler(spec)).schedule
+    counts = ", ".join(f"{n} at {budget}" for budget, n in schedule.items())
+    return f"Evaluations: {sum(schedule.values())} ({counts} search epochs), proposed by {spec.sampler}"
 
 
 def result_line(result: TrialResult, progress: Progress) -> str:

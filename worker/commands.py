@@ -25,11 +25,11 @@ class Worker:
 
     def run(self) -> int:
         """Works until the study ends."""
-        from worker.service import MasterNotFoundError, WorkerSettings, run_worker
+        from worker.service import MasterNotFoundError, WorkerRefusedError, WorkerSettings, run_worker
 
         try:
             reason = run_worker(self.run_dir, host=self.host, settings=WorkerSettings(start_limit_s=self.wait_s))
-        except MasterNotFoundError as error:
+        except (MasterNotFoundError, WorkerRefusedError) as error:
             print(f"worker: {error}", file=sys.stderr)
             return 1
         print(f"worker ended: {reason}")
