@@ -30,8 +30,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "nas.datasets": FOR_NAS,
     "nas.tabular": FOR_NAS | {"nas.datasets"},
     "nas.oneshot": FOR_NAS | {"nas.tabular", "nas.datasets"},
-    "nas.blackbox": FOR_NAS
-    | {"nas.tabular", "nas.datasets", "master.tuner", "master.brackets", "master.samplers"},
+    "nas.blackbox": FOR_NAS | {"nas.tabular", "nas.datasets", "master.tuner", "master.brackets", "master.samplers"},
     "worker": frozenset({"nas", "spaces", "results", "master.protocol"}),
     "master": frozenset({"spaces", "results"}),
     "analysis": frozenset({"results", "spaces", "nas.tabular"}),

@@ -13,6 +13,7 @@ import pytest
 
 import run_bohb
 from master.commands import Study
+from master.samplers import SAMPLERS
 from nas.datasets import DATASETS
 from nas.oneshot import METHODS
 from nas.oneshot.checkpoint import alone_in
@@ -20,7 +21,7 @@ from nas.oneshot.commands import parse_settings
 from nas.tabular import TABLES, open_table
 from nas.tabular.contents import TableData
 from nas.tabular.store import write_store
-from results.reading import read_results
+from results.reading import read_configs, read_results
 from results.records import Status
 from results.run_directory import RunDirectory
 from results.trial_directory import read_trajectory
@@ -76,7 +77,7 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_help_of_a_study_names_all_there_is_to_choose_from(capsys: pytest.CaptureFixture[str]) -> None:
     out = " ".join(call(["study", "--help"], capsys)[1].replace("│", " ").split())
-    for mapping in (METHODS, SEARCH_SPACES, CONFIG_SPACES, DATASETS, TABLES):
+    for mapping in (METHODS, SEARCH_SPACES, CONFIG_SPACES, DATASETS, TABLES, SAMPLERS):
         assert " or ".join(mapping) in out
 
 
@@ -98,6 +99,16 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--config-space", "cs9"], "got 'cs9', expected one of"),
         (["study", "--config-space", "cs3", "--optimizer", "random_ws"], "but 'random_ws' does not use it"),
         (["study", "--dataset", "mnist"], "got 'mnist', expected one of"),
+        (["study", "--sampler", "tpe"], "--sampler: got 'tpe', expected one of"),
+        (["study", "--sampler", "listed"], "--try: got no configuration"),
+        (["study", "--try", "cutout_prob"], "--try: got 'cutout_prob', expected name=value"),
+        (["study", "--try", "colour=1"], "--try: configuration space cs2: got ['colour']"),
+        (
+            ["study", "--try", "cutout_prob=0.5", "--try", "cutout_prob=2"],
+            "--try: cutout_prob: got 2, expected a number",
+        ),
+        (["study", "--try", "cutout_prob=high"], "--try: cutout_prob: got 'high', expected a number"),
+        (["study", "--try", "batch_size=20.5", "--config-space", "cs3"], "got 20.5, expected a whole number from 16"),
         (["study", "--table", "absent"], "got absent, expected one of"),
         (["study", "--table-epochs", "5"], "got 5, expected one of"),
         (["study", "--min-budget", "20", "--max-budget", "10"], "min_budget: got 20"),
@@ -310,9 +321,14 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_a_study_from_end_to_end(tmp_path: Path) -> None:
     """Real Pyro, two worker processes, real searches, the embedded table; then the report by itself."""
     budgets = ["--min-budget", "1", "--max-budget", "2", "--iterations", "2"]
-    done = run("study", "--run-dir", "run", *budgets, "--search", *TINY, cwd=tmp_path)
+    given = ["--try", "cutout_prob=0.5", "learning_rate=0.1"]
+    done = run("study", "--run-dir", "my run@home", *budgets, *given, "--search", *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    run_dir = RunDirectory.open(tmp_path / "run")
+    assert "Evaluations: 5 (2 at 1, 3 at 2 search epochs), proposed by bohb" in done.stdout
+    run_dir = RunDirectory.open(tmp_path / "my run@home")
+    first, second, *_ = read_configs(run_dir).values()
+    default = CONFIG_SPACES["cs2"].default
+    assert (first.config, second.config) == (default | {"cutout_prob": 0.5, "learning_rate": 0.1}, default)
     results = read_results(run_dir)
     assert [r.evaluation.status for r in results] == [Status.OK] * len(results)
     assert sorted(r.budget for r in results) == [1, 1, 2, 2, 2]  # brackets [2, 1] and [2]
@@ -334,7 +350,7 @@ def test_a_study_from_end_to_end(tmp_path: Path) -> None:
     for name in ("trajectory.png", "trajectory.csv", "summary.json", "summary.txt"):
         assert (run_dir.report / name).stat().st_size > 0
     assert "Incumbent test error" in done.stdout
-    report = run("analyze", "run", cwd=tmp_path)
+    report = run("analyze", "my run@home", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
     assert report.stdout in done.stdout
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from master.loop import Progress
-from master.progress import ProgressDisplay, result_line, state
+from master.progress import ProgressDisplay, result_line, schedule_line, state
 from results.records import Evaluation, Status, StudySpec, TrialResult
 
 STUDY = StudySpec(
@@ -41,6 +41,12 @@ PROGRESS = Progress(7, 280, 84.0, 3, 16, (), incumbent=GOOD, last=GOOD)
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_a_study_says_its_budgets_and_the_evaluations_of_each() -> None:
+    assert schedule_line(STUDY) == "Evaluations: 280 (88 at 25, 86 at 50, 106 at 100 search epochs), proposed by bohb"
+    small = msgspec.structs.replace(STUDY, min_budget=1, max_budget=2, eta=5, n_iterations=6, sampler="random")
+    assert schedule_line(small) == "Evaluations: 6 (6 at 2 search epochs), proposed by random"
 
 
 def test_a_line_tells_the_outcome_the_seconds_the_rate_and_the_incumbent() -> None:
