@@ -8,8 +8,9 @@
 ``CRASHED``. A failed evaluation has a finite loss, because both tools misread a null result: hpbandster's
 summaries skip it and DeepCAVE takes it for a success.
 
-Logs that hpbandster's own logger wrote are read too: without our fields in ``info``, the loss is taken for
-the validation error, and a null result or a loss that is not finite for a ``bug``.
+Logs that hpbandster's own logger wrote are read too, with whatever budgets they have. Without our fields in
+``info``, the loss is taken for the validation error, a null result or a loss that is not finite for a ``bug``,
+and the time between start and finish for the search's.
 """
 
 from __future__ import annotations
@@ -52,21 +53,24 @@ def result_line(result: TrialResult) -> list[Any]:
     ]
 
 
-def parse_result_line(line: Any, where: str) -> tuple[ConfigId, int, dict[str, float], Evaluation]:
+def parse_result_line(line: Any, where: str) -> tuple[ConfigId, float, dict[str, float], Evaluation]:
     """The configuration's id, the budget, the three times in unix seconds, and the outcome.
 
+    A whole budget is an ``int``.
+
     Raises:
-        ValueError: The line has another shape, or its budget is no whole number.
+        ValueError: The line has another shape.
     """
     if not isinstance(line, list) or len(line) != 5:
         raise ValueError(f"{where}: got {line!r}, expected [id, budget, {{times}}, {{result}}, exception]")
     config_id, budget, times, result, exception = line
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget != int(budget):
-        raise ValueError(f"{where}: got the budget {budget!r}, expected a whole number of epochs")
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or not math.isfinite(budget):
+        raise ValueError(f"{where}: got the budget {budget!r}, expected a finite number")
     if not isinstance(times, dict) or not all(isinstance(times.get(name), int | float) for name in _TIMES):
         raise ValueError(f"{where}: got the times {times!r}, expected unix seconds for {', '.join(_TIMES)}")
     seconds = {name: float(times[name]) for name in _TIMES}
-    return _parse_config_id(config_id, where), int(budget), seconds, _parse_evaluation(result, exception, where)
+    evaluation = _parse_evaluation(result, exception, seconds["finished"] - seconds["started"], where)
+    return _parse_config_id(config_id, where), int(budget) if budget == int(budget) else budget, seconds, evaluation
 
 
 def evaluation_to_info(evaluation: Evaluation) -> dict[str, Any]:
@@ -90,14 +94,15 @@ def evaluation_from_info(info: Any, where: str) -> Evaluation:
     return evaluation
 
 
-def _parse_evaluation(result: Any, exception: Any, where: str) -> Evaluation:
+def _parse_evaluation(result: Any, exception: Any, took_s: float, where: str) -> Evaluation:
     info = result.get("info") if isinstance(result, dict) else None
     if isinstance(info, dict) and "status" in info:
         return evaluation_from_info(info, where)
     loss = result.get("loss") if isinstance(result, dict) else None
     if isinstance(loss, int | float) and math.isfinite(loss):
-        return Evaluation(status=Status.OK, validation_error=float(loss))
-    return Evaluation(status=Status.BUG, error=str(exception) if exception else f"no usable result: {result!r}")
+        return Evaluation(status=Status.OK, validation_error=float(loss), t_search_s=took_s)
+    error = str(exception) if exception else f"no usable result: {result!r}"
+    return Evaluation(status=Status.BUG, t_search_s=took_s, error=error)
 
 
 def _parse_config_id(value: Any, where: str) -> ConfigId:

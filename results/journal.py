@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from results.atomic_file import sync_directory
 
 _NEWLINE = b"\n"
@@ -69,28 +71,43 @@ def append(path: Path, *objects: Mapping[str, Any] | list[Any] | tuple[Any, ...]
 def read(path: Path) -> list[Any]:
     """The lines of a journal, the first one first; none where the file is missing or empty.
 
-    Bare ``NaN`` and ``Infinity`` are accepted, because logs that hpbandster itself wrote hold them.
-
     Raises:
         JournalError: A line that is not the last one is not JSON.
     """
+    return [decode(line, f"{path}, line {number}") for number, line in read_lines(path)]
+
+
+def read_lines(path: Path) -> list[tuple[int, bytes]]:
+    """The lines of a journal with their numbers, 1 for the first; a torn last line is left out."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return []
     *lines, tail = content.split(_NEWLINE)
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            raise JournalError(
-                f"{path}, line {number}: got {line[:60]!r}, expected one JSON array or object ({error}); "
-                "the file was changed by something else: restore it from a copy, or remove the line"
-            ) from error
     if _is_whole(tail):
-        records.append(json.loads(tail))
-    return records
+        lines.append(tail)
+    return list(enumerate(lines, start=1))
+
+
+def decode(line: bytes, where: str) -> Any:
+    """The content of a line.
+
+    Bare ``NaN`` and ``Infinity`` are accepted, because logs that hpbandster itself wrote hold them.
+
+    Raises:
+        JournalError: It is not JSON.
+    """
+    try:
+        return msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        pass
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise JournalError(
+            f"{where}: got {line[:60]!r}, expected one JSON array or object ({error}); "
+            "the file was changed by something else: restore it from a copy, or remove the line"
+        ) from error
 
 
 def append_shared(path: Path, *objects: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> None:

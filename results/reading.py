@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from results import journal
 from results.bohb_lines import parse_config_line, parse_result_line
 from results.records import ConfigId, TrialResult, Value
 from results.run_directory import RunDirectory
+
+logger = logging.getLogger("nasbohb.results")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,57 +31,82 @@ class Proposal:
     model_based: bool
 
 
-def read_configs(run: RunDirectory | Path | str) -> dict[ConfigId, Proposal]:
-    """The configurations of a run in the order in which they were proposed, with results or not yet.
+@dataclass(frozen=True)
+class RunJournals:
+    """All that the two journals of a run hold.
 
-    Raises:
-        ValueError: A line has another shape (named with its number).
+    Attributes:
+        configs: Id to configuration, in the order in which they were proposed, with results or not yet.
+        results: All results, in the order in which they arrived. A trial that was run again, because its worker
+            was lost, has several; the last one counts for the tuner, but each one cost its time.
+        left_out: One message for each line that cannot be used, and for each file that is missing.
     """
-    path = _files(run).configs_json
-    configs = {}
-    for number, line in enumerate(journal.read(path), start=1):
-        config_id, config, model_based = parse_config_line(line, f"{path}, line {number}")
-        configs[config_id] = Proposal(config, model_based)
-    return configs
+
+    configs: Mapping[ConfigId, Proposal]
+    results: Sequence[TrialResult]
+    left_out: Sequence[str]
 
 
-def read_results(run: RunDirectory | Path | str) -> list[TrialResult]:
-    """All results of a run, in the order in which they arrived.
-
-    A trial that was run again, because its worker was lost, has several results; the last one counts for
-    the tuner, but each one cost its time.
+def read_journals(run: RunDirectory | Path | str) -> RunJournals:
+    """Reads both journals once; what cannot be used is left out and named.
 
     Args:
         run: The run, or its path; of a directory that hpbandster's own logger wrote, the path.
-
-    Raises:
-        ValueError: A line has another shape (named with its number), or a result's configuration is in no
-            line of ``configs.json``.
     """
-    files = _files(run)
+    files = run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
+    left_out = [
+        f"{path.name} is missing; expected it beside {other.name}"
+        for path, other in ((files.configs_json, files.results_json), (files.results_json, files.configs_json))
+        if not path.exists()
+    ]
     # Results first: the master writes a configuration before its results, so every result has its
     # configuration in what is read second, even while both files grow.
-    lines = journal.read(files.results_json)
-    configs = read_configs(files)
-    results = []
-    for number, line in enumerate(lines, start=1):
-        where = f"{files.results_json}, line {number}"
-        config_id, budget, times, evaluation = parse_result_line(line, where)
-        if config_id not in configs:
-            raise ValueError(f"{where}: got the configuration {list(config_id)}, expected one of {files.configs_json}")
-        proposal = configs[config_id]
-        results.append(
-            TrialResult(
-                config_id=config_id,
-                config=proposal.config,
-                model_based=proposal.model_based,
-                budget=budget,
-                evaluation=evaluation,
-                **times,
-            )
+    lines = journal.read_lines(files.results_json)
+    configs = {
+        config_id: Proposal(config, model_based)
+        for _, (config_id, config, model_based) in _usable(
+            journal.read_lines(files.configs_json), files.configs_json.name, parse_config_line, left_out
         )
-    return results
+    }
+    results = []
+    for where, (config_id, budget, times, evaluation) in _usable(
+        lines, files.results_json.name, parse_result_line, left_out
+    ):
+        proposal = configs.get(config_id)
+        if proposal is None:
+            left_out.append(f"{where}: got the configuration {list(config_id)}, expected one of configs.json")
+            continue
+        result = TrialResult(
+            config_id=config_id,
+            config=proposal.config,
+            model_based=proposal.model_based,
+            budget=budget,
+            evaluation=evaluation,
+            **times,
+        )
+        results.append(result)
+    return RunJournals(configs, results, left_out)
 
 
-def _files(run: RunDirectory | Path | str) -> RunDirectory:
-    return run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
+def read_results(run: RunDirectory | Path | str) -> list[TrialResult]:
+    """The results of ``read_journals``; a warning says how many lines cannot be used."""
+    journals = read_journals(run)
+    if journals.left_out:
+        logger.warning("left out %d: %s", len(journals.left_out), "; ".join(journals.left_out[:3]))
+    return list(journals.results)
+
+
+def _usable(
+    lines: Iterable[tuple[int, bytes]], name: str, parse: Callable[[Any, str], T], left_out: list[str]
+) -> Iterator[tuple[str, T]]:
+    """Where each line stands and its parsed content; messages on the other lines go to ``left_out``."""
+    for number, line in lines:
+        where = f"{name}, line {number}"
+        try:
+            if not line.strip():
+                raise ValueError(f"{where}: got a blank line, expected a JSON array")
+            parsed = parse(journal.decode(line, where), where)
+        except ValueError as error:
+            left_out.append(str(error))
+        else:
+            yield where, parsed

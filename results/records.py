@@ -152,7 +152,7 @@ class TrialResult(Record, frozen=True, kw_only=True):
         config_id: (iteration, stage, index).
         config: Hyperparameter to value.
         model_based: Whether the model proposed the configuration.
-        budget: Search epochs.
+        budget: Search epochs; in logs of other programs any number.
         submitted: Unix seconds at which the master queued the job.
         started: Unix seconds at which a worker began it.
         finished: Unix seconds at which its result arrived.
@@ -162,7 +162,7 @@ class TrialResult(Record, frozen=True, kw_only=True):
     config_id: ConfigId
     config: Mapping[str, Value]
     model_based: bool
-    budget: int
+    budget: float
     submitted: float
     started: float
     finished: float

@@ -141,7 +141,7 @@ class RunDirectory:
         """The study that ``run.json`` describes; raises as ``describe`` does."""
         return self.describe().spec
 
-    def trial_directory(self, config_id: ConfigId, budget: int) -> Path:
+    def trial_directory(self, config_id: ConfigId, budget: float) -> Path:
         """Where the files of a configuration at a budget (in epochs) belong; it need not exist."""
         return self.trials / "_".join(str(part) for part in config_id) / str(budget)
 

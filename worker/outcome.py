@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +56,8 @@ def contained(
         evaluation = objective(trial, directory, on_epoch, worker)
         if not isinstance(evaluation, Evaluation):
             raise TypeError(f"the objective: got {evaluation!r} from it, expected an Evaluation")
-        info = encode(evaluation_to_info(evaluation), "the objective's answer")
-        return evaluation_from_info(json.loads(info), "the objective's answer")
+        info = evaluation_to_info(evaluation)
+        encode(info, "the objective's answer")  # refuses what the journal cannot hold: infinities
+        return evaluation_from_info(info, "the objective's answer")
     except Exception:  # the one broad handler: whatever went wrong is data, with its traceback
         return Evaluation(status=Status.BUG, seed=trial.seed, worker=worker, error=traceback.format_exc())

@@ -43,7 +43,7 @@ from results.credentials import Credentials, credentials_path, read_credentials
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, TrialSpec
 from results.run_directory import RunDirectory
-from worker.evaluate import evaluate
+from worker.objective import evaluate
 from worker.outcome import Objective, TrialAbandonedError, contained
 
 logger = logging.getLogger("nasbohb.worker")

@@ -10,7 +10,7 @@ from nas.tabular import open_table
 from nas.tabular.matching import check_table_fits
 from results.records import StudySpec, TrialSpec, Value
 from spaces import SEARCH_SPACES, TunerSpace, find_config_space
-from worker.evaluate import SET_BY_STUDY, search_spec
+from worker.objective import SET_BY_STUDY, search_spec
 
 
 def check_study(study: StudySpec) -> None:

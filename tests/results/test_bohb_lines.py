@@ -99,6 +99,7 @@ def test_lines_of_plain_hpbandster_are_understood(
     assert (config_id, budget, times) == ((0, 0, 1), 9, TIMES)
     assert (outcome.status, outcome.error) == (status, error)
     assert outcome.validation_error == (0.25 if status is Status.OK else None)
+    assert outcome.t_search_s == 1.0
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,8 @@ def test_lines_of_plain_hpbandster_are_understood(
         ({"id": 1}, "line 7: got"),
         ([[0, 0], 9.0, TIMES, None, None], r"got the id \[0, 0\]"),
         ([[0, 0, 0.0], 9.0, TIMES, None, None], r"got the id \[0, 0, 0\.0\]"),
-        ([[0, 0, 0], 9.5, TIMES, None, None], r"got the budget 9\.5"),
+        ([[0, 0, 0], math.inf, TIMES, None, None], "got the budget inf"),
+        ([[0, 0, 0], "9", TIMES, None, None], "got the budget '9'"),
         ([[0, 0, 0], 9.0, {"submitted": 1.0}, None, None], "got the times"),
     ],
 )

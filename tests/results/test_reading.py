@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from results import journal
-from results.reading import Proposal, read_configs, read_results
+from results.reading import Proposal, read_journals, read_results
 from results.records import Status, TrialResult
 from results.run_directory import RunDirectory
 
@@ -35,7 +35,7 @@ def test_every_attempt_at_a_trial_is_read(run: RunDirectory, succeeded: TrialRes
 def test_configurations_are_read_before_they_have_results(run: RunDirectory, succeeded: TrialResult) -> None:
     run.append_configs(((0, 0, 0), {"x": 1}, False))
     record(run, succeeded)
-    assert list(read_configs(run).items()) == [
+    assert list(read_journals(run).configs.items()) == [
         ((0, 0, 0), Proposal({"x": 1}, False)),
         ((3, 0, 1), Proposal(succeeded.config, True)),
     ]
@@ -54,23 +54,49 @@ def test_a_run_that_grows_between_reading_its_two_files_is_read(
     run: RunDirectory, succeeded: TrialResult, diverged: TrialResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(run, succeeded)
-    plain_read = journal.read
+    plain_read = journal.read_lines
 
-    def read_while_it_grows(path: Path) -> list[object]:
+    def read_while_it_grows(path: Path) -> list[tuple[int, bytes]]:
         lines = plain_read(path)
-        monkeypatch.setattr(journal, "read", plain_read)
+        monkeypatch.setattr(journal, "read_lines", plain_read)
         record(run, diverged)
         return lines
 
-    monkeypatch.setattr(journal, "read", read_while_it_grows)
+    monkeypatch.setattr(journal, "read_lines", read_while_it_grows)
     assert read_results(run) == [succeeded]
     assert read_results(run) == [succeeded, diverged]
 
 
-def test_a_result_without_its_configuration_is_named(run: RunDirectory, succeeded: TrialResult) -> None:
-    run.append_results(succeeded)
-    with pytest.raises(ValueError, match=r"results\.json, line 1: got the configuration \[3, 0, 1\]"):
-        read_results(run)
+def test_what_cannot_be_used_is_left_out_and_named(
+    run: RunDirectory, succeeded: TrialResult, diverged: TrialResult, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(run, succeeded)
+    with run.results_json.open("a") as file:
+        file.write("\n{torn}\n[[0, 0, 0], 4.0]\n")
+    run.append_results(replace(succeeded, config_id=(9, 0, 0)))
+    with run.configs_json.open("a") as file:
+        file.write("   \n")
+    record(run, diverged)
+    journals = read_journals(run)
+    assert list(journals.results) == read_results(run) == [succeeded, diverged]
+    assert [message.partition(": got ")[0] for message in journals.left_out] == [
+        "configs.json, line 2",
+        "results.json, line 2",
+        "results.json, line 3",
+        "results.json, line 4",
+        "results.json, line 5",
+    ]
+    assert "[9, 0, 0], expected one of configs.json" in journals.left_out[-1]
+    assert "left out 5: configs.json, line 2: got a blank line" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["configs.json", "results.json"])
+def test_a_missing_file_is_named(run: RunDirectory, succeeded: TrialResult, name: str) -> None:
+    record(run, succeeded)
+    (run.path / name).unlink()
+    journals = read_journals(run)
+    assert journals.results == []
+    assert f"{name} is missing" in journals.left_out[0]
 
 
 def test_the_log_of_hpbandster_itself_is_read_without_a_description(tmp_path: Path) -> None:
@@ -80,6 +106,7 @@ def test_the_log_of_hpbandster_itself_is_read_without_a_description(tmp_path: Pa
         [[0, 0, 0], 3.0, times, {"loss": 0.25, "info": {"note": "mine"}}, None],
         [[0, 0, 0], 9.0, times, None, "Traceback"],
         [[0, 0, 0], 27.0, times, {"loss": float("nan"), "info": {}}, None],
+        [[0, 0, 0], 12.5, times, {"loss": 0.5, "info": {}}, None],
     ]
     (tmp_path / "results.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = read_results(tmp_path)
@@ -87,4 +114,7 @@ def test_the_log_of_hpbandster_itself_is_read_without_a_description(tmp_path: Pa
         (3, Status.OK, 0.25),
         (9, Status.BUG, 1.0),
         (27, Status.BUG, 1.0),
+        (12.5, Status.OK, 0.5),
     ]
+    assert [r.evaluation.t_search_s for r in found] == [1.0] * 4
+    assert [type(r.budget) for r in found] == [int, int, int, float]

@@ -22,7 +22,6 @@ from results.epoch import EpochRecord
 from results.records import Evaluation, Status, TrialSpec
 from results.trial_directory import write_trial_spec
 from spaces import SEARCH_SPACES
-from worker.outcome import contained
 
 if TYPE_CHECKING:
     from nas.oneshot import SearchResult, SearchSpec
@@ -46,24 +45,13 @@ def evaluate(
 
     Args:
         trial: What to run.
-        directory: The trial's; made where it is missing.
+        directory: Directory of the trial; made where it is missing.
         on_epoch: Called after each epoch, before it is saved; what it raises beside ``Exception`` ends the trial
             and passes, and leaves the files to whoever runs the trial now.
-        worker: The worker's name, for the record.
+        worker: Name of the worker, for the record.
 
     Returns:
-        The outcome; any exception becomes a ``bug`` with its traceback.
-    """
-    return contained(search_and_look_up, trial, directory, on_epoch, worker)
-
-
-def search_and_look_up(
-    trial: TrialSpec,
-    directory: Path,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-    worker: str | None = None,
-) -> Evaluation:
-    """As ``evaluate``, but raises what is no outcome of the trial: a fault of the study, or of the program.
+        The outcome of the trial.
 
     Raises:
         ValueError: The study names something unknown, its data set or table is missing, or they do not belong together.

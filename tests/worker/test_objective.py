@@ -18,9 +18,9 @@ from results.epoch import EpochRecord
 from results.records import Status, StudySpec, TrialSpec
 from results.trial_directory import read_trajectory, read_trial_spec
 from spaces import CONFIG_SPACES, SEARCH_SPACES, Cell
-from worker import evaluate as module
-from worker.evaluate import evaluate, search_spec
-from worker.outcome import TrialAbandonedError
+from worker import objective as module
+from worker.objective import evaluate, search_spec
+from worker.outcome import TrialAbandonedError, contained
 
 TINY = {"n_stacks": 1, "cells_per_stack": 1, "init_channels": 2, "threads": 1, "device": "cpu"}
 STUDY = StudySpec(
@@ -31,7 +31,7 @@ STUDY = StudySpec(
     dataset="digits",
     data_dir=None,
     table="made up",
-    table_epochs=12,
+    table_epochs=16,  # not the largest of the made-up table
     min_budget=1,
     max_budget=2,
     search_settings=TINY,
@@ -46,16 +46,24 @@ TRIAL = TrialSpec(
 
 
 class MadeUpTable:
-    """Every cell's errors follow from its hash; the test error and the time say at which budget it was asked."""
+    """Every cell's errors follow from its hash; all figures differ between budgets, and between the two repeats."""
 
     name = "made up"
     dataset = DatasetId("digits")
-    budgets = (4, 12)
+    budgets = (4, 16, 64)
     provenance: ClassVar[dict[str, str]] = {}
 
     def query(self, cell: Cell, budget: int | None = None) -> Entry:
-        error = int(cell.hash[:4], 16) / 2**16
-        return Entry(cell.hash, budget or 12, (error, error), (budget or 12,) * 2, (10.0, 30.0), 100)
+        epochs = budget or self.budgets[-1]
+        error = int(cell.hash[:4], 16) / 2**17
+        return Entry(
+            cell_hash=cell.hash,
+            budget=epochs,
+            validation_error=(error + 1 / epochs, error + 2 / epochs),
+            test_error=(0.25 / epochs, 0.75 / epochs),
+            training_time_s=(10.0 * epochs, 30.0 * epochs),
+            trainable_parameters=100,
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -82,14 +90,17 @@ def test_a_trial_is_searched_and_its_cell_looked_up(tmp_path: Path) -> None:
     space = SEARCH_SPACES["1"]
     cell_hash = space.cell_of(outcome.architecture_index).hash
     assert outcome.cell_hash == cell_hash
-    assert outcome.validation_error == outcome.loss == int(cell_hash[:4], 16) / 2**16
-    assert outcome.test_error == 12  # asked at the study's table_epochs
-    assert outcome.t_train_s == 20
+    # Means of the two repeats at the study's 16 epochs of the table.
+    assert outcome.validation_error == outcome.loss == int(cell_hash[:4], 16) / 2**17 + 1.5 / 16
+    assert outcome.test_error == 0.5 / 16
+    assert outcome.t_train_s == 20 * 16
     assert outcome.t_search_s > 0
-    assert outcome.t_sim_s == outcome.t_search_s + 20
+    assert outcome.t_sim_s == outcome.t_search_s + 20 * 16
     assert [e.epoch for e in epochs] == [1, 2]
     assert (epochs[-1].architecture_index, epochs[-1].cell_hash) == (outcome.architecture_index, cell_hash)
-    assert set(epochs[-1].table) == {4, 12}
+    answers = epochs[-1].table
+    assert {budget: answer.test_error for budget, answer in answers.items()} == {4: 0.125, 16: 0.5 / 16, 64: 0.5 / 64}
+    assert answers[16].validation_error == outcome.validation_error
     assert outcome.one_shot_validation_error == epochs[-1].one_shot_validation_error
 
 
@@ -178,7 +189,7 @@ def test_an_impossible_value_is_a_bad_configuration(tmp_path: Path) -> None:
 def test_a_fault_of_the_study_is_a_bug_and_not_the_configurations(
     tmp_path: Path, fields: dict[str, Any], message: str
 ) -> None:
-    outcome = evaluate(replace(TRIAL, study=replace(STUDY, **fields)), tmp_path)
+    outcome = contained(evaluate, replace(TRIAL, study=replace(STUDY, **fields)), tmp_path)
     assert outcome.status is Status.BUG
     assert "Traceback" in str(outcome.error)
     assert message in str(outcome.error)
@@ -189,7 +200,7 @@ def test_a_cell_outside_the_table_is_a_bug(tmp_path: Path, table: MadeUpTable, m
         raise CellNotInTableError(f"cell {cell.hash} is not in the table")
 
     monkeypatch.setattr(table, "query", refuse)
-    outcome = evaluate(TRIAL, tmp_path)
+    outcome = contained(evaluate, TRIAL, tmp_path)
     assert outcome.status is Status.BUG
     assert "is not in the table" in str(outcome.error)
 
