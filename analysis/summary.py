@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from analysis.load import LoadedRun
 from analysis.trajectory import IncumbentMode, improves, replay
-from results.records import ConfigId, Status, StudySpec, TrialResult
+from results.records import ConfigId, Status, TrialResult
 
 #: The first configuration of a study is the default one.
 DEFAULT_CONFIG_ID: ConfigId = (0, 0, 0)
@@ -35,7 +36,7 @@ class Comparison:
         verdict: On the test errors; None where one of them is unknown.
     """
 
-    budget: int | None
+    budget: float | None
     incumbent: TrialResult
     default: TrialResult
     verdict: Verdict | None
@@ -95,42 +96,37 @@ class Summary:
 
     n_evaluations: int
     n_pending: int
-    counts: Mapping[int, Mapping[Status, int]]
+    counts: Mapping[float, Mapping[Status, int]]
     incumbents: Mapping[IncumbentMode, TrialResult | None]
     comparisons: Sequence[Comparison]
-    default_statuses: Mapping[int, Status]
+    default_statuses: Mapping[float, Status]
     times: Times | None
     utilisation: Utilisation | None
 
 
-def summarise(results: Sequence[TrialResult], spec: StudySpec, config_ids: Sequence[ConfigId] = ()) -> Summary:
-    """A study in numbers.
-
-    Args:
-        results: Its results so far, in the order in which they arrived.
-        spec: The study.
-        config_ids: All configurations that were proposed.
-    """
+def summarise(run: LoadedRun) -> Summary:
+    """A study in numbers."""
+    results, n_workers = run.results, run.n_workers
     with_result = {result.config_id for result in results}
-    at_largest = _at(spec.max_budget, results)
+    at_largest = [] if run.largest_budget is None else _at(run.largest_budget, results)
     incumbents = {
         mode: best_of(at_largest if mode is IncumbentMode.LARGEST_BUDGET else results, mode) for mode in IncumbentMode
     }
     return Summary(
         n_evaluations=len(results),
-        n_pending=len(set(config_ids) - with_result),
+        n_pending=len(set(run.configs) - with_result),
         counts=count_evaluations(results),
         incumbents=incumbents,
         comparisons=compare_with_default(results),
         default_statuses={r.budget: r.evaluation.status for r in results if r.config_id == DEFAULT_CONFIG_ID},
-        times=sum_times(results, spec.n_workers) if results else None,
-        utilisation=utilisation(results, spec.n_workers) if results else None,
+        times=sum_times(results, n_workers) if results else None,
+        utilisation=utilisation(results, n_workers) if results else None,
     )
 
 
-def count_evaluations(results: Sequence[TrialResult]) -> dict[int, dict[Status, int]]:
+def count_evaluations(results: Sequence[TrialResult]) -> dict[float, dict[Status, int]]:
     """Budget in epochs, ascending, to status to the number of evaluations."""
-    counts: defaultdict[int, Counter[Status]] = defaultdict(Counter)
+    counts: defaultdict[float, Counter[Status]] = defaultdict(Counter)
     for result in results:
         counts[result.budget][result.evaluation.status] += 1
     return {budget: dict(counts[budget]) for budget in sorted(counts)}
@@ -161,7 +157,7 @@ def compare_with_default(results: Sequence[TrialResult]) -> tuple[Comparison, ..
     return tuple(comparisons)
 
 
-def _at(budget: int, results: Sequence[TrialResult]) -> list[TrialResult]:
+def _at(budget: float, results: Sequence[TrialResult]) -> list[TrialResult]:
     return [result for result in results if result.budget == budget]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from analysis.load import LoadedRun
 from analysis.summary import DEFAULT_CONFIG_ID, Comparison, Summary, Utilisation, Verdict
 from analysis.trajectory import IncumbentMode
-from results.records import Status, StudySpec, TrialResult
-from spaces import OPERATIONS, SEARCH_SPACES
+from results.records import Status, TrialResult
+from spaces import OPERATIONS, SearchSpace
 
 _MODE_NAMES = {
     IncumbentMode.ANY_BUDGET: "any budget",
@@ -16,34 +17,21 @@ _MODE_NAMES = {
 }
 
 
-def describe_study(spec: StudySpec) -> str:
-    """The study in one line."""
-    return (
-        f"{spec.optimizer} on search space {spec.search_space}, hyperparameters {spec.config_space}, "
-        f"data {spec.dataset}, table {spec.table} at {spec.table_epochs} epochs"
-    )
-
-
-def summary_text(spec: StudySpec, summary: Summary, best_test_error: float | None) -> str:
-    """The whole summary, without a line break at its end.
-
-    Args:
-        spec: The study.
-        summary: Its numbers.
-        best_test_error: The lowest in the search space by the table, for the regret; None: no regret.
-    """
-    lines = [f"Study {spec.run_id}: {describe_study(spec)}", "", *_evaluations(summary)]
+def summary_text(run: LoadedRun, summary: Summary) -> str:
+    """The whole summary of a run, without a line break at its end."""
+    lines = [run.title, "", *_evaluations(run, summary)]
     if summary.n_evaluations:
-        lines += ["", *_incumbents(spec, summary, best_test_error)]
+        lines += ["", *_incumbents(run, summary)]
         lines += ["", *_comparisons(summary)]
         lines += ["", *_times(summary)]
+    if run.notes:
+        lines += ["", *(f"({note})" for note in run.notes)]
     return "\n".join(lines)
 
 
-def describe_cell(search_space: str, architecture: int) -> str:
+def describe_cell(space: SearchSpace, architecture_index: int) -> str:
     """An architecture's choices, e.g. ``block 1: maxpool3x3(input) ... output(block 1, block 2)``."""
-    space = SEARCH_SPACES[search_space]
-    choice = space.decode(architecture)
+    choice = space.decode(architecture_index)
     names = ["input", *(f"block {number}" for number in range(1, space.n_blocks + 1))]
     parents = [", ".join(names[parent] for parent in nodes) for nodes in choice.parents]
     blocks = [
@@ -53,15 +41,17 @@ def describe_cell(search_space: str, architecture: int) -> str:
     return "; ".join([*blocks, f"output({parents[-1]})"])
 
 
-def _evaluations(summary: Summary) -> Iterator[str]:
-    if not summary.n_evaluations:
+def _evaluations(run: LoadedRun, summary: Summary) -> Iterator[str]:
+    if not summary.n_evaluations and run.missing:
+        yield f"No evaluation is known: {' and '.join(run.missing)} missing."
+    elif not summary.n_evaluations:
         yield "No evaluation has ended yet."
     else:
         statuses = [s for s in Status if any(s in of_budget for of_budget in summary.counts.values())]
         totals = {status: sum(counts.get(status, 0) for counts in summary.counts.values()) for status in statuses}
         yield f"Evaluations: {summary.n_evaluations} ({_counted(totals)})"
         for budget, counts in summary.counts.items():
-            yield f"  {sum(counts.values()):>5} at {budget} epochs ({_counted(counts)})"
+            yield f"  {sum(counts.values()):>5} at {budget:g} epochs ({_counted(counts)})"
     if summary.n_pending:
         yield f"Configurations without a result: {summary.n_pending} (running now, or the study was stopped)"
 
@@ -70,29 +60,29 @@ def _counted(counts: Mapping[Status, int]) -> str:
     return ", ".join(f"{counts[status]} {status.value}" for status in Status if counts.get(status))
 
 
-def _incumbents(spec: StudySpec, summary: Summary, best_test_error: float | None) -> Iterator[str]:
+def _incumbents(run: LoadedRun, summary: Summary) -> Iterator[str]:
     incumbent = summary.incumbents[IncumbentMode.ANY_BUDGET]
     if incumbent is None:
         yield "Incumbent: none, as no evaluation succeeded"
         return
     yield f"Incumbent (lowest validation error): configuration {_at(incumbent)}"
-    yield f"  {_errors(incumbent, best_test_error)}"
+    yield f"  {_errors(incumbent, run.best_test_error)}"
     yield "  " + ", ".join(f"{name} = {_value(value)}" for name, value in incumbent.config.items())
     evaluation = incumbent.evaluation
-    if evaluation.architecture_index is not None and spec.search_space in SEARCH_SPACES:
-        yield f"  cell: {describe_cell(spec.search_space, evaluation.architecture_index)}"
+    if evaluation.architecture_index is not None and run.space is not None:
+        yield f"  cell: {describe_cell(run.space, evaluation.architecture_index)}"
         yield f"  architecture {evaluation.architecture_index}, cell hash {evaluation.cell_hash}"
     for mode in (IncumbentMode.LARGEST_BUDGET, IncumbentMode.LARGER_PREFERRED):
         other = summary.incumbents[mode]
         if other is None:
             yield f"Incumbent, {_MODE_NAMES[mode]}: none yet"
         else:
-            yield f"Incumbent, {_MODE_NAMES[mode]}: {_at(other)}, {_errors(other, best_test_error)}"
+            yield f"Incumbent, {_MODE_NAMES[mode]}: {_at(other)}, {_errors(other, run.best_test_error)}"
 
 
 def _comparisons(summary: Summary) -> Iterator[str]:
     if not summary.comparisons:
-        statuses = ", ".join(f"{s.value} at {budget} epochs" for budget, s in summary.default_statuses.items())
+        statuses = ", ".join(f"{s.value} at {budget:g} epochs" for budget, s in summary.default_statuses.items())
         yield f"Default configuration {DEFAULT_CONFIG_ID}: no result to compare with ({statuses or 'not evaluated'})"
         return
     for comparison in summary.comparisons:
@@ -102,7 +92,7 @@ def _comparisons(summary: Summary) -> Iterator[str]:
 
 def compare_line(comparison: Comparison) -> str:
     """One honest line on whether the incumbent beats the default configuration."""
-    where = "over any budget" if comparison.budget is None else f"at {comparison.budget} epochs alone"
+    where = "over any budget" if comparison.budget is None else f"at {comparison.budget:g} epochs alone"
     ours, theirs = comparison.incumbent.evaluation.test_error, comparison.default.evaluation.test_error
     verdict = "unknown" if comparison.verdict is None else comparison.verdict.value
     hint = " than the default" if comparison.verdict in (Verdict.BETTER, Verdict.WORSE) else ""
@@ -140,7 +130,7 @@ def _workers(workers: Utilisation) -> str:
 
 
 def _at(result: TrialResult) -> str:
-    return f"{result.config_id} at {result.budget} epochs"
+    return f"{result.config_id} at {result.budget:g} epochs"
 
 
 def _errors(result: TrialResult, best_test_error: float | None) -> str:

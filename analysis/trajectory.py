@@ -100,7 +100,7 @@ def incumbent_trajectory(
     mode: IncumbentMode = IncumbentMode.ANY_BUDGET,
     *,
     n_workers: int = 1,
-    largest_budget: int | None = None,
+    largest_budget: float | None = None,
     best_test_error: float | None = None,
 ) -> Trajectory:
     """The incumbent over time.

@@ -196,7 +196,7 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     Raises:
         ValueError: The options describe no study that can run; nothing was written.
     """
-    from analysis.commands import report_text
+    from analysis.report import analyze
     from master.brackets import ladder
     from master.hosts import checked_host, outward_address
     from master.loop import StudyFailedError
@@ -229,7 +229,7 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     except KeyboardInterrupt:
         print(_where_to_look(path), file=sys.stderr)
         raise
-    print(report_text(path))
+    print(analyze(path).text)
     if end.incumbent is None:
         print(f"study: none of {end.n_done} evaluations succeeded; the report says how each ended", file=sys.stderr)
         return 1

@@ -39,12 +39,14 @@ class RunJournals:
         configs: Id to configuration, in the order in which they were proposed, with results or not yet.
         results: All results, in the order in which they arrived. A trial that was run again, because its worker
             was lost, has several; the last one counts for the tuner, but each one cost its time.
-        left_out: One message for each line that cannot be used, and for each file that is missing.
+        left_out: One message for each line that cannot be used.
+        missing: Names of the files that are missing.
     """
 
     configs: Mapping[ConfigId, Proposal]
     results: Sequence[TrialResult]
     left_out: Sequence[str]
+    missing: Sequence[str]
 
 
 def read_journals(run: RunDirectory | Path | str) -> RunJournals:
@@ -54,11 +56,8 @@ def read_journals(run: RunDirectory | Path | str) -> RunJournals:
         run: The run, or its path; of a directory that hpbandster's own logger wrote, the path.
     """
     files = run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
-    left_out = [
-        f"{path.name} is missing; expected it beside {other.name}"
-        for path, other in ((files.configs_json, files.results_json), (files.results_json, files.configs_json))
-        if not path.exists()
-    ]
+    missing = [path.name for path in (files.configs_json, files.results_json) if not path.exists()]
+    left_out: list[str] = []
     # Results first: the master writes a configuration before its results, so every result has its
     # configuration in what is read second, even while both files grow.
     lines = journal.read_lines(files.results_json)
@@ -85,14 +84,16 @@ def read_journals(run: RunDirectory | Path | str) -> RunJournals:
             **times,
         )
         results.append(result)
-    return RunJournals(configs, results, left_out)
+    return RunJournals(configs, results, left_out, missing)
 
 
 def read_results(run: RunDirectory | Path | str) -> list[TrialResult]:
-    """The results of ``read_journals``; a warning says how many lines cannot be used."""
+    """The results of ``read_journals``; a warning says which files are missing, and how many lines are left out."""
     journals = read_journals(run)
+    if journals.missing:
+        logger.warning("%s: missing: %s", run, ", ".join(journals.missing))
     if journals.left_out:
-        logger.warning("left out %d: %s", len(journals.left_out), "; ".join(journals.left_out[:3]))
+        logger.warning("left out %d lines, the first: %s", len(journals.left_out), journals.left_out[0])
     return list(journals.results)
 
 

@@ -63,7 +63,7 @@ OWNERS: dict[str, frozenset[str]] = {
     # What decides knows nothing of a network; hpbandster, whose successive halving the tuner holds, loads Pyro4 itself.
     "Pyro4": frozenset({"worker", *(f"master.{name}" for name in ("protocol", "dispatcher", "nameserver"))}),
     "hpbandster": frozenset({"worker", "master.tuner"}),
-    "matplotlib": frozenset({"analysis.plots"}),
+    "matplotlib": frozenset({"analysis.figures"}),
     # Nothing is written as a pickle; these two read foreign files: CIFAR-10's standard layout, and a damaged
     # checkpoint, for which torch raises pickle's error.
     "pickle": frozenset({"nas.datasets.cifar10", "nas.oneshot.checkpoint"}),
@@ -229,7 +229,7 @@ def test_imports_keep_to_the_tables(path: Path) -> None:
         ("analysis.report", "from nas.tabular.table import Table\nfrom results.reading import read_results", 0),
         ("analysis.report", "from matplotlib.figure import Figure", 1),
         ("analysis.report", "from master.samplers.kde import KdeSampler", 1),
-        ("analysis.plots", "from matplotlib.figure import Figure", 0),
+        ("analysis.figures", "from matplotlib.figure import Figure", 0),
         ("results.journal", "import importlib\nimportlib.import_module('torch')", 1),
         ("results.journal", "import importlib\nname = 'a'\nimportlib.import_module(name)", 1),
         ("results.journal", "import pickle", 1),

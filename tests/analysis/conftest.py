@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from results.records import StudySpec
 from results.run_directory import RunDirectory
+from tests.analysis.runs import study_spec
 
 #: Sizes of successive-halving brackets on the three largest budgets, in turn (eta 2).
 BRACKETS = ([4, 2, 1], [2, 1], [3])
@@ -31,24 +31,6 @@ CONFIGSPACE = {
     "python_module_version": "1.2.0",
     "format_version": 0.4,
 }
-
-
-def study_spec(**changes: Any) -> StudySpec:
-    fields: dict[str, Any] = {
-        "run_id": "synthetic",
-        "optimizer": "darts",
-        "search_space": "1",
-        "config_space": "CS1",
-        "dataset": "digits",
-        "data_dir": None,
-        "table": "digits",
-        "table_epochs": 12,
-        "min_budget": 4,
-        "max_budget": 16,
-        "n_iterations": 9,
-        "n_workers": 2,
-    }
-    return StudySpec(**{**fields, **changes})
 
 
 def info_of(rng: random.Random, x: float, budget: int, worker: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import CSV_HEADER, analyze
+from analysis.figures.trajectory import HEADER
+from analysis.report import analyze
 from analysis.trajectory import IncumbentMode, TimeAxis
 from results.bohb_lines import parse_config_line, parse_result_line
 from results.epoch import EpochRecord
@@ -47,6 +48,9 @@ def test_the_example_code_runs(make_run: Callable[..., RunDirectory], monkeypatc
 def test_the_tables_name_every_field_status_mode_axis_and_file(make_run: Callable[..., RunDirectory]) -> None:
     names = list(Evaluation.__struct_fields__) + [status.value for status in Status]
     names += [mode.value for mode in IncumbentMode] + [axis.value for axis in TimeAxis]
-    names += [path.name for path in analyze(make_run(0).path).files]
+    written = {path.name for path in analyze(make_run(0).path).files}
+    files = {"summary.txt", "summary.json", "trajectory.csv", "trajectory.png", "trajectory.pdf"}
+    assert files <= written
+    names += sorted(files)
     assert [name for name in names if f"`{name}`" not in TEXT] == []
-    assert f"`{', '.join(CSV_HEADER)}`" in TEXT
+    assert f"`{', '.join(HEADER)}`" in TEXT

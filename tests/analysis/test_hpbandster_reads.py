@@ -6,7 +6,7 @@ import pytest
 from hpbandster.core.result import Result, logged_results_to_HBS_result
 
 from analysis.trajectory import IncumbentMode, TimeAxis, incumbent_trajectory
-from results.reading import read_configs, read_results
+from results.reading import read_journals
 from results.run_directory import RunDirectory
 
 
@@ -22,13 +22,14 @@ def reference_trajectory(result: Result, larger_preferred: bool) -> list[tuple[t
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
 def test_hpbandster_finds_the_same_incumbents(make_run: Callable[..., RunDirectory], seed: int) -> None:
     run = make_run(seed, n_iterations=12, n_workers=3)
-    results = read_results(run)
+    journals = read_journals(run)
+    results = journals.results
     reference = logged_results_to_HBS_result(str(run.path))
 
     assert len(reference.get_all_runs()) == len(results)
     assert reference.get_id2config_mapping() == {
         config_id: {"config": proposal.config, "config_info": {"model_based_pick": proposal.model_based}}
-        for config_id, proposal in read_configs(run).items()
+        for config_id, proposal in journals.configs.items()
     }
     at_largest = incumbent_trajectory(results, TimeAxis.WALL_CLOCK, IncumbentMode.LARGEST_BUDGET).incumbents
     assert reference.get_incumbent_id() == at_largest[-1].result.config_id

@@ -1,27 +1,23 @@
 """A study in numbers, worked out by hand."""
 
+from collections.abc import Iterable, Sequence
+
 import pytest
 from msgspec.structs import replace
 
+from analysis.load import LoadedRun
 from analysis.summary import Verdict, compare_with_default, summarise
 from analysis.summary_text import compare_line, describe_cell, duration, summary_text
 from analysis.trajectory import IncumbentMode
-from results.records import ConfigId, Evaluation, Status, StudySpec, TrialResult
+from results.records import ConfigId, Evaluation, Status, TrialResult
 from spaces import SEARCH_SPACES, Architecture
+from tests.analysis.runs import loaded_run
 
-SPEC = StudySpec(
-    run_id="r",
-    optimizer="darts",
-    search_space="1",
-    config_space="CS1",
-    dataset="digits",
-    data_dir=None,
-    table="digits",
-    table_epochs=12,
-    min_budget=2,
-    max_budget=4,
-    n_workers=2,
-)
+
+def loaded(
+    results: Sequence[TrialResult], config_ids: Iterable[ConfigId] = (), best_test_error: float | None = None
+) -> LoadedRun:
+    return loaded_run(results, config_ids, best_test_error=best_test_error, min_budget=2, max_budget=4, n_workers=2)
 
 
 def evaluated(config_id: ConfigId, budget: int, validation: float, test: float | None, end: float) -> TrialResult:
@@ -71,7 +67,7 @@ RESULTS = [
 
 
 def test_evaluations_are_counted_by_budget_and_status() -> None:
-    summary = summarise(RESULTS, SPEC, [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 3), (1, 0, 0), (1, 0, 1)])
+    summary = summarise(loaded(RESULTS, [(1, 0, 0), (1, 0, 1)]))
     assert summary.n_evaluations == 7
     assert summary.n_pending == 2
     assert summary.counts == {
@@ -81,13 +77,13 @@ def test_evaluations_are_counted_by_budget_and_status() -> None:
 
 
 def test_incumbents_of_the_three_modes() -> None:
-    found = summarise(RESULTS, SPEC).incumbents
+    found = summarise(loaded(RESULTS)).incumbents
     assert {mode: (r.config_id, r.budget) for mode, r in found.items() if r} == {
         IncumbentMode.ANY_BUDGET: ((0, 0, 1), 2),
         IncumbentMode.LARGEST_BUDGET: ((0, 0, 1), 4),
         IncumbentMode.LARGER_PREFERRED: ((0, 0, 1), 4),
     }
-    early = summarise(RESULTS[:2], SPEC).incumbents
+    early = summarise(loaded(RESULTS[:2])).incumbents
     assert early[IncumbentMode.LARGEST_BUDGET] is None
     assert early[IncumbentMode.LARGER_PREFERRED] == RESULTS[1]
 
@@ -121,14 +117,15 @@ def test_without_test_errors_there_is_no_verdict() -> None:
 
 def test_a_default_that_failed_is_said_to_have_failed() -> None:
     results = [failed((0, 0, 0), 2, Status.DIVERGED, end=9.0), RESULTS[1]]
-    summary = summarise(results, SPEC)
+    run = loaded(results)
+    summary = summarise(run)
     assert summary.comparisons == ()
-    text = summary_text(SPEC, summary, None)
+    text = summary_text(run, summary)
     assert "Default configuration (0, 0, 0): no result to compare with (diverged at 2 epochs)" in text
 
 
 def test_times_are_summed_over_failures_too() -> None:
-    times = summarise(RESULTS, SPEC).times
+    times = summarise(loaded(RESULTS)).times
     assert times is not None
     assert times.t_search_s == 5 * 2.0 + 2 * 1.0
     assert times.t_train_s == 5 * 3.0
@@ -141,7 +138,7 @@ def test_times_are_summed_over_failures_too() -> None:
 
 
 def test_utilisation_is_the_busy_share_of_all_workers_time() -> None:
-    used = summarise(RESULTS, SPEC).utilisation
+    used = summarise(loaded(RESULTS)).utilisation
     assert used is not None
     assert used.span_s == 20.0 - 7.5
     assert used.busy_s == {"unknown": 2.0, "w0": 2 * 2.5, "w1": 3 * 2.5}
@@ -152,7 +149,8 @@ def test_the_text_says_what_a_reader_wants_to_know() -> None:
     architecture = SEARCH_SPACES["1"].encode(Architecture(((0,), (0, 1), (0, 1), (1, 2), (2, 4)), (0, 1, 2, 0)))
     outcome = replace(RESULTS[1].evaluation, architecture_index=architecture, cell_hash="abc")
     results = [RESULTS[0], replace(RESULTS[1], evaluation=outcome), *RESULTS[2:]]
-    text = summary_text(SPEC, summarise(results, SPEC, [(1, 0, 0)]), best_test_error=0.05)
+    run = loaded(results, [(1, 0, 0)], best_test_error=0.05)
+    text = summary_text(run, summarise(run))
     for line in (
         "Evaluations: 7 (5 ok, 1 diverged, 1 worker_lost)",
         "      5 at 2 epochs (3 ok, 1 diverged, 1 worker_lost)",
@@ -172,16 +170,17 @@ def test_the_text_says_what_a_reader_wants_to_know() -> None:
 
 
 def test_only_failures_are_told_apart_from_no_evaluations() -> None:
-    text = summary_text(SPEC, summarise(RESULTS[2:3], SPEC), None)
+    failures, empty = loaded(RESULTS[2:3]), loaded([])
+    text = summary_text(failures, summarise(failures))
     assert "Incumbent: none, as no evaluation succeeded" in text
     assert "(not evaluated)" in text
-    assert summary_text(SPEC, summarise([], SPEC), None).splitlines()[2:] == ["No evaluation has ended yet."]
+    assert summary_text(empty, summarise(empty)).splitlines()[2:] == ["No evaluation has ended yet."]
 
 
 def test_every_space_describes_its_first_and_last_architecture() -> None:
-    for name, space in SEARCH_SPACES.items():
+    for space in SEARCH_SPACES.values():
         for index in (0, space.size - 1):
-            assert describe_cell(name, index).count(";") == space.n_blocks
+            assert describe_cell(space, index).count(";") == space.n_blocks
 
 
 @pytest.mark.parametrize(

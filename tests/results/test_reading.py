@@ -87,7 +87,7 @@ def test_what_cannot_be_used_is_left_out_and_named(
         "results.json, line 5",
     ]
     assert "[9, 0, 0], expected one of configs.json" in journals.left_out[-1]
-    assert "left out 5: configs.json, line 2: got a blank line" in caplog.text
+    assert "left out 5 lines, the first: configs.json, line 2: got a blank line" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["configs.json", "results.json"])
@@ -96,7 +96,7 @@ def test_a_missing_file_is_named(run: RunDirectory, succeeded: TrialResult, name
     (run.path / name).unlink()
     journals = read_journals(run)
     assert journals.results == []
-    assert f"{name} is missing" in journals.left_out[0]
+    assert journals.missing == [name]
 
 
 def test_the_log_of_hpbandster_itself_is_read_without_a_description(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is drawn is what was computed: the data of the artists, not pixels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from msgspec.structs import replace
 
-from analysis.plots import render, trajectory_figure
-from analysis.trajectory import TimeAxis, Trajectory, incumbent_trajectory
+from analysis.figures import DoesNotApplyError
+from analysis.figures.figure import render
+from analysis.figures.trajectory import TrajectoryData, compute, draw
+from analysis.load import load_run
+from analysis.trajectory import IncumbentMode, TimeAxis, Trajectory, incumbent_trajectory
 from results.reading import read_results
 from results.records import Status, TrialResult
 from results.run_directory import RunDirectory
@@ -25,12 +29,17 @@ def trajectory(results: list[TrialResult]) -> Trajectory:
     return incumbent_trajectory(results, TimeAxis.SERIAL)
 
 
+def data_of(*trajectories: Trajectory, **fields: Any) -> TrajectoryData:
+    known = {"title": "study", "n_workers": 1, "default": None, "best_test_error": None}
+    return TrajectoryData(trajectories=trajectories, **{**known, **fields})
+
+
 def lines_of(axes: Axes) -> dict[str, Line2D]:
     return {str(line.get_label()): line for line in axes.get_lines()}
 
 
 def test_the_incumbent_is_drawn_as_steps_up_to_the_end(trajectory: Trajectory) -> None:
-    figure = trajectory_figure([trajectory], title="study", n_workers=1)
+    figure = draw(data_of(trajectory))
     for axes, error in zip(figure.axes, ("validation_error", "test_error"), strict=True):
         line = lines_of(axes)["incumbent"]
         assert line.get_drawstyle() == "steps-post"
@@ -45,7 +54,7 @@ def test_the_incumbent_is_drawn_as_steps_up_to_the_end(trajectory: Trajectory) -
 def test_every_evaluation_is_a_dot_of_its_budget_and_failures_are_crosses(
     trajectory: Trajectory, results: list[TrialResult]
 ) -> None:
-    figure = trajectory_figure([trajectory], title="study", n_workers=1)
+    figure = draw(data_of(trajectory))
     lines = lines_of(figure.axes[0])
     markers = set()
     for budget in (4, 8, 16):
@@ -64,7 +73,7 @@ def test_every_evaluation_is_a_dot_of_its_budget_and_failures_are_crosses(
 
 def test_levels_are_drawn_where_they_are_known(trajectory: Trajectory, results: list[TrialResult]) -> None:
     default = next(r for r in results if r.config_id == (0, 0, 0))
-    figure = trajectory_figure([trajectory], title="study", n_workers=1, default=default, best_test_error=0.021)
+    figure = draw(data_of(trajectory, default=default, best_test_error=0.021))
     top, bottom = (lines_of(axes) for axes in figure.axes)
     assert list(top["default configuration"].get_ydata()) == [default.evaluation.validation_error] * 2
     assert list(bottom["default configuration"].get_ydata()) == [default.evaluation.test_error] * 2
@@ -75,27 +84,40 @@ def test_levels_are_drawn_where_they_are_known(trajectory: Trajectory, results: 
     assert len(shown) == len(set(shown))
 
 
-def test_each_time_axis_has_a_column_with_its_heading(results: list[TrialResult]) -> None:
+def test_each_simulated_time_axis_has_a_column_with_its_heading(results: list[TrialResult]) -> None:
     trajectories = [incumbent_trajectory(results, axis, n_workers=2) for axis in TimeAxis]
-    figure = trajectory_figure(trajectories, title="study", n_workers=2)
-    titles = [axes.get_title() for axes in figure.axes[:3]]
-    assert titles == ["Simulated time, one worker", "Simulated time, 2 workers", "Wall-clock time"]
+    figure = draw(data_of(*trajectories, n_workers=2))
+    titles = [axes.get_title() for axes in figure.axes[:2]]
+    assert titles == ["Simulated time, one worker", "Simulated time, 2 workers"]
 
 
 def test_a_run_without_evaluations_says_so() -> None:
-    empty = trajectory_figure([incumbent_trajectory([], TimeAxis.SERIAL)], title="study", n_workers=1)
+    empty = draw(data_of(incumbent_trajectory([], TimeAxis.SERIAL)))
     assert [axes.texts[0].get_text() for axes in empty.axes] == ["no evaluation has ended yet"] * 2
     assert render(empty, "png").startswith(b"\x89PNG")
 
 
 def test_an_error_of_zero_is_shown_on_a_linear_axis(results: list[TrialResult]) -> None:
     perfect = [replace(r, evaluation=replace(r.evaluation, validation_error=0.0)) for r in results[:1]] + results[1:]
-    axes = trajectory_figure([incumbent_trajectory(perfect, TimeAxis.SERIAL)], title="study", n_workers=1).axes
+    axes = draw(data_of(incumbent_trajectory(perfect, TimeAxis.SERIAL))).axes
     assert [panel.get_yscale() for panel in axes] == ["linear", "log"]
 
 
 @pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_equal_results_give_equal_files(trajectory: Trajectory, kind: str, magic: bytes) -> None:
-    files = [render(trajectory_figure([trajectory], title="study", n_workers=1), kind) for _ in range(2)]
+    files = [render(draw(data_of(trajectory)), kind) for _ in range(2)]
     assert files[0].startswith(magic)
     assert files[0] == files[1]
+
+
+def test_one_run_is_shown_on_every_axis_in_every_mode(make_run: Callable[..., RunDirectory]) -> None:
+    run = load_run(make_run(0).path)
+    found = {(trajectory.axis, trajectory.mode) for trajectory in compute([run]).trajectories}
+    assert found == {(axis, mode) for axis in TimeAxis for mode in IncumbentMode}
+    with pytest.raises(DoesNotApplyError, match="it shows one run, and there are 2"):
+        compute([run, run])
+
+
+def test_losses_below_zero_are_shown_on_a_linear_axis(results: list[TrialResult]) -> None:
+    odd = [replace(r, evaluation=replace(r.evaluation, validation_error=-3.0)) for r in results[:1]] + results[1:]
+    assert draw(data_of(incumbent_trajectory(odd, TimeAxis.SERIAL))).axes[0].get_yscale() == "linear"

@@ -1,12 +1,13 @@
-"""Pictures of what the other modules computed; nothing is computed here.
+"""The incumbent of a run over time, with all evaluations, the default configuration and the best cell.
 
 Colours are distinct for the colour-blind (Okabe and Ito 2008; viridis), and budgets differ by marker too.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -14,9 +15,24 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.trajectory import TimeAxis, TimedResult, Trajectory
+from analysis.figures.figure import the_only
+from analysis.load import LoadedRun
+from analysis.summary import compare_with_default
+from analysis.trajectory import IncumbentMode, TimeAxis, TimedResult, Trajectory, incumbent_trajectory
 from results.records import Status, TrialResult
 
+HEADER = (
+    "axis",
+    "mode",
+    "time_s",
+    "iteration",
+    "stage",
+    "index",
+    "budget",
+    "validation_error",
+    "test_error",
+    "test_regret",
+)
 _MARKERS = "osD^vPX*"
 _INCUMBENT, _DEFAULT, _BEST, _FAILED = "#D55E00", "#000000", "#009E73", "#CC79A7"
 _AXIS_TITLES = {
@@ -30,52 +46,84 @@ _LOG_TIME_FROM = 30.0
 _LOG_ERRORS_FROM = 4.0
 
 
-def trajectory_figure(
-    trajectories: Sequence[Trajectory],
-    *,
-    title: str,
-    n_workers: int,
-    default: TrialResult | None = None,
-    best_test_error: float | None = None,
-) -> Figure:
-    """The incumbent over time: validation error above, test error below, a column for each time axis.
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryData:
+    """The incumbents of a run over time.
 
-    Args:
-        trajectories: One for each column.
-        title: Above all of it.
-        n_workers: For the heading of the parallel time axis.
-        default: The default configuration's best evaluation, drawn as a level.
-        best_test_error: The lowest in the search space by the table, drawn as a level below.
+    Attributes:
+        title: The run in one line.
+        n_workers: Number of workers of the parallel time axis.
+        trajectories: One for each time axis and incumbent mode.
+        default: Best evaluation of the default configuration; None where it has none.
+        best_test_error: Lowest test error in the search space by the table; None where it is not known.
     """
-    width = 9.0 if len(trajectories) == 1 else 5.6 * len(trajectories)
-    figure = Figure(figsize=(width, 7.4), layout="constrained")
+
+    title: str
+    n_workers: int
+    trajectories: tuple[Trajectory, ...]
+    default: TrialResult | None
+    best_test_error: float | None
+
+
+def compute(runs: Sequence[LoadedRun]) -> TrajectoryData:
+    """The trajectories of one run on every time axis in every incumbent mode."""
+    run = the_only(runs)
+    trajectories = tuple(
+        incumbent_trajectory(
+            run.results,
+            axis,
+            mode,
+            n_workers=run.n_workers,
+            largest_budget=run.largest_budget,
+            best_test_error=run.best_test_error,
+        )
+        for axis in TimeAxis
+        for mode in IncumbentMode
+    )
+    comparisons = compare_with_default(run.results)
+    return TrajectoryData(
+        title=run.title,
+        n_workers=run.n_workers,
+        trajectories=trajectories,
+        default=comparisons[0].default if comparisons else None,
+        best_test_error=run.best_test_error,
+    )
+
+
+def rows(data: TrajectoryData) -> Iterator[Sequence[object]]:
+    """A row for each incumbent; it holds from ``time_s`` on until the next row's."""
+    yield HEADER
+    for trajectory in data.trajectories:
+        for timed in trajectory.incumbents:
+            result = timed.result
+            errors = (result.evaluation.validation_error, result.evaluation.test_error, timed.test_regret)
+            yield trajectory.axis.value, trajectory.mode.value, timed.end_s, *result.config_id, result.budget, *errors
+
+
+def draw(data: TrajectoryData) -> Figure:
+    """The incumbent of any budget: validation error above, test error below, a column for each simulated time axis."""
+    axes = (TimeAxis.SERIAL,) if data.n_workers == 1 else (TimeAxis.SERIAL, TimeAxis.PARALLEL)
+    shown = [t for t in data.trajectories if t.axis in axes and t.mode is IncumbentMode.ANY_BUDGET]
+    figure = Figure(figsize=(9.0 if len(shown) == 1 else 5.6 * len(shown), 7.4), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(2, len(trajectories), sharex="col", sharey="row", squeeze=False)
-    for column, trajectory in enumerate(trajectories):
+    grid = figure.subplots(2, len(shown), sharex="col", sharey="row", squeeze=False)
+    for column, trajectory in enumerate(shown):
         top, bottom = grid[0][column], grid[1][column]
         unit, unit_s = _time_unit(trajectory.end_s)
-        _draw_errors(top, trajectory, "validation_error", unit_s, default)
-        _draw_errors(bottom, trajectory, "test_error", unit_s, default)
-        if best_test_error is not None:
+        _draw_errors(top, trajectory, "validation_error", unit_s, data.default)
+        _draw_errors(bottom, trajectory, "test_error", unit_s, data.default)
+        if data.best_test_error is not None:
             bottom.axhline(
-                best_test_error, color=_BEST, linestyle=":", linewidth=1.8, label="lowest in the search space"
+                data.best_test_error, color=_BEST, linestyle=":", linewidth=1.8, label="lowest in the search space"
             )
-        top.set_title(_AXIS_TITLES[trajectory.axis].format(n_workers=n_workers), fontsize=11)
+        top.set_title(_AXIS_TITLES[trajectory.axis].format(n_workers=data.n_workers), fontsize=11)
         _scale_time(bottom, trajectory)
         bottom.set_xlabel(f"Time [{unit}]")
     grid[0][0].set_ylabel("Validation error (chooses the incumbent)")
     grid[1][0].set_ylabel("Test error (only reported)")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(data.title, fontsize=11)
     _add_legend(figure, [grid[0][0], grid[1][0]])
     return figure
-
-
-def render(figure: Figure, file_format: str) -> bytes:
-    """The figure as the content of a ``"png"`` or ``"pdf"`` file; it holds no date: equal results, equal bytes."""
-    stream = io.BytesIO()
-    undated = {"png": {}, "pdf": {"CreationDate": None}}[file_format]
-    figure.savefig(stream, format=file_format, dpi=150, metadata=undated)
-    return stream.getvalue()
 
 
 def _draw_errors(axes: Axes, trajectory: Trajectory, error: str, unit_s: float, default: TrialResult | None) -> None:
@@ -91,7 +139,7 @@ def _draw_errors(axes: Axes, trajectory: Trajectory, error: str, unit_s: float, 
     if default is not None:
         level = _error_of(default, error)
         axes.axhline(level, color=_DEFAULT, linestyle="--", linewidth=1.3, label="default configuration", zorder=2)
-    shown = [value for value in (_error_of(timed.result, error) for timed in trajectory.evaluations) if value >= 0]
+    shown = [e for e in (_error_of(timed.result, error) for timed in trajectory.evaluations) if not isnan(e)]
     if shown and max(shown) > _LOG_ERRORS_FROM * min(shown) > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
@@ -116,7 +164,7 @@ def _draw_evaluations(axes: Axes, evaluations: Sequence[TimedResult], error: str
             color=shades(position + 1),
             alpha=0.65,
             markeredgewidth=0,
-            label=f"evaluation, {budget} epochs",
+            label=f"evaluation, {budget:g} epochs",
         )
     failed = [timed.end_s / unit_s for timed in evaluations if timed.result.evaluation.status is not Status.OK]
     if failed:

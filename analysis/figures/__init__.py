@@ -1,0 +1,12 @@
+"""The figures of runs: each file computes plain data, and then draws it."""
+
+from importlib import import_module
+
+from analysis.figures.figure import DoesNotApplyError, FigureModule
+
+#: Every figure by name; add one here and ``analyze``, the tests and the docs know it.
+FIGURES: dict[str, FigureModule] = {
+    "trajectory": import_module("analysis.figures.trajectory"),
+}
+
+__all__ = ["FIGURES", "DoesNotApplyError", "FigureModule"]

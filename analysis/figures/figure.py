@@ -1,0 +1,62 @@
+"""What every figure has: numbers that are computed, their table, and a picture of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from matplotlib.figure import Figure
+
+from analysis.load import LoadedRun
+
+
+class DoesNotApplyError(ValueError):
+    """The figure says nothing about the given runs; the message says why, as a sentence's end."""
+
+
+class FigureModule(Protocol):
+    """A file below ``analysis/figures/``; ``rows`` and ``draw`` take what ``compute`` returned."""
+
+    def compute(self, runs: Sequence[LoadedRun]) -> Any:
+        """The figure's numbers, as plain data.
+
+        Args:
+            runs: The runs to show, at least one; most figures show exactly one.
+
+        Raises:
+            DoesNotApplyError: There are too many or too few runs, or they lack what the figure shows.
+        """
+
+    def rows(self, data: Any) -> Iterable[Sequence[object]]:
+        """The numbers as a table: the names of the columns, then the rows."""
+
+    def draw(self, data: Any) -> Figure:
+        """The picture; it computes nothing."""
+
+
+def the_only(runs: Sequence[LoadedRun]) -> LoadedRun:
+    """The one run that a figure of a single run shows.
+
+    Raises:
+        DoesNotApplyError: There are several.
+    """
+    if len(runs) != 1:
+        raise DoesNotApplyError(f"it shows one run, and there are {len(runs)}")
+    return runs[0]
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """A table as comma-separated values; None is an empty field."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
+def render(figure: Figure, file_format: str) -> bytes:
+    """The figure as the content of a ``"png"`` or ``"pdf"`` file; it holds no date: equal results, equal bytes."""
+    stream = io.BytesIO()
+    undated = {"png": {}, "pdf": {"CreationDate": None}}[file_format]
+    figure.savefig(stream, format=file_format, dpi=150, metadata=undated)
+    return stream.getvalue()

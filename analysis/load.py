@@ -1,0 +1,177 @@
+"""A run, read once: all that the summary and the figures are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.tabular import TableError, open_table
+from nas.tabular.table import Table
+from results.reading import Proposal, read_journals
+from results.records import ConfigId, StudySpec, TrialResult
+from results.run_directory import RunDescription, RunDirectory
+from spaces import SEARCH_SPACES, SearchSpace
+
+#: So many lines that were left out are quoted; of the others there is only the number.
+_QUOTED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedRun:
+    """A study, or a log that hpbandster's own logger wrote.
+
+    Attributes:
+        path: Absolute path of the directory.
+        description: Content of ``run.json``; None for a log of hpbandster, which has none.
+        space: Search space of the study; None where it is not known to this version.
+        configs: Id to configuration, with results or not yet.
+        results: Results in the order in which they arrived.
+        n_workers: Number of workers that the study is made for; in a log of hpbandster, the largest number of
+            evaluations that ran at once.
+        largest_budget: Largest budget of the study; in a log of hpbandster, that of its results. None where it
+            has none.
+        best_test_error: Lowest test error in the search space by the table; None where it is not known.
+        missing: Names of the journals that are missing.
+        notes: Sentences about what is unusual, or was left out.
+    """
+
+    path: Path
+    description: RunDescription | None
+    space: SearchSpace | None
+    configs: Mapping[ConfigId, Proposal]
+    results: Sequence[TrialResult]
+    n_workers: int
+    largest_budget: float | None
+    best_test_error: float | None = None
+    missing: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def title(self) -> str:
+        """The run in one line."""
+        if self.description is None:
+            return f"Log of hpbandster {self.path.name}"
+        study = self.description.spec
+        return (
+            f"Study {study.run_id}: {study.optimizer} on search space {study.search_space}, "
+            f"hyperparameters {study.config_space}, data {study.dataset}, "
+            f"table {study.table} at {study.table_epochs} epochs"
+        )
+
+
+class UnknownBestError(ValueError):
+    """The best cell of the search space is not known, and so no test regret."""
+
+
+def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
+    """Reads a run, finished or not, and looks up the best cell of its search space.
+
+    Args:
+        path: Directory of the run.
+        table: Name or path of the table to measure the test regret from; None: that of the study.
+
+    Raises:
+        RunNotFoundError: There is neither a run nor a log at ``path``.
+        ValueError: ``run.json`` is damaged, or of another version.
+        TableError: The table that was named cannot be opened.
+    """
+    run = RunDirectory(Path(path).absolute())
+    is_log = not run.run_json.exists() and (run.results_json.exists() or run.configs_json.exists())
+    description = None if is_log else RunDirectory.open(path).describe()
+    journals = read_journals(run)
+    results = [result for result in journals.results if result.config_id[0] >= 0]
+    notes = [f"{name} is missing" for name in journals.missing]
+    notes += [*_notes_on_losses(results, is_log), *_notes_on_lines(journals.left_out)]
+    if len(results) < len(journals.results):
+        notes.append(
+            "evaluations of negative iterations, which a warm start took from an earlier run, are left out: "
+            f"{len(journals.results) - len(results)}"
+        )
+    best_test_error = None
+    try:
+        best_test_error = _find_best_test_error(description, table)
+    except UnknownBestError as error:
+        notes.append(f"no test regret: {error}")
+    study = None if description is None else description.spec
+    return LoadedRun(
+        path=run.path,
+        description=description,
+        space=None if study is None else SEARCH_SPACES.get(study.search_space),
+        configs={config_id: config for config_id, config in journals.configs.items() if config_id[0] >= 0},
+        results=results,
+        n_workers=_most_at_once(results) if study is None else study.n_workers,
+        largest_budget=max((result.budget for result in results), default=None) if study is None else study.max_budget,
+        best_test_error=best_test_error,
+        missing=journals.missing,
+        notes=notes,
+    )
+
+
+def best_test_error(study: StudySpec, table: Table, name: str) -> float:
+    """The lowest test error in the study's search space, mean over the repeats, at the study's table epochs.
+
+    Args:
+        study: The study.
+        table: The table to ask.
+        name: Name of the table, for the message.
+
+    Raises:
+        UnknownBestError: This version does not have the space, or the table does not hold all of it.
+    """
+    space = SEARCH_SPACES.get(study.search_space)
+    if space is None:
+        raise UnknownBestError(
+            f"run.json names the search space {study.search_space!r}, which this version does not have (it has "
+            f"{', '.join(SEARCH_SPACES)}); use the version that ran the study"
+        )
+    held, size = table.coverage(space)
+    if held < size:
+        raise UnknownBestError(
+            f"table {name} holds {held:,} of the {size:,} architectures of search space {study.search_space}, so its "
+            "best cell is not known"
+        )
+    return table.best_test_error(space, study.table_epochs)
+
+
+def _find_best_test_error(description: RunDescription | None, table_name: str | None) -> float:
+    if description is None:
+        raise UnknownBestError("a log without run.json names no search space")
+    name = table_name or description.spec.table
+    try:
+        table = open_table(name)
+    except TableError as error:
+        if table_name is not None:
+            raise
+        raise UnknownBestError(str(error)) from error
+    return best_test_error(description.spec, table, name)
+
+
+def _notes_on_losses(results: Sequence[TrialResult], is_log: bool) -> list[str]:
+    notes = []
+    if is_log:
+        notes.append(
+            "there is no run.json, so this is read as a log of hpbandster: losses count as validation errors, budgets "
+            "as epochs, and an evaluation takes from its start to its finish"
+        )
+    odd = [r.evaluation.loss for r in results if not 0 <= r.evaluation.loss <= 1]
+    if odd:
+        notes.append(f"losses outside [0, 1] are no error fractions: {len(odd)}, from {min(odd):.4g} to {max(odd):.4g}")
+    return notes
+
+
+def _notes_on_lines(left_out: Sequence[str]) -> list[str]:
+    if not left_out:
+        return []
+    more = f"; and {len(left_out) - _QUOTED:,} more" if len(left_out) > _QUOTED else ""
+    return [f"lines that cannot be used are left out: {len(left_out):,}: {'; '.join(left_out[:_QUOTED])}{more}"]
+
+
+def _most_at_once(results: Sequence[TrialResult]) -> int:
+    """The largest number of evaluations that ran at the same time; 1 without any."""
+    events = sorted([(r.finished, -1) for r in results] + [(r.started, 1) for r in results])
+    running = most = 0
+    for _, change in events:
+        running += change
+        most = max(most, running)
+    return max(most, 1)
