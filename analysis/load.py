@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.tabular import TableError, open_table
+from nas.tabular.matching import check_table_fits
 from nas.tabular.table import Table
 from results.reading import Proposal, read_journals
 from results.records import ConfigId, StudySpec, TrialResult
@@ -74,7 +75,7 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
     Raises:
         RunNotFoundError: There is neither a run nor a log at ``path``.
         ValueError: ``run.json`` is damaged, or of another version.
-        TableError: The table that was named cannot be opened.
+        TableError: The table that was named cannot be opened, or belongs to another data set.
     """
     run = RunDirectory(Path(path).absolute())
     is_log = not run.run_json.exists() and (run.results_json.exists() or run.configs_json.exists())
@@ -108,13 +109,12 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
     )
 
 
-def best_test_error(study: StudySpec, table: Table, name: str) -> float:
+def best_test_error(study: StudySpec, table: Table) -> float:
     """The lowest test error in the study's search space, mean over the repeats, at the study's table epochs.
 
     Args:
         study: The study.
         table: The table to ask.
-        name: Name of the table, for the message.
 
     Raises:
         UnknownBestError: This version does not have the space, or the table does not hold all of it.
@@ -128,8 +128,8 @@ def best_test_error(study: StudySpec, table: Table, name: str) -> float:
     held, size = table.coverage(space)
     if held < size:
         raise UnknownBestError(
-            f"table {name} holds {held:,} of the {size:,} architectures of search space {study.search_space}, so its "
-            "best cell is not known"
+            f"table {table.name} holds {held:,} of the {size:,} architectures of search space {study.search_space}, "
+            "so its best cell is not known"
         )
     return table.best_test_error(space, study.table_epochs)
 
@@ -137,14 +137,16 @@ def best_test_error(study: StudySpec, table: Table, name: str) -> float:
 def _find_best_test_error(description: RunDescription | None, table_name: str | None) -> float:
     if description is None:
         raise UnknownBestError("a log without run.json names no search space")
-    name = table_name or description.spec.table
+    study = description.spec
+    if table_name is not None:
+        table = open_table(table_name)
+        check_table_fits(table, study.dataset, study.data_dir)
+        return best_test_error(study, table)
     try:
-        table = open_table(name)
+        table = open_table(study.table)
     except TableError as error:
-        if table_name is not None:
-            raise
         raise UnknownBestError(str(error)) from error
-    return best_test_error(description.spec, table, name)
+    return best_test_error(study, table)
 
 
 def _notes_on_losses(results: Sequence[TrialResult], is_log: bool) -> list[str]:

@@ -15,6 +15,7 @@ from analysis.load import UnknownBestError, best_test_error, load_run
 from analysis.report import analyze, report_on
 from analysis.trajectory import IncumbentMode, TimeAxis
 from nas.tabular import TableError, open_table
+from nas.tabular.errors import WrongDatasetError
 from results.reading import read_results
 from results.records import Status
 from results.run_directory import RunDirectory, RunNotFoundError
@@ -29,6 +30,7 @@ class TableWithBest:
     """Stands for a table, of which the regret asks two questions."""
 
     best: float
+    name: str = "mine"
     held: float = 1.0
     asked: tuple[str | None, int | None] = (None, None)
 
@@ -75,11 +77,11 @@ def test_the_summary_agrees_with_a_plain_scan_of_the_results(make_run: Callable[
 
 def test_the_regret_is_measured_from_the_best_cell_of_the_space_at_the_tables_budget() -> None:
     table: Any = TableWithBest(best=0.015)
-    assert best_test_error(study_spec(table_epochs=4), table, "mine") == 0.015
+    assert best_test_error(study_spec(table_epochs=4), table) == 0.015
     assert table.asked == ("1", 4)
     half: Any = TableWithBest(best=0.015, held=0.5)
     with pytest.raises(UnknownBestError, match="table mine holds 7,290 of the 14,580 architectures of search space 1"):
-        best_test_error(study_spec(), half, "mine")
+        best_test_error(study_spec(), half)
 
 
 def test_the_regret_is_from_the_studys_table(make_run: Callable[..., RunDirectory]) -> None:
@@ -101,6 +103,11 @@ def test_a_missing_table_costs_the_regret_alone(make_run: Callable[..., RunDirec
     assert ", test regret" not in report.text
     with pytest.raises(TableError):
         analyze(run.path, table=str(tmp_path / "other"))
+
+
+def test_a_table_of_another_data_set_measures_no_regret(make_run: Callable[..., RunDirectory]) -> None:
+    with pytest.raises(WrongDatasetError, match="digits"):
+        analyze(make_run(0, dataset="cifar10").path, table="digits")
 
 
 def test_the_table_of_trajectories_holds_every_axis_and_mode(make_run: Callable[..., RunDirectory]) -> None:
