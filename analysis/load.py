@@ -143,10 +143,9 @@ def _find_best_test_error(description: RunDescription | None, table_name: str | 
         check_table_fits(table, study.dataset, study.data_dir)
         return best_test_error(study, table)
     try:
-        table = open_table(study.table)
+        return best_test_error(study, open_table(study.table))
     except TableError as error:
         raise UnknownBestError(str(error)) from error
-    return best_test_error(study, table)
 
 
 def _notes_on_losses(results: Sequence[TrialResult], is_log: bool) -> list[str]:

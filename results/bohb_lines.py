@@ -96,7 +96,7 @@ def evaluation_from_info(info: Any, where: str) -> Evaluation:
 
 def _parse_evaluation(result: Any, exception: Any, took_s: float, where: str) -> Evaluation:
     info = result.get("info") if isinstance(result, dict) else None
-    if isinstance(info, dict) and "status" in info:
+    if isinstance(info, dict) and {"status", "state"} <= info.keys():
         return evaluation_from_info(info, where)
     loss = result.get("loss") if isinstance(result, dict) else None
     if isinstance(loss, int | float) and math.isfinite(loss):

@@ -229,7 +229,7 @@ def test_imports_keep_to_the_tables(path: Path) -> None:
         ("analysis.report", "from nas.tabular.table import Table\nfrom results.reading import read_results", 0),
         ("analysis.report", "from matplotlib.figure import Figure", 1),
         ("analysis.report", "from master.samplers.kde import KdeSampler", 1),
-        ("analysis.figures", "from matplotlib.figure import Figure", 0),
+        ("analysis.figures.trajectory", "from matplotlib.figure import Figure", 0),
         ("results.journal", "import importlib\nimportlib.import_module('torch')", 1),
         ("results.journal", "import importlib\nname = 'a'\nimportlib.import_module(name)", 1),
         ("results.journal", "import pickle", 1),

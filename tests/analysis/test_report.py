@@ -105,6 +105,12 @@ def test_a_missing_table_costs_the_regret_alone(make_run: Callable[..., RunDirec
         analyze(run.path, table=str(tmp_path / "other"))
 
 
+def test_epochs_that_the_table_has_not_cost_the_regret_alone(make_run: Callable[..., RunDirectory]) -> None:
+    report = analyze(make_run(0, table_epochs=7).path)
+    assert "(no test regret: " in report.text
+    assert report.files
+
+
 def test_a_table_of_another_data_set_measures_no_regret(make_run: Callable[..., RunDirectory]) -> None:
     with pytest.raises(WrongDatasetError, match="digits"):
         analyze(make_run(0, dataset="cifar10").path, table="digits")

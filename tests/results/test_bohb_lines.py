@@ -89,6 +89,7 @@ def test_an_outcome_that_makes_no_sense_is_refused(
         (None, None, Status.BUG, "no usable result: None"),
         ({"loss": math.nan, "info": {}}, None, Status.BUG, "no usable result: {'loss': nan, 'info': {}}"),
         ({"loss": 0.25, "info": {"anything": 1}}, None, Status.OK, None),
+        ({"loss": 0.25, "info": {"status": "done"}}, None, Status.OK, None),
         ({"loss": 0.25, "info": None}, None, Status.OK, None),
     ],
 )
