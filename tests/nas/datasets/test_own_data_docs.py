@@ -49,6 +49,7 @@ def test_every_array_of_the_file_is_described() -> None:
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NASBOHB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CC", "false")  # an empty cache has no compiled kernels, and compiling takes seconds
     exec(pieces()[0], {})
     measure, search, study = commands()
     assert run_bohb.main([*measure, "--processes", "1"]) == 0
@@ -101,7 +102,7 @@ search = ["search", "--dataset", "few_digits", "--epochs", "1", "--n-stacks", "2
 assert run_bohb.main([*search, "--init-channels", "2"]) == 0
 assert run_bohb.main([*search, "--table", "digits"]) == 2
 """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NASBOHB_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NASBOHB_CACHE": str(tmp_path / "cache"), "CC": "false"}
     environment.pop("PYTHONPATH", None)
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
