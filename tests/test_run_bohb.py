@@ -187,7 +187,7 @@ def test_a_run_is_never_overwritten(capsys: pytest.CaptureFixture[str], tmp_path
 
 
 def test_a_table_that_lacks_cells_of_the_space_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A cut of the digits table without its provenance, so that nothing can be measured."""
+    """A cut of the digits table that does not say how it was measured, so that nothing can be added."""
     data = open_table("digits").data
     few = TableData(
         data.budgets,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import run_bohb
 from nas.datasets import DatasetError, cifar10, load_dataset
 from nas.datasets.cifar10 import download, read_batch
 from tests.nas.datasets.made_up import write_batches
@@ -182,3 +183,15 @@ def test_a_download_that_fails_leaves_nothing(tmp_path: Path, archive: Path, mon
     with pytest.raises(DatasetError, match=r"has MD5 [0-9a-f]{32}, expected 0000; try again"):
         download(target, archive.as_uri())
     assert list(target.iterdir()) == []
+
+
+def test_a_search_fetches_the_images_before_there_is_a_table(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """README's first command on a cluster; the archive lies in the folder already."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    archive.rename(tmp_path / "data" / cifar10.ARCHIVE)
+    tiny = ["--n-stacks", "1", "--cells-per-stack", "1", "--init-channels", "2", "--threads", "1"]
+    assert run_bohb.main(["search", "--dataset", "cifar10", "--download", "--epochs", "1", *tiny]) == 0
+    assert "cells are not looked up: table nasbench101: got nothing at data/nasbench101.table" in caplog.text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +141,13 @@ def test_a_folder_is_refused_where_there_are_no_files(name: str) -> None:
         DatasetError, match=f"data_dir: got 'there', but data set {name} has no files.*--dataset cifar10"
     ):
         load_dataset(name, "there")
+
+
+def test_data_sets_and_what_belongs_to_them_load_without_heavy_libraries() -> None:
+    ask = (
+        "import sys, nas.datasets, nas.tabular.matching\n"
+        "nas.datasets.locate('digits'), nas.tabular.matching.default_table('cifar10')\n"
+        "print(*sorted({'torch', 'sklearn', 'scipy'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
