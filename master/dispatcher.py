@@ -89,6 +89,7 @@ class Dispatcher:
         self._name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
         # Finished jobs; None only wakes the reader, because workers came or went.
         self._finished: queue.SimpleQueue[TrialJob | None] = queue.SimpleQueue()
+        self._unreachable: set[str] = set()  # those that were named; of one thread
         self._wake = threading.Event()
         self._threads: list[threading.Thread] = []
         # Under the lock:
@@ -282,8 +283,7 @@ class Dispatcher:
             self._joining.clear()
         for remote, pulse in self._probe(new):
             if pulse in (Pulse.DEAD, Pulse.SILENT):
-                name = short_name(remote.name)
-                logger.warning("worker %s wants to join, but does not answer at %s", name, remote.uri)
+                self._say_unreachable(remote)
                 continue
             with self._changed:
                 self._remote[remote.name] = remote
@@ -291,6 +291,13 @@ class Dispatcher:
                 self._changed.notify_all()
             logger.info("worker %s has joined", short_name(remote.name))
             self._finished.put(None)
+
+    def _say_unreachable(self, remote: RemoteWorker) -> None:
+        """Once per worker, which goes on asking."""
+        if remote.name not in self._unreachable:
+            self._unreachable.add(remote.name)
+            name = short_name(remote.name)
+            logger.warning("worker %s wants to join, but does not answer at %s; see its --host", name, remote.uri)
 
     def _look_after_silent_workers(self) -> None:
         with self._changed:
