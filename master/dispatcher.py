@@ -20,7 +20,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +28,12 @@ import Pyro4
 from master.jobs import TrialJob
 from master.pool import Assignment, Loss, Pool
 from master.protocol import HeartbeatAnswer, connect, dispatcher_name, end_daemon, name_server_uri, refusal, short_name
-from master.remote_worker import HandOverError, Pulse, RemoteWorker
+from master.remote_worker import HandOverError, Pulse, RemoteWorker, pulses, tell_to_end
 from results.credentials import Credentials
 
 logger = logging.getLogger("nasbohb.master")
 
 _N_RUNNERS = 4
-_N_PROBES = 16
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,7 @@ class Dispatcher:
         self._name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
         # Finished jobs; None only wakes the reader, because workers came or went.
         self._finished: queue.SimpleQueue[TrialJob | None] = queue.SimpleQueue()
+        self._unreachable: set[str] = set()  # those that were named; of one thread
         self._wake = threading.Event()
         self._threads: list[threading.Thread] = []
         # Under the lock:
@@ -146,8 +145,7 @@ class Dispatcher:
 
     def _take_leave(self, workers: list[RemoteWorker]) -> None:
         """Tells the workers to end and waits for their farewells, but no longer than ``farewell_s``."""
-        with ThreadPoolExecutor(_N_PROBES) as executor:
-            list(executor.map(RemoteWorker.shutdown, workers))
+        tell_to_end(workers)
         with self._changed:
             self._changed.wait_for(lambda: not self._pool.workers, timeout=self._settings.farewell_s)
             if self._pool.workers:
@@ -280,10 +278,9 @@ class Dispatcher:
         with self._changed:
             new = [remote for name, remote in self._joining.items() if name not in self._remote]
             self._joining.clear()
-        for remote, pulse in self._probe(new):
+        for remote, pulse in pulses(new):
             if pulse in (Pulse.DEAD, Pulse.SILENT):
-                name = short_name(remote.name)
-                logger.warning("worker %s wants to join, but does not answer at %s", name, remote.uri)
+                self._say_unreachable(remote)
                 continue
             with self._changed:
                 self._remote[remote.name] = remote
@@ -292,10 +289,17 @@ class Dispatcher:
             logger.info("worker %s has joined", short_name(remote.name))
             self._finished.put(None)
 
+    def _say_unreachable(self, remote: RemoteWorker) -> None:
+        """Once per worker, which goes on asking."""
+        if remote.name not in self._unreachable:
+            self._unreachable.add(remote.name)
+            name = short_name(remote.name)
+            logger.warning("worker %s wants to join, but does not answer at %s; see its --host", name, remote.uri)
+
     def _look_after_silent_workers(self) -> None:
         with self._changed:
             suspects = [self._remote[name] for name in self._pool.suspects(time.monotonic())]
-        for remote, pulse in self._probe(suspects):
+        for remote, pulse in pulses(suspects):
             now = time.monotonic()
             with self._changed:
                 silence_s = self._pool.silence_s(remote.name, now)
@@ -306,12 +310,6 @@ class Dispatcher:
                 self._lose(remote.name, "its process has ended")
             elif pulse is Pulse.SILENT and is_silent_too_long:
                 self._lose(remote.name, f"it was silent for {silence_s:.0f} s")
-
-    def _probe(self, workers: list[RemoteWorker]) -> list[tuple[RemoteWorker, Pulse]]:
-        if not workers:
-            return []
-        with ThreadPoolExecutor(_N_PROBES) as executor:
-            return list(zip(workers, executor.map(RemoteWorker.pulse, workers), strict=True))
 
     def _suspect_connection(self, connection: Any) -> None:
         """A connection has ended: perhaps its worker's process has, too."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
 from master.protocol import COMMUNICATION_ERRORS, PROBE_TIMEOUT_S, connect, is_timeout, short_name
 
 logger = logging.getLogger("nasbohb.master")
+
+#: Calls of several workers at once; a silent one takes its whole time-out.
+_N_AT_ONCE = 16
 
 
 class Pulse(Enum):
@@ -73,3 +77,17 @@ class RemoteWorker:
                 proxy.shutdown()
         except Exception as error:
             logger.debug("worker %s could not be told to end: %s", short_name(self.name), error)
+
+
+def pulses(workers: Sequence[RemoteWorker]) -> list[tuple[RemoteWorker, Pulse]]:
+    """Asks several workers for a sign of life, at the same time."""
+    if not workers:
+        return []
+    with ThreadPoolExecutor(_N_AT_ONCE) as executor:
+        return list(zip(workers, executor.map(RemoteWorker.pulse, workers), strict=True))
+
+
+def tell_to_end(workers: Sequence[RemoteWorker]) -> None:
+    """Tells several workers to end, at the same time."""
+    with ThreadPoolExecutor(_N_AT_ONCE) as executor:
+        list(executor.map(RemoteWorker.shutdown, workers))

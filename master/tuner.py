@@ -67,9 +67,10 @@ class Tuner:
         self._study_of_a_trial = msgspec.structs.replace(spec, initial_configs=())
         self._n_started = 0
         self._active: dict[int, SuccessiveHalving] = {}  # by number, without those that are finished
-        self._in_flight: dict[tuple[ConfigId, int], TrialSpec] = {}
+        self._may_run: set[int] = set()  # of these, the ones that do not wait for a result
+        self._in_flight: dict[tuple[ConfigId, float], TrialSpec] = {}
         self._to_repeat: deque[TrialSpec] = deque()  # in flight when the journal ended
-        self._told: set[tuple[ConfigId, int]] = set()
+        self._told: set[tuple[ConfigId, float]] = set()
 
     @property
     def n_total(self) -> int:
@@ -141,7 +142,9 @@ class Tuner:
         """Hands a result to its iteration, which promotes the best of a rung when all of them are there."""
         job = Job(result.config_id, config=self.proposals[result.config_id].config, budget=result.budget)
         job.result = {"loss": result.evaluation.loss}
-        self._active[result.config_id[0]].register_result(job)
+        number = result.config_id[0]
+        self._active[number].register_result(job)
+        self._may_run.add(number)
 
     def _learn(self, result: TrialResult) -> None:
         """Teaches the sampler, unless the result says nothing about the configuration."""
@@ -151,11 +154,12 @@ class Tuner:
 
     def _next_trial(self) -> TrialSpec | None:
         """The next trial of the iterations that have begun, or of another one where all of them wait."""
-        for number, iteration in list(self._active.items()):
-            run = iteration.get_next_run()
+        for number in sorted(self._may_run):
+            run = self._active[number].get_next_run()
             if run is not None:
                 return self._in_flight_now(*run)
-            if iteration.is_finished:
+            self._may_run.remove(number)
+            if self._active[number].is_finished:
                 del self._active[number]
         if self._n_started == len(self._brackets):
             return None
@@ -164,6 +168,7 @@ class Tuner:
     def _start_iteration(self) -> SuccessiveHalving:
         number, shape = self._n_started, self._brackets[self._n_started]
         self._n_started += 1
+        self._may_run.add(number)
         self._active[number] = SuccessiveHalving(
             HPB_iter=number,
             num_configs=list(shape.sizes),

@@ -38,7 +38,7 @@ class RunJournals:
     Attributes:
         configs: Id to configuration, in the order in which they were proposed, with results or not yet.
         results: All results, in the order in which they arrived. A trial that was run again, because its worker
-            was lost, has several; the last one counts for the tuner, but each one cost its time.
+            was lost, has several; the first one counts for the tuner, but each one cost its time.
         left_out: One message for each line that cannot be used.
         missing: Names of the files that are missing.
     """

@@ -63,8 +63,8 @@ class StudySpec(Record, frozen=True, kw_only=True):
         seed: The study's seed; every trial's seed is derived from it.
         search_settings: Further settings of the searches, fields of ``nas.oneshot.SearchSpec``, that are the
             same for all trials (number of cells, initial channels, threads, ...).
-        sampler: What proposes configurations, a key of ``master.samplers.SAMPLERS``.
-        initial_configs: Configurations that are evaluated first, whatever the sampler: whole ones, in order.
+        sampler: Way to propose configurations, a key of ``master.samplers.SAMPLERS``.
+        initial_configs: Whole configurations that are evaluated first, in this order, whatever the sampler.
     """
 
     run_id: str

@@ -60,7 +60,7 @@ class KdeSettings:
 class Model:
     """The densities of a budget."""
 
-    budget: int
+    budget: float
     good: Density
     bad: Density
 
@@ -88,12 +88,12 @@ class KdeSampler(Sampler):
             raise ValueError(
                 f"min_points_in_model: got {self._min_points}, expected at least {least}, the dimensions and one more"
             )
-        self._vectors: dict[int, list[FloatArray]] = {}
-        self._losses: dict[int, list[float]] = {}
+        self._vectors: dict[float, list[FloatArray]] = {}
+        self._losses: dict[float, list[float]] = {}
         self._model: Model | None = None
         self._is_stale = False
 
-    def observe(self, config: Mapping[str, Value], budget: int, loss: float) -> None:
+    def observe(self, config: Mapping[str, Value], budget: float, loss: float) -> None:
         """Learns the finite loss of a configuration of the space at a budget."""
         vector = Configuration(self.space, values=dict(config)).get_array()
         self._vectors.setdefault(budget, []).append(vector)

@@ -37,7 +37,7 @@ class Sampler(ABC):
             rng: Generator of this proposal alone; every random draw comes from it.
         """
 
-    def observe(self, config: Mapping[str, Value], budget: int, loss: float) -> None:  # noqa: B027  # a default
+    def observe(self, config: Mapping[str, Value], budget: float, loss: float) -> None:  # noqa: B027  # a default
         """Learns the finite loss of a configuration of the space; a sampler without a model learns nothing."""
 
     def brackets(self, spec: StudySpec) -> tuple[Bracket, ...]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import socket
 import threading
 import time
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from master.jobs import TrialJob
 from master.pool import Assignment, Pool
-from results.records import StudySpec, TrialSpec
+from master.samplers import make_sampler
+from master.tuner import Tuner
+from results.bohb_lines import evaluation_to_info
+from results.records import Evaluation, Status, StudySpec, TrialSpec
 
 STUDY = StudySpec(
     run_id="test", optimizer="darts", search_space="1", config_space="cs1", dataset="digits", data_dir=None,
@@ -181,6 +189,50 @@ def test_a_suspect_is_one_until_its_next_sign_of_life(pool: Pool) -> None:
         pool.suspect(name)
         pool.saw_life(name, now=0.0)
         assert (pool.suspects(now=0.0), pool.silence_s(name, now=9.0)) == ([], 0.0)
+
+
+@given(seed=st.integers(0, 2**32 - 1), n_workers=st.integers(1, 8))
+@settings(max_examples=25, deadline=None)
+def test_a_study_in_virtual_time_loses_nothing_whatever_befalls_its_workers(seed: int, n_workers: int) -> None:
+    """Tuner and pool alone: workers come, report, refuse, hand back, fall silent and die at random."""
+    rng = random.Random(seed)
+    spec = msgspec.structs.replace(STUDY, sampler="random", n_iterations=4)
+    tuner = Tuner(spec, make_sampler(spec))
+    pool = Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=10**9)
+    names = itertools.count()
+    held: dict[str, Assignment] = {}
+    done: list[tuple[object, int]] = []
+    now = 0.0
+    while not tuner.is_done:
+        now += rng.uniform(0.0, 2.0)
+        while len(pool.workers) < n_workers:
+            pool.join(f"worker {next(names)}", now, is_idle=True)
+        while len(pool.running) + len(pool.waiting) < n_workers and (trial := tuner.ask()) is not None:
+            pool.submit(TrialJob(trial, model_based=False, submitted=now))
+        while (assignment := pool.assign()) is not None:
+            held[assignment.worker] = assignment
+        worker = rng.choice(pool.workers)
+        event = rng.choice(["report", "report", "report", "refuse", "hand back", "die", "beat"])
+        if event in ("hand back", "die"):
+            pool.lose(worker, event, counts=event == "die")
+            late = held.pop(worker, None)
+            assert late is None or pool.report(late.ticket) is None
+        elif event == "beat" or worker not in held:
+            pool.beat(worker, [held[worker].ticket] if worker in held else [], now)
+        elif event == "refuse":
+            pool.refuse(held.pop(worker).ticket)
+        else:
+            assignment = held.pop(worker)
+            assert pool.report(assignment.ticket) is assignment.job
+            trial = assignment.job.trial
+            done.append((trial.config_id, trial.budget))
+            assignment.job.started = now
+            evaluation = Evaluation(status=Status.OK, validation_error=trial.seed / 2**32)
+            assignment.job.finish(evaluation_to_info(evaluation), now)
+            tuner.tell(assignment.job.result())
+        assert set(pool.running) == {a.job for a in held.values()}
+        assert not set(pool.running) & set(pool.waiting)
+    assert len(done) == len(set(done)) == tuner.n_total
 
 
 def test_after_the_end_no_job_is_handed_out(pool: Pool) -> None:
