@@ -117,7 +117,7 @@ def summarise(run: LoadedRun) -> Summary:
         n_pending=len(set(run.configs) - with_result),
         counts=count_evaluations(results),
         incumbents=incumbents,
-        comparisons=compare_with_default(results),
+        comparisons=comparisons_of(run),
         default_statuses={r.budget: r.evaluation.status for r in results if r.config_id == DEFAULT_CONFIG_ID},
         times=sum_times(results, n_workers) if results else None,
         utilisation=utilisation(results, n_workers) if results else None,
@@ -139,6 +139,11 @@ def best_of(results: Sequence[TrialResult], mode: IncumbentMode = IncumbentMode.
         if improves(result, best, mode):
             best = result
     return best
+
+
+def comparisons_of(run: LoadedRun) -> tuple[Comparison, ...]:
+    """See ``compare_with_default``; none in a log of hpbandster, whose first configuration is any."""
+    return () if run.description is None else compare_with_default(run.results)
 
 
 def compare_with_default(results: Sequence[TrialResult]) -> tuple[Comparison, ...]:

@@ -22,7 +22,8 @@ def summary_text(run: LoadedRun, summary: Summary) -> str:
     lines = [run.title, "", *_evaluations(run, summary)]
     if summary.n_evaluations:
         lines += ["", *_incumbents(run, summary)]
-        lines += ["", *_comparisons(summary)]
+        if run.description is not None:
+            lines += ["", *_comparisons(summary)]
         lines += ["", *_times(summary)]
     if run.notes:
         lines += ["", *(f"({note})" for note in run.notes)]
@@ -112,9 +113,9 @@ def _times(summary: Summary) -> Iterator[str]:
         f"{duration(times.parallel_s)} on {_workers(workers)}"
     )
     if workers.fraction is not None:
+        named = f" ({_busy(workers, sorted(workers.busy_s))})" if set(workers.busy_s) != {"unknown"} else ""
         yield (
-            f"Workers: {_workers(workers)} for {duration(workers.span_s)}, busy {workers.fraction:.0%} of that "
-            f"({_busy(workers, sorted(workers.busy_s))})"
+            f"Workers: {_workers(workers)} for {duration(workers.span_s)}, busy {workers.fraction:.0%} of that{named}"
         )
 
 
