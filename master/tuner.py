@@ -67,9 +67,9 @@ class Tuner:
         self._study_of_a_trial = msgspec.structs.replace(spec, initial_configs=())
         self._n_started = 0
         self._active: dict[int, SuccessiveHalving] = {}  # by number, without those that are finished
-        self._in_flight: dict[tuple[ConfigId, int], TrialSpec] = {}
+        self._in_flight: dict[tuple[ConfigId, float], TrialSpec] = {}
         self._to_repeat: deque[TrialSpec] = deque()  # in flight when the journal ended
-        self._told: set[tuple[ConfigId, int]] = set()
+        self._told: set[tuple[ConfigId, float]] = set()
 
     @property
     def n_total(self) -> int:
@@ -147,7 +147,7 @@ class Tuner:
         """Teaches the sampler, unless the result says nothing about the configuration."""
         if result.evaluation.status.informs_model:
             config = self.proposals[result.config_id].config
-            self._sampler.observe(config, result.budget, result.evaluation.loss)
+            self._sampler.observe(config, int(result.budget), result.evaluation.loss)
 
     def _next_trial(self) -> TrialSpec | None:
         """The next trial of the iterations that have begun, or of another one where all of them wait."""

@@ -21,7 +21,7 @@ from nas.oneshot.commands import parse_settings
 from nas.tabular import TABLES, open_table
 from nas.tabular.contents import TableData
 from nas.tabular.store import write_store
-from results.reading import read_configs, read_results
+from results.reading import read_journals, read_results
 from results.records import Status
 from results.run_directory import RunDirectory
 from results.trial_directory import read_trajectory
@@ -326,7 +326,7 @@ def test_a_study_from_end_to_end(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Evaluations: 5 (2 at 1, 3 at 2 search epochs), proposed by bohb" in done.stdout
     run_dir = RunDirectory.open(tmp_path / "my run@home")
-    first, second, *_ = read_configs(run_dir).values()
+    first, second, *_ = read_journals(run_dir).configs.values()
     default = CONFIG_SPACES["cs2"].default
     assert (first.config, second.config) == (default | {"cutout_prob": 0.5, "learning_rate": 0.1}, default)
     results = read_results(run_dir)

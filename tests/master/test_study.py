@@ -19,7 +19,7 @@ from master.study import create_run, run_master
 from master.tuner import trial_seed
 from results.credentials import credentials_path
 from results.epoch import EpochRecord
-from results.reading import read_configs, read_results
+from results.reading import read_journals, read_results
 from results.records import Evaluation, Status, StudySpec, TrialResult, TrialSpec
 from results.run_directory import RunDirectory
 from spaces import CONFIG_SPACES
@@ -252,7 +252,7 @@ def test_given_configurations_come_first_and_the_default_after_them(
     start_workers(run)
     run_master(run)
     default = CONFIG_SPACES["cs2"].default
-    first = [proposal.config for proposal in read_configs(run).values()][:4]
+    first = [proposal.config for proposal in read_journals(run).configs.values()][:4]
     assert first[:3] == [default | {"learning_rate": 0.5}, default | {"cutout_prob": 1.0}, default]
     assert first[3] not in first[:3]
     assert run.spec().initial_configs == tuple(first[:3])
