@@ -30,9 +30,7 @@ def find_dataset(name: str) -> DatasetSource:
             f"dataset: got {name!r}, expected one of {list(DATASETS)} or the path of an .npz file with images, labels, "
             "train, validation and test"
         )
-    return DatasetSource(
-        description="images of one's own", load=partial(own.load, Path(name)), folder=Path(name).parent
-    )
+    return DatasetSource(load=partial(own.load, Path(name)), folder=Path(name).parent)
 
 
 def load_dataset(

@@ -209,7 +209,6 @@ def _unpack(archive: Path, data_dir: Path, origin: str | None = None) -> None:
 
 
 SOURCE = DatasetSource(
-    description="50,000 photographs of ten kinds and 10,000 for the test, 32x32 pixels, three channels",
     load=load,
     folder=FOLDER,
     download=download,

@@ -127,14 +127,12 @@ class DatasetSource:
     """Where a data set comes from.
 
     Attributes:
-        description: One line for a person who chooses.
         load: (folder or None, parts) to the data set with at least these parts.
         folder: Folder of its files where none is given; None for a data set without files of its own.
         download: Puts the files into a folder; None where there is nothing to download.
         table: Key of ``nas.tabular.TABLES`` or path of the table that belongs to it; None where there is none.
     """
 
-    description: str
     load: Callable[[Path | None, Collection[Part]], Dataset]
     folder: Path | None = None
     download: Callable[[Path], object] | None = None

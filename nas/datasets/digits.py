@@ -36,7 +36,6 @@ def load(folder: Path | None = None, parts: Collection[Part] = PARTS) -> Dataset
 
 
 SOURCE = DatasetSource(
-    description="1,797 real images of handwritten digits, 8x8 pixels, one channel; nothing to download",
     load=load,
     table="digits",
 )

@@ -51,17 +51,18 @@ def load(path: Path, folder: Path | None = None, parts: Collection[Part] = PARTS
     arrays = _read(path)
     _check_images(path, arrays)
     _check_split(path, arrays)
-    images = {part: _part(arrays, arrays[part]) for part in PARTS}
+    flip = bool(arrays.get("flip", False))
+    arrays = {name: _canonical(arrays[name]) for name in ("images", "labels", *PARTS)}
+    images = {part: _part(arrays, part) for part in PARTS}
     mean, std = moments(images["train"])
-    identity = {name: arrays[name] for name in ("images", "labels", *PARTS)}
     return Dataset(
-        id=DatasetId(str(path.absolute()), fingerprint(identity)),
+        id=DatasetId(str(path.absolute()), fingerprint(arrays)),
         parts=images,
         n_classes=int(arrays["labels"].max()) + 1,
         mean=mean,
         std=std,
         crop_padding=arrays["images"].shape[-1] // _SIDE_PER_BORDER,
-        flip=bool(arrays.get("flip", False)),
+        flip=flip,
     )
 
 
@@ -90,7 +91,7 @@ def _check_images(path: Path, arrays: _Arrays) -> None:
         )
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise DatasetError(f"dataset: got {path} with images of {images.dtype}, expected uint8 or floating-point")
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
+    if not np.isfinite(_canonical(images)).all():
         raise DatasetError(f"dataset: got {path} with images that are not finite; replace NaN and infinity")
     if labels.dtype.kind not in "iu":
         raise DatasetError(f"dataset: got {path} with labels of {labels.dtype}, expected integers from 0")
@@ -121,8 +122,14 @@ def _check_split(path: Path, arrays: _Arrays) -> None:
         )
 
 
-def _part(arrays: _Arrays, indices: npt.NDArray[Any]) -> Images:
-    chosen = np.random.default_rng(_SHUFFLE_SEED).permutation(indices.astype(np.int64))
-    images = arrays["images"][chosen]
-    pixels = images if images.dtype == np.uint8 else images.astype(np.float32)
-    return Images(pixels, arrays["labels"][chosen].astype(np.int64))
+def _canonical(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same values in the type in which they are used, so that the fingerprint is of what counts."""
+    if array.dtype == np.uint8 and array.ndim == 4:
+        return array
+    with np.errstate(over="ignore"):  # too large for single precision becomes infinite, which is refused
+        return array.astype("<f4" if array.dtype.kind == "f" else "<i8")
+
+
+def _part(arrays: _Arrays, part: Part) -> Images:
+    chosen = np.random.default_rng(_SHUFFLE_SEED).permutation(arrays[part])
+    return Images(arrays["images"][chosen], arrays["labels"][chosen])

@@ -73,6 +73,7 @@ def test_a_channel_that_is_the_same_everywhere_is_left_as_it_is(tmp_path: Path) 
         ({"images": np.zeros((256, 1, 4, 6))}, r"got images of \(1, 4, 6\) in .*own.npz, expected square ones"),
         ({"images": np.zeros((256, 1, 4, 4), int)}, "images of int64, expected uint8 or floating-point"),
         ({"images": np.full((256, 1, 4, 4), np.nan)}, "not finite"),
+        ({"images": np.full((256, 1, 4, 4), 1e300)}, "not finite"),
         ({"test": np.arange(64)}, "overlap"),
         ({"test": np.array([256])}, "overlap or leave"),
         ({"test": np.arange(256) > 200}, "test is bool .*numpy.flatnonzero"),
@@ -114,6 +115,9 @@ def test_a_file_is_known_by_what_it_holds(tmp_path: Path) -> None:
     assert first.name == str(tmp_path / "own.npz")
     for change in ({"labels": 1 - own_arrays()["labels"]}, {"test": np.array([255])}, own_arrays(seed=1)):
         assert not first.matches(identify(written(tmp_path / "own.npz", **change)))
+    types = {"images": np.float64, "labels": np.uint8, "train": np.int32, "test": np.uint16}
+    retyped = {name: own_arrays()[name].astype(kind) for name, kind in types.items()}
+    assert first.matches(identify(written(tmp_path / "retyped.npz", **retyped)))
     assert not first.matches(DatasetId("digits"))
     assert DatasetId.from_provenance(first.to_provenance()) == first
 

@@ -84,7 +84,7 @@ def test_images_that_are_not_square_or_not_of_one_size_are_refused(shapes):
 
 def test_fewer_images_than_batchnorm_needs_are_refused(monkeypatch):
     for n in (3, 4):
-        source = DatasetSource(description="made up", load=lambda folder, parts, n=n: made_up(n))
+        source = DatasetSource(load=lambda folder, parts, n=n: made_up(n))
         monkeypatch.setitem(DATASETS, "few", source)
         if n == 3:
             with pytest.raises(DatasetError, match="got 3 images to train on in few, expected at least 4"):
@@ -94,9 +94,7 @@ def test_fewer_images_than_batchnorm_needs_are_refused(monkeypatch):
 
 
 def test_a_search_downloads_when_asked(tmp_path, monkeypatch):
-    source = DatasetSource(
-        description="made up", load=cifar10.load, folder=tmp_path / "by default", download=write_batches
-    )
+    source = DatasetSource(load=cifar10.load, folder=tmp_path / "by default", download=write_batches)
     monkeypatch.setitem(DATASETS, "cifar10", source)
     for folder in (str(tmp_path / "new"), None):
         spec = SearchSpec(dataset="cifar10", data_dir=folder)
