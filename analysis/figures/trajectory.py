@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figures.figure import the_only
 from analysis.load import LoadedRun
-from analysis.summary import comparisons_of
+from analysis.summary import compare_with_default
 from analysis.trajectory import IncumbentMode, TimeAxis, TimedResult, Trajectory, incumbent_trajectory
 from results.records import Status, TrialResult
 
@@ -80,7 +80,7 @@ def compute(runs: Sequence[LoadedRun]) -> TrajectoryData:
         for axis in TimeAxis
         for mode in IncumbentMode
     )
-    comparisons = comparisons_of(run)
+    comparisons = compare_with_default(run.results, run.default_ids)
     return TrajectoryData(
         title=run.title,
         n_workers=run.n_workers,
