@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.load import LoadedRun
-from analysis.summary import DEFAULT_CONFIG_ID, Comparison, Summary, Utilisation, Verdict
+from analysis.summary import Comparison, Summary, Utilisation, Verdict
 from analysis.trajectory import IncumbentMode
 from results.records import Status, TrialResult
 from spaces import OPERATIONS, SearchSpace
@@ -84,7 +84,7 @@ def _incumbents(run: LoadedRun, summary: Summary) -> Iterator[str]:
 def _comparisons(summary: Summary) -> Iterator[str]:
     if not summary.comparisons:
         statuses = ", ".join(f"{s.value} at {budget:g} epochs" for budget, s in summary.default_statuses.items())
-        yield f"Default configuration {DEFAULT_CONFIG_ID}: no result to compare with ({statuses or 'not evaluated'})"
+        yield f"Default configuration: no result to compare with ({statuses or 'not evaluated'})"
         return
     for comparison in summary.comparisons:
         yield compare_line(comparison)

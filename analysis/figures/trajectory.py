@@ -80,7 +80,7 @@ def compute(runs: Sequence[LoadedRun]) -> TrajectoryData:
         for axis in TimeAxis
         for mode in IncumbentMode
     )
-    comparisons = comparisons_of(run)
+    comparisons = compare_with_default(run.results, run.default_ids)
     return TrajectoryData(
         title=run.title,
         n_workers=run.n_workers,
