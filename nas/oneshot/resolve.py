@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nas.oneshot.methods import METHODS
-from nas.oneshot.model.native.library import NativeKernelsError, load
+from nas.oneshot.model import native
 from nas.oneshot.spec import OPEN_FIELDS, SearchSpec, Settings
 from spaces import SEARCH_SPACES
 
@@ -92,14 +92,13 @@ def choose_kernels(settings: Settings) -> Settings:
         if settings.kernels == "native":
             raise ValueError(f"kernels: got 'native', but they are for the CPU, not {device}; choose 'auto' or 'torch'")
         return replace(settings, kernels="torch")
-    try:
-        load()
-    except NativeKernelsError as error:
-        if settings.kernels == "native":
-            raise ValueError(f"kernels: got 'native', but {error}; choose 'auto' or 'torch'") from error
-        logger.warning("PyTorch computes the cells, more slowly: %s", error)
-        return replace(settings, kernels="torch")
-    return replace(settings, kernels="native")
+    missing = native.why_unavailable()
+    if missing is None:
+        return replace(settings, kernels="native")
+    if settings.kernels == "native":
+        raise ValueError(f"kernels: got 'native', but {missing}; choose 'auto' or 'torch'")
+    logger.warning("PyTorch computes the cells, more slowly: %s", missing)
+    return replace(settings, kernels="torch")
 
 
 def device_of(settings: SearchSpec) -> torch.device:

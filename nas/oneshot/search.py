@@ -151,7 +151,7 @@ class _Run:
         """Writes an epoch's line, then its checkpoint."""
         assert self.search is not None, "an epoch has ended before the start"
         if self.directory:
-            checkpoint.append_lines(self.directory / TRAJECTORY, [report.to_dict()])
+            checkpoint.append_line(self.directory / TRAJECTORY, report.to_dict())
             reports = [report.to_dict() for report in (*self.reports, report)]
             state = {"spec": self.settings.to_dict(), "reports": reports, **self.search.state_dict()}
             checkpoint.write_checkpoint(self.directory, state)

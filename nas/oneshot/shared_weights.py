@@ -25,6 +25,7 @@ from nas.oneshot.model.evaluation import EVALUATION_BATCH_SIZE
 from nas.oneshot.resolve import device_of, relocate
 from nas.oneshot.search import restore, table_figures, what_was_computed
 from nas.tabular.table import Table
+from results import journal
 from results.epoch import TableAnswer
 from results.record_base import Record
 
@@ -171,7 +172,7 @@ class ErrorFile:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     file.write(b"\n")
-        checkpoint.append_lines(self.path, [error.to_dict() for error in errors])
+        journal.append(self.path, *(error.to_dict() for error in errors))
 
 
 def rank_correlations(errors: Sequence[OneShotError]) -> dict[int, tuple[float, int]]:

@@ -22,7 +22,7 @@ from nas.oneshot.model.native.kernels import BatchNorm, Normalised, Term
 from nas.oneshot.model.native.plan import Key, Plan, Weights, blocks_among, weights_of
 
 
-def run_cell(plan: Plan, inputs: dict[Key, Tensor]) -> Tensor:
+def run_plan(plan: Plan, inputs: dict[Key, Tensor]) -> Tensor:
     """The output of a cell, [N, its channels, H, W].
 
     Args:
