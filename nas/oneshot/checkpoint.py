@@ -45,6 +45,25 @@ class UnreadableCheckpointError(CheckpointError):
         super().__init__(f"{path}: expected a whole checkpoint of this version ({why}); remove it to start again")
 
 
+def checkpoint_name(epoch: int | None) -> str:
+    """The file of the last epoch (None), or of an epoch that was kept."""
+    return CHECKPOINT if epoch is None else f"{CHECKPOINT}-{epoch}"
+
+
+def keep_checkpoint(directory: Path, epoch: int) -> None:
+    """Makes the directory's checkpoint, which is that of an epoch, stay when later ones replace it."""
+    last = (directory / checkpoint_name(None)).read_bytes()
+    _replace(directory / checkpoint_name(epoch), last)
+
+
+def remove_kept(directory: Path, after: int) -> None:
+    """Removes kept checkpoints of epochs later than ``after``."""
+    for path in directory.glob(f"{CHECKPOINT}-*"):
+        epoch = path.name.removeprefix(f"{CHECKPOINT}-")
+        if epoch.isdecimal() and int(epoch) > after:
+            path.unlink(missing_ok=True)
+
+
 def write_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
     """Replaces the directory's checkpoint."""
     content = BytesIO()
@@ -53,14 +72,18 @@ def write_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
     _replace(directory / CHECKPOINT, content.getvalue())
 
 
-def read_checkpoint(directory: Path) -> dict[str, Any] | None:
+def read_checkpoint(directory: Path, epoch: int | None = None) -> dict[str, Any] | None:
     """The directory's checkpoint on the CPU, or None if there is none; runs no code that it might contain.
+
+    Args:
+        directory: Directory of a search.
+        epoch: An epoch that was kept; the last one if None.
 
     Raises:
         UnreadableCheckpointError: It is damaged or of another version.
         OSError: The file cannot be read.
     """
-    path = directory / CHECKPOINT
+    path = directory / checkpoint_name(epoch)
     if not path.exists():
         return None
     written = path.read_bytes()
@@ -130,7 +153,7 @@ def alone_in(directory: Path | None) -> Iterator[None]:
 def remove_unfinished(directory: Path) -> None:
     """Removes what processes left that were killed while they wrote."""
     for name in (CHECKPOINT, TRAJECTORY, ARCHITECTURE, FAILURE):
-        for path in directory.glob(f".{name}.*"):
+        for path in directory.glob(f".{name}[.-]*"):
             path.unlink(missing_ok=True)
 
 

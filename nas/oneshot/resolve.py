@@ -11,7 +11,7 @@ import torch
 from nas.oneshot.methods import METHODS
 from nas.oneshot.model import native
 from nas.oneshot.spec import OPEN_FIELDS, SearchSpec, Settings
-from spaces import SEARCH_SPACES
+from spaces import SEARCH_SPACES, TunerSpace
 
 logger = logging.getLogger("nasbohb.search")
 
@@ -77,6 +77,30 @@ def relocate(settings: Settings, **placement: Any) -> Settings:
     here = replace(settings, **{"kernels": "auto", **placement})
     check_device(here.device)
     return choose_kernels(here)
+
+
+def default_configuration(optimizer: str, space: TunerSpace) -> dict[str, float | int]:
+    """The configuration with which a study of an optimizer starts: its own defaults, where they lie in the space.
+
+    Args:
+        optimizer: Key of ``METHODS``.
+        space: Configuration space of the study; its defaults (DARTS's) stand for what lies outside of it, such as the
+            gradient's norm of ENAS, 0.25, where cs3 has integers from 1 on.
+
+    Raises:
+        ValueError: The optimizer is unknown, or a hyperparameter is no field of ``SearchSpec``.
+    """
+    check_optimizer(optimizer)
+    own = SearchSpec(optimizer).to_dict() | METHODS[optimizer].defaults
+    unknown = sorted(set(space.names) - set(own))
+    if unknown:
+        raise ValueError(f"configuration space {space.name}: got {unknown}, expected fields of a search specification")
+    configuration = {}
+    for h in space.hyperparameters:
+        value = own[h.name]
+        fits = h.lower <= value <= h.upper and (not h.is_integer or value == int(value))
+        configuration[h.name] = type(h.default)(value) if fits else h.default
+    return configuration
 
 
 def choose_kernels(settings: Settings) -> Settings:

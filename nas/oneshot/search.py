@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
 
 from nas.oneshot import checkpoint
 from nas.oneshot.checkpoint import CheckpointError, UnreadableCheckpointError
@@ -19,6 +18,7 @@ from nas.oneshot.model.weight_trainer import DivergedError
 from nas.oneshot.report import SearchResult, SearchStatus
 from nas.oneshot.resolve import choose_kernels, device_of, resolve
 from nas.oneshot.spec import SearchSpec, Settings
+from nas.oneshot.threads import use_threads
 from results.epoch import TRAJECTORY, EpochRecord, TableAnswer
 from spaces import Cell
 
@@ -34,6 +34,8 @@ def run_search(
     directory: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     before_save: Callable[[EpochRecord], None] | None = None,
+    *,
+    keep_every: int = 0,
 ) -> SearchResult:
     """Runs one search, or goes on with the one that ``directory`` holds.
 
@@ -44,6 +46,8 @@ def run_search(
             ``architecture.json``, or ``failure.json`` if the search diverged or ran out of memory.  None keeps nothing.
         on_epoch: Called with each new epoch's report, once its line and checkpoint are on disk.
         before_save: Called with it before that: what it raises leaves the directory as it was.
+        keep_every: Number of epochs between checkpoints that stay (``checkpoint-10``, ...), for ``SharedWeights``; 0
+            keeps only the last one.
 
     Returns:
         The result; a search that diverged or ran out of memory is a result too.
@@ -53,8 +57,7 @@ def run_search(
             holds another search (``CheckpointError``).
     """
     settings = choose_kernels(resolve(spec))
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     if device_of(settings).type == "cpu":
         keep_freed_memory()
     run = _Run(settings, directory)
@@ -69,6 +72,8 @@ def run_search(
             if before_save:
                 before_save(report)
             run.keep(report)
+            if directory and keep_every and report.epoch % keep_every == 0:
+                checkpoint.keep_checkpoint(directory, report.epoch)
             if on_epoch:
                 on_epoch(report)
     except DivergedError as failure:
@@ -218,6 +223,7 @@ def take_over(directory: Path, reports: list[EpochRecord], epochs: int) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     checkpoint.remove_unfinished(directory)
+    checkpoint.remove_kept(directory, after=len(reports))
     (directory / checkpoint.FAILURE).unlink(missing_ok=True)
     if len(reports) < epochs:
         (directory / checkpoint.ARCHITECTURE).unlink(missing_ok=True)

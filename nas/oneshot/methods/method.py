@@ -48,6 +48,8 @@ class Method(ABC):
         channel_groups: K of the supernet.
         changing_operations: Whether the operations that take part change from step to step.
         updates_architecture: Whether anything but the weights is learned.
+        averages_parents: Whether the weights of a block's parents add up to 1 in training, so that ``evaluate``
+            averages those of a discrete architecture.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset({"batch_size", "grad_clip", "weight_decay"})
@@ -63,6 +65,7 @@ class Method(ABC):
     channel_groups: ClassVar[int] = 1
     changing_operations: ClassVar[bool] = False
     updates_architecture: ClassVar[bool] = True
+    averages_parents: ClassVar[bool] = False
 
     def __init__(self, supernet: Supernet, settings: Settings, generator: torch.Generator) -> None:
         self.supernet = supernet
@@ -126,6 +129,7 @@ class GradientMethod(Method):
     """
 
     uses = Method.uses | {"arch_learning_rate", "arch_weight_decay"}
+    averages_parents = True
 
     def __init__(self, supernet: Supernet, settings: Settings, generator: torch.Generator) -> None:
         super().__init__(supernet, settings, generator)

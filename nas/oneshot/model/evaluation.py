@@ -59,20 +59,25 @@ class Evaluator:
 
     @torch.inference_mode()
     def architecture_errors(
-        self, architectures: Sequence[Architecture], batches: Sequence[Half]
+        self, architectures: Sequence[Architecture], batches: Sequence[Half], *, average_parents: bool = False
     ) -> npt.NDArray[np.float64]:
         """[n] the error of each architecture on the same batches.
 
         Architectures that are equal but for their loose ends are computed once.
 
+        Args:
+            architectures: The architectures.
+            batches: Images and labels.
+            average_parents: Whether blocks average the parents that they chose instead of summing them.
+
         Raises:
             DivergedError: What the supernet says is not finite.
         """
         mixtures = [Mixture.discrete(architecture) for architecture in architectures]
-        wrong = {
-            mixture: self._wrong(batches, partial(repeat, mixture, len(self.supernet.cells)))
-            for mixture in dict.fromkeys(mixtures)
-        }
+        wrong = {}
+        for mixture in dict.fromkeys(mixtures):
+            mixed = mixture.averaging(self.supernet.space, self.supernet.gamma.device) if average_parents else mixture
+            wrong[mixture] = self._wrong(batches, partial(repeat, mixed, len(self.supernet.cells)))
         errors = dict(zip(wrong, self._errors(list(wrong.values()), batches), strict=True))
         return np.array([errors[mixture] for mixture in mixtures])
 
