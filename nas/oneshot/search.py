@@ -42,8 +42,9 @@ def run_search(
     Args:
         spec: What to search, and how.
         table: Where the cell of each epoch is looked up; nothing of it reaches the search.
-        directory: Gets ``trajectory.jsonl`` (a line an epoch), ``checkpoint`` (after every epoch) and, at the end,
-            ``architecture.json``, or ``failure.json`` if the search diverged or ran out of memory.  None keeps nothing.
+        directory: Folder for ``trajectory.jsonl`` (one line per epoch), ``checkpoint`` (after every epoch) and, at the
+            end, ``architecture.json``, or ``failure.json`` if the search diverged or ran out of memory.  None keeps
+            nothing.
         on_epoch: Called with each new epoch's report, once its line and checkpoint are on disk.
         before_save: Called with it before that: what it raises leaves the directory as it was.
         keep_every: Number of epochs between checkpoints that stay (``checkpoint-10``, ...), for ``SharedWeights``; 0
@@ -217,7 +218,7 @@ def restore(search: Search, state: Mapping[str, Any], directory: Path) -> None:
 
 
 def take_over(directory: Path, reports: list[EpochRecord], epochs: int) -> None:
-    """Makes the directory, which may be new, hold these epochs of so many, and nothing unfinished or older.
+    """Truncates the directory to the given completed epochs: removes temporary files and a longer run's results.
 
     The line of an epoch is written before its checkpoint: one without it belongs to an epoch that is run again.
     """

@@ -1,4 +1,7 @@
-"""One-shot errors: of the supernet as it mixes, and of discrete architectures with the shared weights."""
+"""One-shot errors: of the supernet as it mixes, and of discrete architectures with the shared weights.
+
+Differs from the public code: images are evaluated without augmentation.
+"""
 
 from __future__ import annotations
 

@@ -230,7 +230,10 @@ class _Backward:
                 self.sent[parent].append((gradients[parent], weight, key, i))
 
     def received(self, node: int) -> Tensor:
-        """The gradient of a block's output; on the way, those of its edges' weights and of what its output sums up."""
+        """Sums the gradients that a block's readers sent.
+
+        Also stores the gradients of the readers' edge weights and of the block's BatchNorm parameters.
+        """
         sent = self.sent.pop(node)
         weighted = [Term(gradient, weight) for gradient, weight, _, _ in sent]
         output = self.output_of(node) if any(self.needed.get(key) for _, _, key, _ in sent) else None

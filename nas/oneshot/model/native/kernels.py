@@ -197,7 +197,7 @@ def kernel_gradient(x: Tensor, hw: Sequence[int], kernel: Tensor, gradient: Tens
 
 
 class Normalised(NamedTuple):
-    """Behind which ``weight * relu(batch_norm(z))`` was taken.
+    """Saved inputs of ``weight * relu(batch_norm(z))``, for its backward pass.
 
     ``gradients`` are those of its output, one for each matrix.
 
@@ -243,7 +243,7 @@ class Normalised(NamedTuple):
         """The gradients of what z is the product of, ``x @ kernel.t()``.
 
         Args:
-            gradients: As everywhere here.
+            gradients: One [P, C_i] per matrix of ``z``: the gradient of its output.
             of_parameters: As ``of_parameters`` made it.
             x: [P, K] dense; None if the gradient of the kernel is not needed.
             kernel: [C, K]
