@@ -221,7 +221,7 @@ def _typed(name: str, text: str, kind: Any) -> Any:
 
 
 def _answers(table: Table, source: Table | MeasuringTable, cell: Cell) -> Iterator[str]:
-    """What the source of a table says of a cell, a line per budget; one line where it lacks the cell."""
+    """The answers of a table's source for a cell, one line per budget; one line where it lacks the cell."""
     for budget in table.budgets:
         try:
             entry = source.query(cell, budget)

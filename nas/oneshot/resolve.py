@@ -71,7 +71,7 @@ def relocate(settings: Settings, **placement: Any) -> Settings:
         placement: Fields in ``PLACEMENT_FIELDS`` and their values here; the kernels are chosen anew by default.
 
     Raises:
-        ValueError: Its optimizer or the device is not here.
+        ValueError: The search's optimizer or the device is not here.
     """
     check_optimizer(settings.optimizer)
     here = replace(settings, **{"kernels": "auto", **placement})

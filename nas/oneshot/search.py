@@ -41,17 +41,15 @@ def run_search(
 
     Args:
         spec: What to search, and how.
-        table: Where the cell of each epoch is looked up; nothing of it reaches the search.
+        table: Table in which the cell of each epoch is looked up; nothing of it reaches the search.
         directory: Folder for ``trajectory.jsonl`` (one line per epoch), ``checkpoint`` (after every epoch) and, at the
-            end, ``architecture.json``, or ``failure.json`` if the search diverged or ran out of memory.  None keeps
-            nothing.
+            end, ``architecture.json``, or else ``failure.json``.  None keeps nothing.
         on_epoch: Called with each new epoch's report, once its line and checkpoint are on disk.
         before_save: Called with it before that: what it raises leaves the directory as it was.
-        keep_every: Number of epochs between checkpoints that stay (``checkpoint-10``, ...), for ``SharedWeights``; 0
-            keeps only the last one.
+        keep_every: Number of epochs between checkpoints that stay, for ``SharedWeights``; 0 keeps only the last one.
 
     Returns:
-        The result; a search that diverged or ran out of memory is a result too.
+        The result, also of a search that diverged or ran out of memory.
 
     Raises:
         ValueError: The specification is wrong, its data set is missing (``DatasetError``), or the directory
@@ -61,7 +59,7 @@ def run_search(
     use_threads(settings.threads)
     if device_of(settings).type == "cpu":
         keep_freed_memory()
-    run = _Run(settings, directory)
+    run = _Run(settings, directory, keep_every)
     status: SearchStatus = "ok"
     error = None
     try:
@@ -73,8 +71,6 @@ def run_search(
             if before_save:
                 before_save(report)
             run.keep(report)
-            if directory and keep_every and report.epoch % keep_every == 0:
-                checkpoint.keep_checkpoint(directory, report.epoch)
             if on_epoch:
                 on_epoch(report)
     except DivergedError as failure:
@@ -88,20 +84,22 @@ def run_search(
 
 
 class _Run:
-    """What a search has done so far, here or before it was killed, and the directory that keeps it.
+    """State of a search, of this process or of one that was killed, and the directory that keeps it.
 
     Args:
         settings: The search.
         directory: None keeps nothing.
+        keep_every: Number of epochs between checkpoints that stay; 0 keeps only the last one.
 
     Attributes:
-        reports: Of the epochs completed.
-        search: What computes; None until it is ready.
+        reports: Reports of the completed epochs.
+        search: The parts that compute; None until they are ready.
     """
 
-    def __init__(self, settings: Settings, directory: Path | None) -> None:
+    def __init__(self, settings: Settings, directory: Path | None, keep_every: int) -> None:
         self.settings = settings
         self.directory = directory
+        self.keep_every = keep_every
         self.reports: list[EpochRecord] = []
         self.search: Search | None = None
         self._computed = settings  # with the kernels of the last epoch
@@ -161,6 +159,8 @@ class _Run:
             reports = [report.to_dict() for report in (*self.reports, report)]
             state = {"spec": self.settings.to_dict(), "reports": reports, **self.search.state_dict()}
             checkpoint.write_checkpoint(self.directory, state)
+            if self.keep_every and report.epoch % self.keep_every == 0:
+                checkpoint.keep_checkpoint(self.directory, report.epoch)
         self.reports.append(report)
         self._computed = self.settings
 
@@ -191,7 +191,7 @@ def what_was_computed(state: Mapping[str, Any], directory: Path) -> tuple[Settin
     """The settings and the reports of a checkpoint.
 
     Raises:
-        UnreadableCheckpointError: They are not of this version.
+        UnreadableCheckpointError: The checkpoint is not of this version.
     """
     try:
         settings = Settings(**state["spec"])

@@ -80,7 +80,7 @@ class SharedWeights:
     Raises:
         CheckpointError: There is no checkpoint, or it cannot be read.
         DatasetError: The images of the search are not here.
-        ValueError: Its optimizer or the device is not here.
+        ValueError: The search's optimizer or the device is not here.
     """
 
     def __init__(self, directory: Path | str, epoch: int | None = None, **placement: Any) -> None:
@@ -113,8 +113,8 @@ class SharedWeights:
         """
         method, space = self.search.method, self.search.space
         if n != 0 and isinstance(method, SamplingMethod) and method.updates_architecture:
-            method.generator = torch.Generator().manual_seed(seed)
-            drawn = [method.sample(1)[0] for _ in range(POLICY_DRAWS if n is None else n)]
+            with method.drawing_from(torch.Generator().manual_seed(seed)):
+                drawn = [method.sample(1)[0] for _ in range(POLICY_DRAWS if n is None else n)]
             return list(dict.fromkeys(space.encode(architecture) for architecture in drawn))
         every = distinct_architectures(space)
         if n != 0:
@@ -131,7 +131,7 @@ class SharedWeights:
         """Evaluates architectures, some at a time, on the first images of the architecture's half; on all if None.
 
         Raises:
-            DivergedError: What the supernet says is not finite.
+            DivergedError: An output of the supernet is not finite.
         """
         space, evaluator = self.search.space, self.search.evaluator
         batches = fixed_batches(self.search.data.architecture.first(n_images), EVALUATION_BATCH_SIZE)

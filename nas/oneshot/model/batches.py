@@ -67,7 +67,7 @@ class Batches:
         self._padded = F.pad(half.images, (0, 0, border, border, border, border))
 
     def __len__(self) -> int:
-        """Batches a pass."""
+        """Batches per pass."""
         return len(self.half) // self.batch_size
 
     def one_pass(self, cutout_prob: float) -> Iterator[Batch]:

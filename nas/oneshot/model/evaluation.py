@@ -55,7 +55,7 @@ class Evaluator:
         """The fraction of the half that is misclassified; ``mixtures`` is asked anew for each batch.
 
         Raises:
-            DivergedError: What the supernet says is not finite.
+            DivergedError: An output of the supernet is not finite.
         """
         (error,) = self._errors([self._wrong(self.batches, mixtures)], self.batches)
         return error
@@ -74,7 +74,7 @@ class Evaluator:
             average_parents: Whether blocks average the parents that they chose instead of summing them.
 
         Raises:
-            DivergedError: What the supernet says is not finite.
+            DivergedError: An output of the supernet is not finite.
         """
         mixtures = [Mixture.discrete(architecture) for architecture in architectures]
         wrong = {}

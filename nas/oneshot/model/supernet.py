@@ -11,8 +11,8 @@ Shapes: N images, C channels of a block, S_h x S_w pixels, B choice blocks, O op
     between   2x2 max-pooling and twice the channels before each further stack
     head      ReLU, 1x1 conv, BN, global average pooling, linear
 
-Which weights a cell mixes with is the optimizer's business: it hands ``forward`` one ``Mixture`` a cell.  On the CPU in
-single precision, ``nas.oneshot.model.native`` computes the same cells from the same parameters.
+Which weights a cell mixes with is the optimizer's business: it hands ``forward`` one ``Mixture`` per cell.  On the CPU
+in single precision, ``nas.oneshot.model.native`` computes the same cells from the same parameters.
 
 Positive weights are folded into BatchNorm: ``w * relu(a * z + b) = relu(w * a * z + w * b)`` for w >= 0,
 so that scaling a projection or a convolution costs nothing.  Tensors are channels-last.
@@ -222,7 +222,7 @@ class Supernet(nn.Module):
         n_classes: Classes of the data set.
         image_channels: Channels of an image.
         n_stacks: Stacks of cells.
-        cells_per_stack: Cells a stack.
+        cells_per_stack: Cells per stack.
         init_channels: C of the first stack; doubled in each further one.
         channel_groups: K of PC-DARTS; 1 sends every channel through the mixed operations.
         generator: Draws the initial weights.

@@ -164,8 +164,8 @@ def test_under_enas_the_controller_draws_a_hundred(tmp_path):
     assert weights.choose(seed=1) != chosen == weights.choose()
     assert weights.choose(5) == chosen[:5]
     method, space = weights.search.method, weights.search.space
-    method.generator = torch.Generator().manual_seed(0)
-    assert [space.decode(index) for index in chosen[:3]] == [method.sample(1)[0] for _ in range(3)]
+    with method.drawing_from(torch.Generator().manual_seed(0)):
+        assert [space.decode(index) for index in chosen[:3]] == [method.sample(1)[0] for _ in range(3)]
     assert len(weights.choose(0)) == 3_702
 
 

@@ -19,12 +19,12 @@ class Plan:
     """Structure of one forward pass: which blocks and operations run, and their channel ranges; no tensors.
 
     Attributes:
-        parents: As ``Mixture.parents``.
-        operations: As ``Mixture.operations``.
+        parents: ``Mixture.parents``.
+        operations: ``Mixture.operations``.
         pooling: The operation that is the max-pooling; the others are convolutions with BatchNorm and ReLU.
         channels: C.
         channel_groups: K of PC-DARTS.
-        eps: Of BatchNorm.
+        eps: Number that BatchNorm adds to the variance.
         backward: Whether there will be a backward pass.
     """
 
