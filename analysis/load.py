@@ -12,7 +12,7 @@ from nas.tabular.table import Table
 from results.reading import Proposal, read_journals
 from results.records import ConfigId, StudySpec, TrialResult
 from results.run_directory import RunDescription, RunDirectory
-from spaces import CONFIG_SPACES, SEARCH_SPACES, SearchSpace
+from spaces import SEARCH_SPACES, SearchSpace
 
 #: So many lines that were left out are quoted; of the others there is only the number.
 _QUOTED = 3
@@ -64,12 +64,11 @@ class LoadedRun:
     def default_ids(self) -> frozenset[ConfigId]:
         """The configurations that have the default values, of which a study may list several.
 
-        In a run that says nothing about its first configurations, the first one counts as the default.
+        In a run that states no default, the first configuration counts as it.
         """
-        if self.description is None or not self.description.spec.initial_configs:
+        default = None if self.description is None else self.description.spec.default_config
+        if not default:
             return frozenset({(0, 0, 0)})
-        space = CONFIG_SPACES.get(self.description.spec.config_space)
-        default = None if space is None else space.default
         return frozenset(config_id for config_id, proposal in self.configs.items() if proposal.config == default)
 
 

@@ -141,7 +141,7 @@ def test_the_default_is_found_by_its_values_where_others_were_tried_first(
     """None stands for the default's own value."""
     default = CONFIG_SPACES["cs1"].default
     configs = [default if value is None else default | {"cutout_prob": value} for value in values]
-    run = loaded_run([], config_space="cs1", initial_configs=tuple(configs) if tried else ())
+    run = loaded_run([], config_space="cs1", default_config=default if tried else {})
     named = {(0, 0, number): Proposal(config, False) for number, config in enumerate(configs)}
     assert dataclasses.replace(run, configs=named).default_ids == ids
 
