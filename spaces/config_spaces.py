@@ -128,3 +128,13 @@ CS3 = TunerSpace(
         ARCH_WEIGHT_DECAY,
     ),
 )
+
+#: Every configuration space by name; add one here and the command line, the tests and the docs know it.
+CONFIG_SPACES: dict[str, TunerSpace] = {
+    space.name: space
+    for space in (
+        CS1,
+        CS2,
+        CS3,
+    )
+}
