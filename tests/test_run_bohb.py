@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import run_bohb
-from master.commands import Study
+from master.commands import Master, Study
 from master.samplers import SAMPLERS
 from nas.datasets import DATASETS
 from nas.oneshot import METHODS
@@ -22,7 +22,7 @@ from nas.tabular import TABLES, open_table
 from nas.tabular.contents import TableData
 from nas.tabular.store import write_store
 from results.reading import read_journals, read_results
-from results.records import Status
+from results.records import Status, StudySpec
 from results.run_directory import RunDirectory
 from results.trial_directory import read_trajectory
 from spaces import CONFIG_SPACES, SEARCH_SPACES
@@ -294,6 +294,26 @@ def test_the_settings_of_a_small_study_give_way_to_ones_own() -> None:
         "threads": 1,
         "n_stacks": 2,
     }
+
+
+def test_a_masters_defaults_are_the_papers_study() -> None:
+    """Section 5 of the paper: 280 evaluations of 25, 50 and 100 epochs by BOHB with eta 2, 16 workers."""
+    master = Master()
+    spec = StudySpec(
+        run_id="x", optimizer="darts", search_space="1", config_space="cs2", dataset="cifar10", data_dir=None,
+        table="nasbench101", table_epochs=108,
+    )  # fmt: skip
+    paper = (25, 100, 2, 64, 16, "bohb")
+    assert (
+        master.min_budget,
+        master.max_budget,
+        master.eta,
+        master.iterations,
+        master.workers,
+        master.sampler,
+    ) == paper
+    assert (spec.min_budget, spec.max_budget, spec.eta, spec.n_iterations, spec.n_workers, spec.sampler) == paper
+    assert (master.dataset, master.settings, master.search) == ("cifar10", (), ())
 
 
 def test_a_study_starts_from_the_defaults_of_its_optimizer() -> None:
