@@ -1,4 +1,4 @@
-"""Checks of a study before it starts: whatever would make every trial of a worker fail."""
+"""Checks of a study before it starts, for mistakes that would make every trial of a worker fail."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def check_study(study: StudySpec) -> None:
     """Resolves the searches of the default configuration and of each bound, and opens the data and the table.
 
     Raises:
-        ValueError: The study names something unknown, sets what it tunes or what it sets itself, a configuration
-            that it may draw is refused by the search, its data set is missing, or its table belongs to another data
-            set or lacks cells.
+        ValueError: The study names something unknown.  Its search settings hold a tuned hyperparameter, or a field
+            that the study sets itself.  The search refuses a configuration that the study may draw.  The data set is
+            missing.  The table belongs to another data set, or lacks cells.
     """
     space = find_config_space(study.config_space)
     _check_settings(study, space)
@@ -32,18 +32,18 @@ def _check_settings(study: StudySpec, space: TunerSpace) -> None:
     tuned = sorted(set(study.search_settings) & set(space.names))
     if tuned:
         raise ValueError(
-            f"--search: got {tuned}, which configuration space {space.name} tunes; leave them out, or take one that "
-            "does not"
+            f"--search: got {tuned}, which configuration space {space.name} tunes; leave them out, or choose a "
+            "--config-space that does not tune them"
         )
     clashes = sorted(set(study.search_settings) & SET_BY_STUDY)
     if clashes:
         raise ValueError(
-            f"--search: got {clashes}, which the study itself sets; leave them out, or use its own options"
+            f"--search: got {clashes}, which the study itself sets; leave them out, or use the study's own options"
         )
 
 
 def _check_searches(study: StudySpec, space: TunerSpace) -> None:
-    """The data is loaded for the default configuration; a bound is only resolved, one at a time."""
+    """Loads the data for the default configuration; resolves each bound of a hyperparameter, one at a time."""
     from nas.oneshot.data import load_data
     from nas.oneshot.resolve import resolve
 
@@ -58,14 +58,14 @@ def _check_searches(study: StudySpec, space: TunerSpace) -> None:
 
 
 def _corners(space: TunerSpace, default: Mapping[str, Value]) -> Iterator[tuple[dict[str, Value], str]]:
-    """The default configuration with one hyperparameter at one of its bounds, and which."""
+    """Yields the default configuration with one hyperparameter at one of its bounds, and a description of it."""
     for h in space.hyperparameters:
         for bound in (h.lower, h.upper):
             yield {**default, h.name: bound}, f"--config-space {space.name}: {h.name} may be {bound}"
 
 
 def _given(study: StudySpec, space: TunerSpace, default: Mapping[str, Value]) -> Iterator[tuple[dict[str, Value], str]]:
-    """The configurations that are evaluated first."""
+    """Yields the completed configurations that are evaluated first, with a description of each."""
     for config in study.initial_configs:
         try:
             yield space.complete({**default, **config}), f"--try: got {dict(config)}"

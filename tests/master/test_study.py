@@ -142,7 +142,7 @@ def test_failures_are_recorded_and_the_study_goes_on(
     ("answer", "message"),
     [
         (lambda trial: 1 / 0, "ZeroDivisionError"),
-        (lambda trial: None, "got None from it, expected an Evaluation"),
+        (lambda trial: None, "got None, expected an Evaluation"),
         (lambda trial: {"loss": 0.1}, "expected an Evaluation"),
         (lambda trial: Evaluation(status=Status.OK, validation_error=float("nan")), "nan"),
         (lambda trial: Evaluation(status=Status.OK, validation_error=np.float32(0.5)), "float32"),
