@@ -9,8 +9,8 @@ from pathlib import Path
 from nas.tabular import TableError, open_table
 from nas.tabular.matching import check_table_fits
 from nas.tabular.table import Table
-from results.reading import Proposal, read_journals
-from results.records import ConfigId, StudySpec, TrialResult
+from results.reading import read_journals
+from results.records import ConfigId, Proposal, StudySpec, TrialResult
 from results.run_directory import RunDescription, RunDirectory
 from spaces import SEARCH_SPACES, SearchSpace
 

@@ -168,8 +168,8 @@ class WorkerService(Worker):
     # Called by the master.
 
     @Pyro4.expose
-    def start_computation(self, callback: Any, id: str, trial: Mapping[str, Any]) -> bool:
-        """Takes a job.  ``callback`` is part of hpbandster's signature; the worker knows the dispatcher already.
+    def start_computation(self, ticket: str, trial: Mapping[str, Any]) -> bool:
+        """Takes a job.
 
         Returns:
             True if the worker takes the job; False while it has another one or is about to end.
@@ -177,7 +177,7 @@ class WorkerService(Worker):
         with self.thread_cond:
             if self.busy or self._inbox is not None or self._end_reason is not None:
                 return False
-            self._inbox = (id, trial)
+            self._inbox = (ticket, trial)
             self.thread_cond.notify_all()
             return True
 
@@ -254,6 +254,7 @@ class WorkerService(Worker):
 
     def _send_heartbeats(self) -> None:
         last_answer_s = time.monotonic()
+        was_known = True
         while self._end_reason is None:
             pause_s = self._settings.heartbeat_s
             try:
@@ -263,7 +264,8 @@ class WorkerService(Worker):
                     self._abandoned.update(set(answer["abandon"]) & set(self._tickets()))
                 if not answer["known"]:
                     self._ask_to_join()
-                    pause_s /= 10  # the master is about to admit it
+                    pause_s /= 10 if was_known else 1  # the master is about to admit it, if it can reach it
+                was_known = answer["known"]
             except COMMUNICATION_ERRORS as error:
                 self._check_master(error, time.monotonic() - last_answer_s)
             with self.thread_cond:
