@@ -3,14 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from nas.tabular import open_table
-from nas.tabular.matching import check_table_fits
+from nas.datasets import locate
+from nas.tabular import open_table, portable_name
+from nas.tabular.matching import check_table_fits, default_table
 from results.records import StudySpec, TrialSpec, Value
 from spaces import SEARCH_SPACES, TunerSpace, find_config_space
 from worker.objective import SET_BY_STUDY, search_spec
+
+
+def define_study(
+    *,
+    run_id: str,
+    optimizer: str,
+    search_space: str,
+    config_space: str,
+    dataset: str,
+    data_dir: Path | str | None = None,
+    table: str | None = None,
+    table_epochs: int | None = None,
+    **others: Any,
+) -> StudySpec:
+    """Defines a study; its data set and its table are named so that workers in any folder find them.
+
+    Args:
+        run_id: Name of the study.
+        optimizer: Key of ``nas.oneshot.METHODS``; the study starts from its own defaults.
+        search_space: Key of ``spaces.SEARCH_SPACES``.
+        config_space: Key of ``spaces.CONFIG_SPACES``.
+        dataset: Key of ``nas.datasets.DATASETS``, or the path of an ``.npz`` file.
+        data_dir: Folder of the data set's files; None for where they lie by default.
+        table: Key of ``nas.tabular.TABLES``, or the path of a table; None for the one that belongs to the data set.
+        table_epochs: Training epochs whose validation error is minimised; None for the table's largest.
+        others: Further fields of ``StudySpec``.
+
+    Raises:
+        ValueError: There is no such optimizer, configuration space, data set or table.
+    """
+    from nas.oneshot.resolve import default_configuration
+
+    dataset, folder = locate(dataset, data_dir)
+    table = default_table(dataset) if table is None else table
+    epochs = open_table(table).budgets[-1] if table_epochs is None else table_epochs
+    return StudySpec(
+        run_id=run_id,
+        optimizer=optimizer,
+        search_space=search_space,
+        config_space=config_space,
+        dataset=dataset,
+        data_dir=folder,
+        table=portable_name(table),
+        table_epochs=epochs,
+        default_config=default_configuration(optimizer, find_config_space(config_space)),
+        **others,
+    )
 
 
 def check_study(study: StudySpec) -> None:
