@@ -27,7 +27,7 @@ class Hyperparameter:
         name: Name of the hyperparameter and of the field of ``nas.oneshot.spec.SearchSpec`` that it sets.
         lower: Smallest value.
         upper: Largest value, included.
-        default: Value that DARTS uses, with which a study starts.
+        default: Value that DARTS uses; a study starts with its optimizer's own where that lies between the bounds.
         log: Logarithmic scale for drawing and modelling, in place of a linear one.
     """
 
