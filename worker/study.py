@@ -93,7 +93,7 @@ def _check_settings(study: StudySpec, space: TunerSpace) -> None:
 
 
 def _check_searches(study: StudySpec, space: TunerSpace) -> None:
-    """Loads the data for the default configuration; resolves each bound of a hyperparameter, one at a time."""
+    """Loads the data for the default configuration; resolves each bound and each given configuration."""
     from nas.oneshot.data import load_data
     from nas.oneshot.resolve import resolve
 

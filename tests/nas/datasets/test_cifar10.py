@@ -194,4 +194,4 @@ def test_a_search_fetches_the_images_before_there_is_a_table(
     archive.rename(tmp_path / "data" / cifar10.ARCHIVE)
     tiny = ["--n-stacks", "1", "--cells-per-stack", "1", "--init-channels", "2", "--threads", "1"]
     assert run_bohb.main(["search", "--dataset", "cifar10", "--download", "--epochs", "1", *tiny]) == 0
-    assert "cells are not looked up: table nasbench101: got nothing at data/nasbench101.table" in caplog.text
+    assert "cells are not looked up: table nasbench101: there is nothing at data/nasbench101.table" in caplog.text
