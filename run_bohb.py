@@ -13,6 +13,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 #: Command -> one line for the overview, and the class of its options (or a mapping of further commands).
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"nasbohb {version('nasbohb')}")
+        return 0
     name, *rest = arguments
     if name not in COMMANDS:
         print(f"{PROGRAM}: got command {name!r}, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
@@ -65,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("NASBOHB_TRACEBACK"):
             raise
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {_message(error)}", file=sys.stderr)
         return 2
 
 
@@ -82,6 +86,13 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         options = tyro.cli(command, prog=prog, args=arguments)
     status: int = options.run()
     return status
+
+
+def _message(error: ValueError | OSError) -> str:
+    """The error in a sentence; the system's own errors have a number and no verb."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)
 
 
 def _overview() -> str:

@@ -56,8 +56,8 @@ class LoadedRun:
         study = self.description.spec
         return (
             f"Study {study.run_id}: {study.optimizer} on search space {study.search_space}, "
-            f"hyperparameters {study.config_space}, data {study.dataset}, "
-            f"table {study.table} at {study.table_epochs} epochs"
+            f"hyperparameters {study.config_space}, data {Path(study.dataset).name}, "
+            f"table {Path(study.table).name} at {study.table_epochs} epochs"
         )
 
     @property

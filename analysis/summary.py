@@ -30,12 +30,16 @@ class Comparison:
         budget: The only budget (in epochs) that both were taken from; None: any budget, for each its best.
         incumbent: The best evaluation of the study.
         default: The best evaluation of the default configuration.
+        n_evaluations: Number of evaluations of which the incumbent is the best.
+        n_default: Number of evaluations of the default configuration of which ``default`` is the best.
         verdict: On the test errors; None where one of them is unknown.
     """
 
     budget: float | None
     incumbent: TrialResult
     default: TrialResult
+    n_evaluations: int
+    n_default: int
     verdict: Verdict | None
 
 
@@ -144,14 +148,20 @@ def compare_with_default(results: Sequence[TrialResult], default_ids: Set[Config
     if not default_ok:
         return ()
     largest = max(result.budget for result in default_ok)
-    comparisons = []
-    for budget, ours, theirs in (
-        (None, best_of(results), best_of(default_ok)),
-        (largest, best_of(_at(largest, results)), best_of(_at(largest, default_ok))),
-    ):
-        if ours is not None and theirs is not None:
-            comparisons.append(Comparison(budget, ours, theirs, compare_test_errors(ours, theirs)))
-    return tuple(comparisons)
+    ok = [result for result in results if result.evaluation.status is Status.OK]
+    return (
+        _compare(None, ok, default_ok),
+        _compare(largest, _at(largest, ok), _at(largest, default_ok)),
+    )
+
+
+def _compare(budget: float | None, results: Sequence[TrialResult], of_default: Sequence[TrialResult]) -> Comparison:
+    """The best of successful evaluations, of which there is at least one, beside the best of the default's."""
+    ours, theirs = best_of(results), best_of(of_default)
+    assert ours is not None, "the default's evaluations are among all"
+    assert theirs is not None, "the default was evaluated"
+    verdict = compare_test_errors(ours, theirs)
+    return Comparison(budget, ours, theirs, len(results), len(of_default), verdict)
 
 
 def _at(budget: float, results: Sequence[TrialResult]) -> list[TrialResult]:

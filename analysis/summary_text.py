@@ -88,7 +88,10 @@ def _comparisons(summary: Summary) -> Iterator[str]:
         return
     for comparison in summary.comparisons:
         yield compare_line(comparison)
-    yield "  (the incumbent and the default's evaluation are each the one of lowest validation error there)"
+    yield (
+        "  (each is the one of lowest validation error; the best of many is lower than the best of few by chance alone, "
+        "and at larger budgets)"
+    )
 
 
 def compare_line(comparison: Comparison) -> str:
@@ -97,7 +100,14 @@ def compare_line(comparison: Comparison) -> str:
     ours, theirs = comparison.incumbent.evaluation.test_error, comparison.default.evaluation.test_error
     verdict = "unknown" if comparison.verdict is None else comparison.verdict.value
     hint = " than the default" if comparison.verdict in (Verdict.BETTER, Verdict.WORSE) else ""
-    return f"Incumbent test error {_error(ours)} vs default {_error(theirs)}: {verdict}{hint} ({where})"
+    return (
+        f"Incumbent test error {_error(ours)} ({_chosen(comparison.incumbent, comparison.n_evaluations)}) vs default "
+        f"{_error(theirs)} ({_chosen(comparison.default, comparison.n_default)}): {verdict}{hint} ({where})"
+    )
+
+
+def _chosen(result: TrialResult, n: int) -> str:
+    return f"{result.budget:g} epochs, best of {n}"
 
 
 def _times(summary: Summary) -> Iterator[str]:

@@ -200,7 +200,7 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     from worker.local import LocalWorkers, LocalWorkersFailedError
     from worker.study import check_study
 
-    path = options.run_dir or Path("runs") / datetime.now().strftime("study-%Y%m%d-%H%M%S")
+    path = options.run_dir or _new_path()
     ladder(options.min_budget, options.max_budget, options.eta)
     spec = options.spec(path.name)
     check_study(spec)
@@ -229,6 +229,13 @@ def run_study(options: Master, *, local_workers: bool) -> int:
         print(f"study: none of {end.n_done} evaluations succeeded; the report says how each ended", file=sys.stderr)
         return 1
     return 0
+
+
+def _new_path() -> Path:
+    """A path below ``runs/`` that does not exist, named by the time."""
+    name = datetime.now().strftime("study-%Y%m%d-%H%M%S")
+    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+    return next(path for path in map(Path("runs").joinpath, names) if not path.exists())
 
 
 def _where_to_look(path: Path) -> str:

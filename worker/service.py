@@ -231,14 +231,14 @@ class WorkerService(Worker):
         try:
             trial = TrialSpec.from_dict(wire_trial, "the job")
         except ValueError as error:
-            return Evaluation(status=Status.BUG, worker=self.worker_id, error=str(error))
+            return Evaluation(status=Status.BUG, worker=short_name(self.worker_id), error=str(error))
 
         def check_abandoned(epoch: EpochRecord) -> None:
             if ticket in self._abandoned or self._end_reason is not None:
                 raise TrialAbandonedError
 
         directory = self._run.trial_directory(trial.config_id, trial.budget)
-        return contained(self._objective, trial, directory, check_abandoned, self.worker_id)
+        return contained(self._objective, trial, directory, check_abandoned, short_name(self.worker_id))
 
     def _deliver(self, ticket: str, info: Mapping[str, Any]) -> None:
         """Reports an outcome until the master has acknowledged it, or the worker is to end."""

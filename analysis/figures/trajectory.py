@@ -107,9 +107,9 @@ def draw(data: TrajectoryData) -> Figure:
     figure = Figure(figsize=(9.0 if len(shown) == 1 else 5.6 * len(shown), 7.4), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(shown), sharex="col", sharey="row", squeeze=False)
+    unit, unit_s = _time_unit(max(trajectory.end_s for trajectory in shown))
     for column, trajectory in enumerate(shown):
         top, bottom = grid[0][column], grid[1][column]
-        unit, unit_s = _time_unit(trajectory.end_s)
         _draw_errors(top, trajectory, "validation_error", unit_s, data.default)
         _draw_errors(bottom, trajectory, "test_error", unit_s, data.default)
         if data.best_test_error is not None:
@@ -140,7 +140,14 @@ def _draw_errors(axes: Axes, trajectory: Trajectory, error: str, unit_s: float, 
         axes.step(times, errors, where="post", color=_INCUMBENT, linewidth=2.2, label="incumbent", zorder=3)
     if default is not None:
         level = _error_of(default, error)
-        axes.axhline(level, color=_DEFAULT, linestyle="--", linewidth=1.3, label="default configuration", zorder=2)
+        axes.axhline(
+            level,
+            color=_DEFAULT,
+            linestyle="--",
+            linewidth=1.3,
+            label=f"default configuration, {default.budget:g} epochs",
+            zorder=2,
+        )
     if shown and max(shown) > _LOG_ERRORS_FROM * min(shown) > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))

@@ -97,23 +97,31 @@ def test_the_default_is_compared_by_its_own_best_validation_error_and_at_its_lar
     assert (at_largest.budget, at_largest.incumbent, at_largest.default) == (4, RESULTS[6], RESULTS[5])
     assert at_largest.verdict is Verdict.BETTER
     assert compare_line(over_any) == (
-        "Incumbent test error 0.3500 vs default 0.3100: NOT better than the default (over any budget)"
+        "Incumbent test error 0.3500 (2 epochs, best of 5) vs default 0.3100 (2 epochs, best of 2): "
+        "NOT better than the default (over any budget)"
     )
     assert compare_line(at_largest) == (
-        "Incumbent test error 0.1500 vs default 0.2000: better than the default (at 4 epochs alone)"
+        "Incumbent test error 0.1500 (4 epochs, best of 2) vs default 0.2000 (4 epochs, best of 1): "
+        "better than the default (at 4 epochs alone)"
     )
 
 
 def test_a_default_that_stays_the_incumbent_is_equal() -> None:
     over_any, at_largest = compare_with_default(RESULTS[:1], {(0, 0, 0)})
     assert over_any.verdict is at_largest.verdict is Verdict.EQUAL
-    assert compare_line(over_any) == "Incumbent test error 0.3100 vs default 0.3100: equal (over any budget)"
+    assert compare_line(over_any) == (
+        "Incumbent test error 0.3100 (2 epochs, best of 1) vs default 0.3100 (2 epochs, best of 1): equal "
+        "(over any budget)"
+    )
 
 
 def test_without_test_errors_there_is_no_verdict() -> None:
     (comparison, _) = compare_with_default([evaluated((0, 0, 0), 2, 0.3, None, end=5.0)], {(0, 0, 0)})
     assert comparison.verdict is None
-    assert compare_line(comparison) == "Incumbent test error unknown vs default unknown: unknown (over any budget)"
+    assert compare_line(comparison) == (
+        "Incumbent test error unknown (2 epochs, best of 1) vs default unknown (2 epochs, best of 1): unknown "
+        "(over any budget)"
+    )
 
 
 def test_a_default_that_failed_is_said_to_have_failed() -> None:

@@ -23,6 +23,7 @@ from master.protocol import (
     end_daemon,
     name_server_uri,
     own_version,
+    short_name,
 )
 from results.credentials import Credentials, credentials_path, write_credentials
 from results.epoch import EpochRecord
@@ -215,7 +216,8 @@ def test_it_is_found_at_once_evaluates_and_ends_with_the_study(scene: Scene) -> 
     scene.start_worker()
     job = scene.submit()
     assert scene.next_finished() is job
-    assert job.result().evaluation == Evaluation(status=Status.OK, validation_error=0.5, seed=7, worker=scene.worker)
+    name = short_name(scene.worker)
+    assert job.result().evaluation == Evaluation(status=Status.OK, validation_error=0.5, seed=7, worker=name)
     scene.dispatcher.shutdown()
     assert scene.ended.get(timeout=10) == "the study has ended"
 

@@ -74,13 +74,14 @@ def test_every_evaluation_is_a_dot_of_its_budget_and_failures_are_crosses(
 def test_levels_are_drawn_where_they_are_known(trajectory: Trajectory, results: list[TrialResult]) -> None:
     default = next(r for r in results if r.config_id == (0, 0, 0))
     figure = draw(data_of(trajectory, default=default, best_test_error=0.021))
+    level = f"default configuration, {default.budget:g} epochs"
     top, bottom = (lines_of(axes) for axes in figure.axes)
-    assert list(top["default configuration"].get_ydata()) == [default.evaluation.validation_error] * 2
-    assert list(bottom["default configuration"].get_ydata()) == [default.evaluation.test_error] * 2
+    assert list(top[level].get_ydata()) == [default.evaluation.validation_error] * 2
+    assert list(bottom[level].get_ydata()) == [default.evaluation.test_error] * 2
     assert list(bottom["lowest in the search space"].get_ydata()) == [0.021] * 2
     assert "lowest in the search space" not in top
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {"incumbent", "default configuration", "lowest in the search space", "failed evaluation"} <= set(shown)
+    assert {"incumbent", level, "lowest in the search space", "failed evaluation"} <= set(shown)
     assert len(shown) == len(set(shown))
 
 
