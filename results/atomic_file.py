@@ -46,6 +46,22 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     sync_directory(path.parent)
 
 
+def make_directory(path: Path) -> None:
+    """Makes a directory with its parents, if it is missing.
+
+    Raises:
+        NotADirectoryError: The path or one of its parents is a file.
+        OSError: The directory cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(part for part in (path, *path.parents) if part.exists())
+        raise NotADirectoryError(
+            f"directory: got {path}, but {file} is a file; expected a directory or a new path"
+        ) from None
+
+
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """Makes a temporary sibling directory, which becomes ``path`` at the end or disappears after any exception.

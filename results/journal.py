@@ -10,8 +10,10 @@ whole array or object, because only its line break is missing. Otherwise it is t
 Only one process at a time may use ``append``; any number may read.
 
 Several processes may append to one journal with ``append_shared``. None of them may cut off what another is about
-to write. Therefore each makes one write in append mode, which begins with a line break: it ends a torn line, which
-stays in the file. ``read_shared`` leaves torn lines out, counts them, and can go on where it stopped before.
+to write. Therefore each makes one write in append mode. Where the file does not end with a line break, the write begins
+with one: it ends a torn line, which stays in the file. Two processes that find the same torn line leave one blank line
+between their records. A line that is torn between the look at the file's end and the write spoils the record behind it,
+too. ``read_shared`` leaves blank and torn lines out, counts the latter, and can go on where it stopped before.
 """
 
 from __future__ import annotations
@@ -120,10 +122,13 @@ def append_shared(path: Path, *objects: Mapping[str, Any] | list[Any] | tuple[An
         ValueError: One is not an array or object, or holds a value that strict JSON lacks; nothing is written.
         OSError: Writing failed, or only a part was written; at most one torn line remains.
     """
-    lines = b"".join(_NEWLINE + encode(obj, path.name).encode() + _NEWLINE for obj in objects)
+    lines = b"".join(encode(obj, path.name).encode() + _NEWLINE for obj in objects)
     is_new = not path.exists()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != _NEWLINE:
+            lines = _NEWLINE + lines
         written = os.write(descriptor, lines)
         if written < len(lines):  # the rest may not follow: another process's line may stand between
             raise OSError(errno.ENOSPC, f"{written} of {len(lines)} bytes were written", str(path))

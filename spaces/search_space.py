@@ -105,8 +105,7 @@ class SearchSpace:
             ValueError: An index lies outside the space.
         """
         index = np.asarray(index, dtype=np.int64)
-        if index.size and (index.min() < 0 or index.max() >= self.size):
-            raise self._outside(index.min(), index.max())
+        self.check_indices(index)
         return np.asarray(index[..., None] // self._places % np.array(self.radices))
 
     def encode_choices(self, choices: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -129,14 +128,17 @@ class SearchSpace:
     def decode(self, index: int) -> Architecture:
         """Decodes an index into its architecture; raises ``ValueError`` outside 0..size-1."""
         if not 0 <= index < self.size:
-            raise self._outside(index, index)
+            raise self._outside(index)
         of_parents, of_operations = divmod(index, len(self._choices_of_operations))
         return Architecture(self._choices_of_parents[of_parents], self._choices_of_operations[of_operations])
 
-    def _outside(self, lowest: int, highest: int) -> ValueError:
-        return ValueError(
-            f"architecture index: got {lowest} to {highest}, expected 0 to {self.size - 1} in space {self.name}"
-        )
+    def check_indices(self, indices: npt.NDArray[np.integer[Any]]) -> None:
+        """Raises ``ValueError``, which names one of them, if some [...] indices lie outside 0..size-1."""
+        if indices.size and (indices.min() < 0 or indices.max() >= self.size):
+            raise self._outside(int(indices.min() if indices.min() < 0 else indices.max()))
+
+    def _outside(self, index: int) -> ValueError:
+        return ValueError(f"architecture index: got {index}, expected 0 to {self.size - 1} in space {self.name}")
 
     def encode(self, architecture: Architecture) -> int:
         """Encodes an architecture as its index.

@@ -124,7 +124,9 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["search", "--data-dir", "cifar"], "--data-dir: got 'cifar', but data set digits has no files"),
         (["study", "--data-dir", "cifar"], "--data-dir: got 'cifar', but data set digits has no files"),
         (["search", "--dataset", "mnist"], "got 'mnist', expected one of"),
-        (["search", "--dataset", "own.npz"], "needs a table that was measured on it"),
+        (["search", "--dataset", "own.npz"], "own.npz, which is no file"),
+        (["study", "--dataset", "own.npz"], "own.npz, which is no file"),
+        (["search", "--dataset", "own.npz", "--table", "absent"], "own.npz, which is no file"),
         (["search", "--dataset", "own.npz", "--table", "none"], "own.npz, which is no file"),
         (["study", "--dataset", "own.npz", "--table", "digits"], "own.npz, which is no file"),
         (["study", "--search", "colour=red"], "got 'colour=red', expected name=value"),
@@ -153,18 +155,18 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["analyze", "absent"], "absent"),
         (["table", "info", "absent"], "got absent"),
         (["table", "query", "digits"], "give exactly one of"),
-        (["table", "query", "digits", "--index", "14580"], "expected 0 to 14579"),
+        (["table", "query", "digits", "--index", "14580"], "architecture index: got 14580, expected 0 to 14579"),
         (["table", "query", "digits", "--hash", "abc"], "got 'abc', expected 32 hexadecimal digits"),
-        (["table", "query", "digits", "--hash", "0" * 32], "expected one of the 2685 cells"),
+        (["table", "query", "digits", "--hash", "0" * 32], "is none of its 2685 cells"),
         (["table", "query", "digits", "--index", "3", "--budget", "5"], "got a budget of 5 epochs"),
-        (["table", "query", "digits", "--search-space", "2", "--index", "7777"], "expected one of the 2685 cells"),
+        (["table", "query", "digits", "--search-space", "2", "--index", "7777"], "is none of its 2685 cells"),
         (["table", "query", "digits", "--adjacency", "01", "--operations"], "adjacency"),
         (["table", "query", "digits", "--adjacency", "0x", "00"], "got row '0x'"),
         (
             ["table", "measure", "x.table", "--network.image-channels", "3"],
             "--network.image-channels, --network.n-classes: got 3 and",
         ),
-        (["table", "import", "absent.tfrecord", "x.table"], "absent.tfrecord, which does not exist"),
+        (["table", "import", "absent.tfrecord", "x.table"], "absent.tfrecord does not exist; give a file"),
         (["table", "measure", "x.table", "--dataset", "absent.npz"], "absent.npz, which is no file"),
         (["table", "measure", "x.table", "--search-space", "4"], "got '4', expected one of"),
     ],
@@ -231,7 +233,9 @@ def test_info_says_where_the_embedded_table_comes_from(capsys: pytest.CaptureFix
     assert "2,685 cells, budgets [1, 4, 12] epochs, 3 repeats" in out
     assert "command: run_bohb.py table measure" in out
     assert "between repeats" in out
-    assert "search space 1: every architecture" in out
+    assert "search space 1: every architecture; lowest mean test error" in out
+    assert "search space 2: 0 of 29,160 architectures\n" in out
+    assert "search space 3: 264,627 of 1,312,200 architectures" in out  # a fifth, as the help of `search` says
 
 
 def test_measuring_a_table_by_command_goes_on_where_it_was(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -247,6 +251,8 @@ def test_measuring_a_table_by_command_goes_on_where_it_was(capsys: pytest.Captur
     assert (tmp_path / "journal.jsonl").read_text().startswith(first)
     assert len(open_table(target)) == 3
     assert "3 cells, budgets [1] epochs, 1 repeats" in out
+    assert "between cells" in out
+    assert "between repeats" not in out  # of one there is none
 
 
 def test_search_reports_each_epoch_and_goes_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -258,7 +264,8 @@ def test_search_reports_each_epoch_and_goes_on(capsys: pytest.CaptureFixture[str
     assert "table digits at 12 epochs: validation error" in out
     again = call(search, capsys)
     assert again[0] == 0
-    assert "epoch " not in again[1]  # it was finished
+    assert "epoch " not in again[1]
+    assert again[1].startswith(f"{tmp_path / 'search'}: already finished, with all 2 epochs\n")
     assert again[1].splitlines()[-1] == out.splitlines()[-1]
 
 
@@ -268,6 +275,10 @@ def test_a_search_is_alone_in_a_directory_of_searches(capsys: pytest.CaptureFixt
     assert status == 2
     assert "holds run.json, and no search" in err
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    for path in (tmp_path / "run.json", tmp_path / "run.json" / "below"):
+        status, _, err = call(["search", "--directory", str(path)], capsys)
+        assert status == 2
+        assert err.endswith(f"got {path}, but {tmp_path / 'run.json'} is a file; expected a directory or a new path\n")
     with alone_in(tmp_path / "search"):
         status, _, err = call(["search", "--directory", str(tmp_path / "search")], capsys)
         assert status == 2

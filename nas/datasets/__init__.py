@@ -58,10 +58,13 @@ def locate(name: str, data_dir: Path | str | None = None) -> tuple[str, str | No
     """Makes a data set's name and folder independent of the working directory, with absolute paths.
 
     Raises:
-        DatasetError: The data set is unknown, or takes no ``data_dir``.
+        DatasetError: The data set is unknown, takes no ``data_dir``, or its ``.npz`` file is missing.
     """
     folder = _folder(name, find_dataset(name), data_dir)
-    return name if name in DATASETS else str(Path(name).absolute()), None if folder is None else str(folder.absolute())
+    if name not in DATASETS:
+        own.find(Path(name), folder)  # a missing file is told before a missing table
+        name = str(Path(name).absolute())
+    return name, None if folder is None else str(folder.absolute())
 
 
 def identify(name: str, data_dir: Path | str | None = None) -> DatasetId:

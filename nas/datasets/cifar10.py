@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.datasets.dataset import PARTS, Dataset, DatasetError, DatasetId, DatasetSource, Images, Part
+from results.atomic_file import make_directory
 
 #: Default folder, in which the folder of the batches lies.
 FOLDER = Path("data")
@@ -153,13 +154,14 @@ def download(data_dir: Path, url: str = ARCHIVE_URL) -> Path:
 
     Raises:
         DatasetError: The archive cannot be fetched, or is not the expected one.
+        NotADirectoryError: ``data_dir`` or one of its parents is a file.
     """
     if data_dir.name == BATCHES:
         raise DatasetError(f"--data-dir: got {data_dir}, the folder of the batches themselves; give its parent")
     target = data_dir / BATCHES
     if not _unusable(target):
         return target
-    data_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(data_dir)
     if (data_dir / ARCHIVE).is_file():
         _unpack(data_dir / ARCHIVE, data_dir)
         return target

@@ -14,6 +14,7 @@ often lie in order of class.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,10 @@ def load(path: Path, folder: Path | None = None, parts: Collection[Part] = PARTS
         parts: Parts that are needed; all parts are loaded in any case.
 
     Raises:
-        DatasetError: The file is missing, lacks an array, or has one of another shape or type; or its parts overlap.
+        DatasetError: The file is missing, lacks an array, or has one of another shape, type or range; or its parts
+            overlap.
     """
-    if folder is not None:
-        path = folder / path.name
+    path = find(path, folder)
     arrays = _read(path)
     _check_images(path, arrays)
     _check_split(path, arrays)
@@ -67,17 +68,36 @@ def load(path: Path, folder: Path | None = None, parts: Collection[Part] = PARTS
     )
 
 
-def _read(path: Path) -> _Arrays:
+def find(path: Path, folder: Path | None = None) -> Path:
+    """Finds the file of a data set.
+
+    Args:
+        path: The file.
+        folder: Folder that contains the file of this name; None for the path's own folder.
+
+    Raises:
+        DatasetError: The file is missing.
+    """
+    if folder is not None:
+        path = folder / path.name
     if not path.is_file():
         raise DatasetError(
             f"--dataset: got {path}, which is no file, expected an .npz file with images, labels, "
             "train, validation and test; if it has moved, give its folder with --data-dir"
         )
+    return path
+
+
+def _read(path: Path) -> _Arrays:
+    if not zipfile.is_zipfile(path):
+        raise DatasetError(f"{path}: the file is no .npz file, or is cut short; write one with numpy.savez")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path}: the file is no .npz file ({error}); write one with numpy.savez") from None
+            arrays = {name: array for name, array in file.items() if isinstance(array, np.ndarray)}
+    except ValueError:  # NumPy's own advice would be to trust the file
+        raise DatasetError(f"{path}: an array holds no numbers; write plain arrays with numpy.savez") from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(f"{path}: the file cannot be read ({error}); write it again with numpy.savez") from None
     missing = [name for name in ("images", "labels", *PARTS) if name not in arrays]
     if missing:
         raise DatasetError(f"{path}: got the arrays {sorted(arrays)}, expected {missing} too")
@@ -94,6 +114,11 @@ def _check_images(path: Path, arrays: _Arrays) -> None:
         raise DatasetError(f"{path}: got images of {images.dtype}, expected uint8 or floating-point")
     if not np.isfinite(_canonical(images)).all():
         raise DatasetError(f"{path}: some pixels are not finite; replace NaN and infinity")
+    if images.dtype.kind == "f" and images.max(initial=0) > 1:
+        raise DatasetError(
+            f"{path}: got floating-point images with pixels up to {images.max():g}, expected at most 1; "
+            "divide them by their largest possible value, or write uint8 in 0..255"
+        )
     if labels.dtype.kind not in "iu":
         raise DatasetError(f"{path}: got labels of {labels.dtype}, expected integers from 0")
     if labels.size == 0 or labels.min() < 0:

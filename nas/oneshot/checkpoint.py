@@ -21,7 +21,7 @@ import torch
 
 from nas.oneshot.model.memory import is_out_of_memory
 from results import journal
-from results.atomic_file import write_atomically
+from results.atomic_file import make_directory, write_atomically
 from results.epoch import TRAJECTORY
 
 logger = logging.getLogger("nasbohb.search")
@@ -123,12 +123,13 @@ def alone_in(directory: Path | None) -> Iterator[None]:
 
     Raises:
         CheckpointError: A search is going on there, or what is there is no search.
+        NotADirectoryError: The path or one of its parents is a file.
     """
     if directory is None:
         yield
         return
     new = not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     others = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))
     if others and not {CHECKPOINT, TRAJECTORY, ARCHITECTURE, FAILURE} & set(others):
         raise CheckpointError(

@@ -112,8 +112,10 @@ class _Run:
         if state is not None:
             assert self.directory is not None, "a checkpoint lies in a directory"
             restore(search, state, self.directory)
-            logger.info("%s: goes on after epoch %d of %d", self.directory, len(self.reports), self.settings.epochs)
-            if self._computed.kernels != self.settings.kernels and len(self.reports) < self.settings.epochs:
+            finished = len(self.reports) == self.settings.epochs
+            if not finished:
+                logger.info("%s: goes on after epoch %d of %d", self.directory, len(self.reports), self.settings.epochs)
+            if not finished and self._computed.kernels != self.settings.kernels:
                 logger.warning(
                     "%s: goes on with %s kernels after %s ones, which round differently",
                     self.directory,

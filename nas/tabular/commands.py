@@ -17,6 +17,7 @@ from nas.tabular import TABLES, Table, TableError, open_table
 from nas.tabular.errors import TableNotFoundError
 from nas.tabular.measured.training_spec import TrainingSpec
 from nas.tabular.table import Entry
+from results.atomic_file import make_directory
 from spaces import SEARCH_SPACES, Cell, SearchSpace
 
 
@@ -38,7 +39,7 @@ class Import:
         """Imports the file, with a progress bar."""
         from nas.tabular.nasbench101.importing import import_tfrecord
 
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self.target.parent)
         with _bytes_bar("importing") as progress:
             report = import_tfrecord(self.source, self.target, n_processes=self.processes, progress=progress)
         print(
@@ -65,7 +66,7 @@ class Download:
         """Downloads the file, with a progress bar."""
         from nas.tabular.nasbench101.download import NASBENCH101_FILES, download
 
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self.directory)
         with _bytes_bar("downloading") as progress:
             path = download(NASBENCH101_FILES[self.file], self.directory, progress=progress)
         print(f"{path}: complete and verified; import it with `run_bohb.py table import {path}`")
@@ -199,7 +200,7 @@ class Measure:
         name, data_dir = locate(self.dataset, self.data_dir)
         dataset = load_dataset(name, data_dir)
         check_network_fits(dataset, spec.network)  # told here, not by each process
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self.target.parent)
         check_target(self.target, 0)
         journal = self.journal or self.target.with_name(f"{self.target.name}.jsonl")
         wanted = {cell.hash for cell in cells}
@@ -245,15 +246,16 @@ def _describe(name: str, table: Table) -> Iterator[str]:
     yield f"{name}: {len(table):,} cells, budgets {list(table.budgets)} epochs, {table.n_repeats} repeats"
     for space in SEARCH_SPACES.values():
         held, size = table.coverage(space)
-        if held:
-            best = table.best_test_error(space)
-            share = "every architecture" if held == size else f"{held:,} of {size:,} architectures"
-            yield f"  search space {space.name}: {share}; lowest mean test error {best:.4f}"
+        share = "every architecture" if held == size else f"{held:,} of {size:,} architectures"
+        best = f"; lowest mean test error {table.best_test_error(space):.4f}" if held else ""
+        yield f"  search space {space.name}: {share}{best}"
     for budget, spread in table.provenance.get("spread", {}).items():
-        yield (
-            f"  test error at {budget:>3} epochs: mean {spread['mean']:.4f}, "
-            f"between cells ±{spread['between_cells']:.4f}, between repeats ±{spread['between_repeats']:.4f}"
-        )
+        parts = [f"mean {spread['mean']:.4f}"]
+        if len(table) > 1:
+            parts.append(f"between cells ±{spread['between_cells']:.4f}")
+        if table.n_repeats > 1:
+            parts.append(f"between repeats ±{spread['between_repeats']:.4f}")
+        yield f"  test error at {budget:>3} epochs: {', '.join(parts)}"
     for key, value in table.provenance.items():
         if key != "spread":
             yield f"  {key}: {value}"

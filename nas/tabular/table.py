@@ -208,10 +208,7 @@ class Table:
                 f"indices: got {indices.dtype} of shape {indices.shape}, expected a vector of integers; "
                 "encode architectures with SearchSpace.encode"
             )
-        if indices.size and (indices.min() < 0 or indices.max() >= space.size):
-            raise ValueError(
-                f"indices: got {indices.min()} to {indices.max()}, expected 0 to {space.size - 1} in space {space.name}"
-            )
+        space.check_indices(indices)
         rows = self._rows(space).take(indices)
         if rows.size and rows.min() < 0:
             raise self._not_in_table(space.cell_of(int(indices[rows.argmin()])).hash)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from results.atomic_file import new_directory, replacing, write_atomically
+from results.atomic_file import make_directory, new_directory, replacing, write_atomically
 
 
 @pytest.fixture
@@ -35,6 +35,20 @@ def test_a_file_stays_where_writing_failed(path: Path) -> None:
         fail()
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("below", ["", "a", "a/b"])
+def test_a_file_in_place_of_a_directory_is_named(path: Path, below: str) -> None:
+    path.write_text("mine")
+    with pytest.raises(NotADirectoryError, match=r"got .*it.*, but .*it is a file; expected a directory or a new path"):
+        make_directory(path / below)
+    assert path.read_text() == "mine"
+
+
+def test_a_directory_is_made_with_its_parents_once(path: Path) -> None:
+    for _ in range(2):
+        make_directory(path / "a" / "b")
+    assert (path / "a" / "b").is_dir()
 
 
 def test_a_directory_appears_with_all_that_is_in_it(path: Path) -> None:

@@ -170,8 +170,7 @@ def test_cut_anywhere_a_journal_reads_as_a_prefix_and_goes_on(
 def test_a_shared_journal_is_plain_json_lines(path: Path) -> None:
     journal.append_shared(path, FIRST)
     journal.append_shared(path, SECOND, THIRD)
-    lines = [line for line in path.read_text().split("\n") if line]
-    assert [json.loads(line) for line in lines] == [FIRST, SECOND, THIRD]
+    assert path.read_text() == "".join(f"{json.dumps(record)}\n" for record in (FIRST, SECOND, THIRD))
     assert journal.read_shared(path).records == [FIRST, SECOND, THIRD]
 
 
@@ -182,13 +181,21 @@ def test_a_missing_shared_journal_has_no_lines(path: Path) -> None:
 @pytest.mark.parametrize("keep", range(1, len(json.dumps(SECOND))))
 def test_a_torn_line_of_a_shared_journal_stays_and_is_left_out(path: Path, keep: int) -> None:
     journal.append_shared(path, FIRST)
-    torn = path.read_bytes() + b"\n" + json.dumps(SECOND).encode()[:keep]
+    torn = path.read_bytes() + json.dumps(SECOND).encode()[:keep]
     path.write_bytes(torn)
     assert journal.read_shared(path).records == [FIRST]  # it may still be being written
     journal.append_shared(path, THIRD)
     assert path.read_bytes().startswith(torn)
     lines = journal.read_shared(path)
     assert (lines.records, lines.n_torn) == ([FIRST, THIRD], 1)
+    assert path.read_bytes() == torn + b"\n" + json.dumps(THIRD).encode() + b"\n"
+
+
+def test_a_blank_line_of_a_shared_journal_is_no_torn_one(path: Path) -> None:
+    """Two processes that ended the same torn line have left it."""
+    path.write_text("[1\n[2]\n\n[3]\n")
+    lines = journal.read_shared(path)
+    assert (lines.records, lines.n_torn) == ([[2], [3]], 1)
 
 
 def test_a_shared_journal_is_read_on_from_where_it_ended(path: Path) -> None:

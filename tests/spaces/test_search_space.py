@@ -80,7 +80,7 @@ def test_all_edges_and_operations_number_the_space() -> None:
 
 @pytest.mark.parametrize("index", [-1, 14_580])
 def test_an_index_outside_the_space_is_refused(index: int) -> None:
-    with pytest.raises(ValueError, match=rf"got {index} to {index}, expected 0 to 14579 in space 1"):
+    with pytest.raises(ValueError, match=rf"architecture index: got {index}, expected 0 to 14579 in space 1"):
         SEARCH_SPACES["1"].decode(index)
 
 

@@ -7,11 +7,10 @@ on where it was; the cell of a torn last line is measured again.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +24,7 @@ from nas.tabular.contents import TableData
 from nas.tabular.measured.network import CellNetwork
 from nas.tabular.measured.training import BudgetResult, LabelledImages, train_cell
 from nas.tabular.measured.training_spec import NetworkSize, TrainingSpec
+from nas.tabular.processes import WorkerProcesses
 from results import journal as journals
 from results.atomic_file import write_atomically
 from spaces import Cell
@@ -128,22 +128,17 @@ def measure(
     claim_journal(journal, identify(dataset, data_dir), spec)
     done = {measurement.cell.hash for measurement in read_journal(journal)}
     todo = [cell for cell in cells if cell.hash not in done]
-    with ProcessPoolExecutor(
-        n_processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_process,
-        initargs=(dataset, data_dir, spec),
-    ) as pool:
+    with WorkerProcesses(n_processes, _start_process, (dataset, data_dir, spec)) as pool:
         for measurement in _as_finished(pool, todo, 2 * n_processes):
             journals.append(journal, measurement.to_record())
             on_measured(measurement)
 
 
 def check_network_fits(data: Dataset, size: NetworkSize) -> None:
-    """Raises ``ValueError`` if the network cannot take the images or has too few classes."""
+    """Raises ``ValueError`` if the network cannot take the images or has another number of classes."""
     channels, height = data.parts["train"].pixels.shape[1:3]
     n_classes = data.n_classes
-    if channels != size.image_channels or n_classes > size.n_classes:
+    if channels != size.image_channels or n_classes != size.n_classes:
         raise ValueError(
             f"--network.image-channels, --network.n-classes: got {size.image_channels} and {size.n_classes}, expected "
             f"{channels} and {n_classes} for these images"
@@ -169,7 +164,7 @@ def claim_journal(journal: Path, dataset: DatasetId, spec: TrainingSpec) -> None
         )
 
 
-def _as_finished(pool: ProcessPoolExecutor, cells: Iterable[Cell], ahead: int) -> Iterator[Measurement]:
+def _as_finished(pool: Executor, cells: Iterable[Cell], ahead: int) -> Iterator[Measurement]:
     """Yields measurements as they finish; keeps ``ahead`` submitted, so an interruption loses little."""
     pending: set[Future[Measurement]] = set()
     for cell in cells:

@@ -13,7 +13,7 @@ class NetworkSize:
 
     Attributes:
         image_channels: Channels of the images.
-        n_classes: Width of the last layer.
+        n_classes: Number of classes of the images, the width of the last layer.
         stem_channels: Output channels of the 3x3 stem; they double before every further stack.
         stem_stride: Stride of the stem; 2 halves the image before the first cell.
         n_stacks: Number of stacks, with 2x2 max-pooling between them.

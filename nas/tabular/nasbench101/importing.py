@@ -8,10 +8,8 @@ error names the first bad row.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from nas.tabular.nasbench101.assembling import assemble
 from nas.tabular.nasbench101.fast_rows import parse_records
 from nas.tabular.nasbench101.rows import Rows
 from nas.tabular.nasbench101.tfrecord import file_size, read_part
+from nas.tabular.processes import WorkerProcesses
 from nas.tabular.store import check_target, write_indexed_store
 from spaces import SEARCH_SPACES
 from spaces.enumeration import enumerate_space
@@ -128,17 +127,14 @@ def _processes(n: int) -> Iterator[_Submit]:
     if n == 1:
         yield partial
         return
-    # Not forked: a fork of a process with threads may hang.
-    pool = ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("spawn"))
     try:
-        yield lambda function, *arguments: pool.submit(function, *arguments).result
+        with WorkerProcesses(n) as pool:
+            yield lambda function, *arguments: pool.submit(function, *arguments).result
     except BrokenProcessPool:
         raise TableError(
             f"import: one of {n} processes was killed, perhaps for lack of memory; nothing was written; "
             "try again with fewer --processes"
         ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ def own_arrays(seed: int = 0, n: int = 256, size: int = 4) -> dict[str, npt.NDAr
     labels = rng.integers(2, size=n)
     images = rng.normal(size=(n, 1, size, size)).astype(np.float32)
     images[:, 0, 0] += 3 * labels[:, None]
+    images /= 8  # at most 1
     train, validation, test = np.split(np.arange(n), [n // 2, n * 3 // 4])
     return {"images": images, "labels": labels, "train": train, "validation": validation, "test": test}
 

@@ -195,8 +195,8 @@ def test_an_index_whose_cell_is_missing_is_named(tiny: tuple[Table, dict[str, in
 @pytest.mark.parametrize(
     ("indices", "message"),
     [
-        ([-1], "got -1 to -1, expected 0 to 53 in space tiny"),
-        ([0, 54], "got 0 to 54, expected 0 to 53"),
+        ([-1], "got -1, expected 0 to 53 in space tiny"),
+        ([0, 54], "got 54, expected 0 to 53"),
         ([[0]], r"of shape \(1, 1\), expected a vector of integers"),
         ([0.5], "got float64"),
     ],

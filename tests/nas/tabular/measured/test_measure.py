@@ -167,7 +167,8 @@ def test_a_table_answers_with_what_was_measured() -> None:
     ("size", "message"),
     [
         (NetworkSize(image_channels=3, n_classes=2), "got 3 and 2, expected 1 and 2"),
-        (NetworkSize(image_channels=1, n_classes=1), "expected 1 and 2"),
+        (NetworkSize(image_channels=1, n_classes=1), "got 1 and 1, expected 1 and 2"),
+        (NetworkSize(image_channels=1, n_classes=10), "got 1 and 10, expected 1 and 2"),
         (NetworkSize(image_channels=1, n_classes=2, n_stacks=4), "leave no pixel of 4"),
         (NetworkSize(image_channels=1, n_classes=2, n_stacks=3, stem_stride=2), "leave no pixel of 4"),
     ],
