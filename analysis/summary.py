@@ -1,4 +1,4 @@
-"""A study in numbers: counts, incumbents, how they compare with the default configuration, times."""
+"""A study in numbers: counts, incumbents, comparison with the default configuration, times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from results.records import ConfigId, Status, TrialResult
 
 
 class Verdict(str, Enum):
-    """How the incumbent's test error compares with the default configuration's."""
+    """The result of comparing the incumbent's test error with the default configuration's."""
 
     BETTER = "better"
     EQUAL = "equal"
@@ -24,15 +24,15 @@ class Verdict(str, Enum):
 class Comparison:
     """The incumbent beside the default configuration, over the same budgets.
 
-    Both are chosen by validation error; their test errors are what is compared.
+    Both are chosen by validation error; their test errors are compared.
 
     Attributes:
-        budget: The only budget (in epochs) that both were taken from; None: any budget, for each its best.
-        incumbent: The best evaluation of the study.
-        default: The best evaluation of the default configuration.
+        budget: Budget (in epochs) of both; None if each is the best at any budget.
+        incumbent: Best evaluation of the study.
+        default: Best evaluation of the default configuration.
         n_evaluations: Number of evaluations of which the incumbent is the best.
         n_default: Number of evaluations of the default configuration of which ``default`` is the best.
-        verdict: On the test errors; None where one of them is unknown.
+        verdict: Comparison of the test errors; None if one of them is unknown.
     """
 
     budget: float | None
@@ -45,13 +45,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Utilisation:
-    """How busy the workers were, by the wall clock.
+    """Utilisation of the workers, by the wall clock.
 
     Attributes:
-        span_s: From the first job's start to the last one's end.
-        busy_s: Worker to the seconds it spent on jobs; evaluations that name no worker are under ``"unknown"``.
-        n_workers: How many workers the study was made for.
-        fraction: The busy seconds over ``n_workers * span_s``; None where nothing took any time.
+        span_s: Seconds from the first job's start to the last job's end.
+        busy_s: Worker to its seconds on jobs; evaluations that name no worker are under ``"unknown"``.
+        n_workers: Number of workers for which the study was planned.
+        fraction: Busy seconds divided by ``n_workers * span_s``; None if the span is 0.
     """
 
     span_s: float
@@ -65,10 +65,10 @@ class Times:
     """Seconds of all evaluations, failed ones included.
 
     Attributes:
-        t_search_s: Measured searches, summed.
-        t_train_s: The table's training times of the found cells, summed.
-        mean_t_search_s: The first by the number of evaluations.
-        mean_t_sim_s: ``t_search + t_train`` by the number of evaluations.
+        t_search_s: Sum of the measured searches.
+        t_train_s: Sum of the table's training times of the found cells.
+        mean_t_search_s: Mean search time per evaluation.
+        mean_t_sim_s: Mean of ``t_search + t_train`` per evaluation.
         parallel_s: Simulated time of the whole study on its own number of workers.
     """
 
@@ -85,14 +85,14 @@ class Summary:
 
     Attributes:
         n_evaluations: Number of results, failures included.
-        n_pending: Configurations without any result yet.
+        n_pending: Number of configurations without a result yet.
         counts: Budget in epochs to status to the number of evaluations.
-        incumbents: Mode to the incumbent at the end; None where no evaluation may be it.
-        comparisons: With the default configuration: over any budget, and at the largest budget at which
-            the default succeeded. Empty where it did not succeed (yet).
-        default_statuses: Of all evaluations of the default configuration, budget to status.
-        times: None without evaluations.
-        utilisation: None without evaluations.
+        incumbents: Mode to the incumbent at the end; None if no evaluation may be the incumbent.
+        comparisons: Comparisons with the default configuration: over any budget, and at the largest budget at which
+            the default succeeded. Empty if the default has not succeeded (yet).
+        default_statuses: Budget to the status of the default configuration's evaluation there.
+        times: Times of all evaluations; None without evaluations.
+        utilisation: Utilisation of the workers; None without evaluations.
     """
 
     n_evaluations: int
@@ -106,7 +106,7 @@ class Summary:
 
 
 def summarise(run: LoadedRun) -> Summary:
-    """A study in numbers."""
+    """Summarises a study in numbers."""
     results, n_workers, default_ids = run.results, run.n_workers, run.default_ids
     with_result = {result.config_id for result in results}
     at_largest = [] if run.largest_budget is None else _at(run.largest_budget, results)
@@ -126,7 +126,7 @@ def summarise(run: LoadedRun) -> Summary:
 
 
 def count_evaluations(results: Sequence[TrialResult]) -> dict[float, dict[Status, int]]:
-    """Budget in epochs, ascending, to status to the number of evaluations."""
+    """Counts the evaluations per budget (in epochs, ascending) and status."""
     counts: defaultdict[float, Counter[Status]] = defaultdict(Counter)
     for result in results:
         counts[result.budget][result.evaluation.status] += 1
@@ -134,7 +134,7 @@ def count_evaluations(results: Sequence[TrialResult]) -> dict[float, dict[Status
 
 
 def best_of(results: Sequence[TrialResult], mode: IncumbentMode = IncumbentMode.ANY_BUDGET) -> TrialResult | None:
-    """The incumbent at the end of ``results``; the first finished one of equals."""
+    """Finds the incumbent at the end of ``results``; of equals, the one that finished first."""
     best: TrialResult | None = None
     for result in sorted(results, key=lambda result: result.finished):
         if improves(result, best, mode):
@@ -143,7 +143,7 @@ def best_of(results: Sequence[TrialResult], mode: IncumbentMode = IncumbentMode.
 
 
 def compare_with_default(results: Sequence[TrialResult], default_ids: Set[ConfigId]) -> tuple[Comparison, ...]:
-    """The incumbent beside the default configuration, over any budget and at the default's largest budget."""
+    """Compares the incumbent with the default configuration, over any budget and at the default's largest budget."""
     default_ok = [r for r in results if r.config_id in default_ids and r.evaluation.status is Status.OK]
     if not default_ok:
         return ()
@@ -169,7 +169,7 @@ def _at(budget: float, results: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def compare_test_errors(incumbent: TrialResult, default: TrialResult) -> Verdict | None:
-    """How the incumbent's test error compares with the default's; None where one is unknown."""
+    """Compares the incumbent's test error with the default's; None if one is unknown."""
     ours, theirs = incumbent.evaluation.test_error, default.evaluation.test_error
     if ours is None or theirs is None:
         return None
@@ -179,7 +179,7 @@ def compare_test_errors(incumbent: TrialResult, default: TrialResult) -> Verdict
 
 
 def sum_times(results: Sequence[TrialResult], n_workers: int) -> Times:
-    """The times of at least one evaluation; ``n_workers`` is for the simulated parallel time."""
+    """Sums the times of at least one evaluation; ``n_workers`` is for the simulated parallel time."""
     t_search = sum(result.evaluation.t_search_s for result in results)
     t_train = sum(result.evaluation.t_train_s or 0.0 for result in results)
     n = len(results)
@@ -187,7 +187,7 @@ def sum_times(results: Sequence[TrialResult], n_workers: int) -> Times:
 
 
 def utilisation(results: Sequence[TrialResult], n_workers: int) -> Utilisation:
-    """How busy the workers were in at least one evaluation."""
+    """Computes the utilisation of the workers in at least one evaluation."""
     span = max(result.finished for result in results) - min(result.started for result in results)
     busy: defaultdict[str, float] = defaultdict(float)
     for result in results:

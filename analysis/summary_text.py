@@ -89,7 +89,7 @@ def _comparisons(summary: Summary) -> Iterator[str]:
     for comparison in summary.comparisons:
         yield compare_line(comparison)
     yield (
-        "  (each is the one of lowest validation error; the best of many is lower than the best of few by chance alone, "
+        "  (each is the one of lowest validation error; the best of many is lower than the best of few by chance, "
         "and at larger budgets)"
     )
 

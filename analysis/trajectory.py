@@ -1,20 +1,20 @@
-"""The incumbent over time: the configuration that a user would have held had the study ended there.
+"""The incumbent over time: the configuration that a user would choose if the study ended then.
 
-The VALIDATION error alone chooses the incumbent; its test error and test regret are only reported. At any
-time the incumbent depends on what has ended by then and on nothing later: before the first successful
-evaluation has ended there is none.
+The VALIDATION error alone chooses the incumbent; its test error and test regret are only reported. The incumbent
+at a time depends only on the evaluations that have ended by then. There is none before the first successful
+evaluation has ended.
 
 Notation:
     t_sim: the paper's simulated time of an evaluation in seconds, ``t_search + t_train``: the measured
-        search, and the training time that the table holds for the cell that was found. A failed
-        evaluation has no cell; it costs its ``t_search`` and can never be the incumbent.
+        search, and the training time of the found cell in the table. A failed evaluation has no cell; it
+        costs its ``t_search`` and can never be the incumbent.
 
 Time axes, all starting at 0:
-    * ``serial``: the sum of t_sim in the order in which the evaluations finished, as in the paper: one
+    * ``serial``: the sum of t_sim in the order in which the evaluations finished, as in the paper; one
       worker does everything.
-    * ``parallel``: n workers in simulated time, see ``replay``.
-    * ``wall_clock``: what the study really took since its first job was submitted. It holds the
-      searches and the master's overhead but no training of the found cells, which the table spares.
+    * ``parallel``: the simulated time of n workers, see ``replay``.
+    * ``wall_clock``: the measured time since the first job was submitted. It holds the searches and the
+      master's overhead, but no training of the found cells, which the table spares.
 
 Differs from the original (automl/nasbench-1shot1): its public code chose incumbents by test error, drew
 parallel workers on the serial axis, dropped failed evaluations with their cost, and filled early times with
@@ -32,12 +32,12 @@ from results.records import Status, TrialResult
 
 
 class IncumbentMode(str, Enum):
-    """Which evaluations may be the incumbent.
+    """The rule that chooses the incumbent.
 
     * ``any_budget``: the lowest validation error so far, whatever the budget.
     * ``largest_budget``: the lowest validation error so far among evaluations at the study's largest budget.
     * ``larger_preferred``: the lowest validation error so far among evaluations at the largest budget that
-      any successful evaluation has had so far; the error rises where a larger budget is first reached.
+      any successful evaluation has had so far; the error may rise when a larger budget is first reached.
     """
 
     ANY_BUDGET = "any_budget"
@@ -46,7 +46,7 @@ class IncumbentMode(str, Enum):
 
 
 class TimeAxis(str, Enum):
-    """What time means; see the module's docstring."""
+    """The meaning of time; see the module's docstring."""
 
     SERIAL = "serial"
     PARALLEL = "parallel"
@@ -58,10 +58,10 @@ class TimedResult:
     """An evaluation on a time axis.
 
     Attributes:
-        start_s: When it began.
-        end_s: When it ended, from which on it can be the incumbent.
-        result: The evaluation.
-        test_regret: Its test error minus the best test error in the space; None where either is unknown.
+        start_s: Time at which the evaluation began.
+        end_s: Time at which the evaluation ended; from then on it can be the incumbent.
+        result: Evaluation.
+        test_regret: Test error minus the best test error in the space; None if either is unknown.
     """
 
     start_s: float
@@ -75,11 +75,11 @@ class Trajectory:
     """A step function of time: each incumbent holds from its ``end_s`` on, until the next one's.
 
     Attributes:
-        axis: What time means.
-        mode: Which evaluations may be the incumbent.
-        evaluations: All of them, in the order in which they ended on the axis.
-        incumbents: Those that became the incumbent, in the same order.
-        end_s: When the last evaluation ended; 0 without evaluations. The last incumbent holds until then.
+        axis: Meaning of time.
+        mode: Rule that chooses the incumbent.
+        evaluations: All evaluations, in the order in which they ended on the axis.
+        incumbents: Evaluations that became the incumbent, in the same order.
+        end_s: Time at which the last evaluation ended; 0 without evaluations. The last incumbent holds until then.
     """
 
     axis: TimeAxis
@@ -89,7 +89,7 @@ class Trajectory:
     end_s: float
 
     def at(self, time_s: float) -> TimedResult | None:
-        """The incumbent at a time, or None before the first one."""
+        """Finds the incumbent at a time; None before the first one."""
         position = bisect_right(self.incumbents, time_s, key=lambda incumbent: incumbent.end_s)
         return self.incumbents[position - 1] if position else None
 
@@ -103,15 +103,16 @@ def incumbent_trajectory(
     largest_budget: float | None = None,
     best_test_error: float | None = None,
 ) -> Trajectory:
-    """The incumbent over time.
+    """Computes the incumbent over time.
 
     Args:
-        results: A run's results, in any order.
-        axis: What time means.
-        mode: Which evaluations may be the incumbent.
-        n_workers: For the parallel axis.
-        largest_budget: The study's, in epochs, for the mode ``largest_budget``; None: the largest in the results.
-        best_test_error: The lowest in the search space by the table, for the regret; None: no regrets.
+        results: Results of a run, in any order.
+        axis: Meaning of time.
+        mode: Rule that chooses the incumbent.
+        n_workers: Number of workers, for the parallel axis.
+        largest_budget: Largest budget of the study in epochs, for the mode ``largest_budget``; None for the largest
+            in the results.
+        best_test_error: Lowest test error of the search space in the table, for the regret; None for no regrets.
 
     Raises:
         ValueError: ``n_workers`` is below 1.
@@ -133,7 +134,7 @@ def incumbent_trajectory(
 
 
 def improves(candidate: TrialResult, incumbent: TrialResult | None, mode: IncumbentMode) -> bool:
-    """Whether ``candidate`` takes the incumbent's place; at equal errors the incumbent keeps it."""
+    """Whether ``candidate`` replaces the incumbent; at equal errors the incumbent stays."""
     error = candidate.evaluation.validation_error
     if candidate.evaluation.status is not Status.OK or error is None:
         return False
@@ -145,12 +146,12 @@ def improves(candidate: TrialResult, incumbent: TrialResult | None, mode: Incumb
 
 
 def place(results: Iterable[TrialResult], axis: TimeAxis, n_workers: int = 1) -> tuple[TimedResult, ...]:
-    """The evaluations on a time axis, in the order in which they end there.
+    """Places the evaluations on a time axis, in the order in which they end there.
 
     Args:
-        results: A run's results, in any order.
-        axis: What time means.
-        n_workers: For the parallel axis.
+        results: Results of a run, in any order.
+        axis: Meaning of time.
+        n_workers: Number of workers, for the parallel axis.
 
     Raises:
         ValueError: ``n_workers`` is below 1.
@@ -170,22 +171,22 @@ def place(results: Iterable[TrialResult], axis: TimeAxis, n_workers: int = 1) ->
 
 
 def replay(results: Sequence[TrialResult], n_workers: int) -> tuple[TimedResult, ...]:
-    """A run as it would have gone had each evaluation taken t_sim on one of n workers.
+    """Simulates a run in which each evaluation takes t_sim on one of n workers.
 
     The evaluations are handed out in the order in which they really started (ties: in which they finished).
-    Each goes to the worker that is free first (ties: the first of them), and starts when that worker is
-    free and everything has ended that it really waited for:
+    Each goes to the worker that is free first (ties: the first of them). It starts when that worker is free
+    and when the evaluations have ended that it really waited for:
 
     * the evaluations of its own iteration at smaller budgets that had finished when it started, because
       successive halving compared them before it was promoted;
     * earlier results of the same trial, in logs that hold several.
 
-    A worker that waits so stays idle: no later evaluation overtakes on it. What the model had learned from
-    other iterations is not waited for, as the asynchronous master does not wait for it either.
+    Such a waiting worker stays idle: no later evaluation overtakes on it. The simulation does not wait for the
+    results of other iterations that the model had learned; the asynchronous master does not wait for them either.
 
     Args:
-        results: A run's results, in any order.
-        n_workers: How many workers share them; with one, the order of starts is the order of ends.
+        results: Results of a run, in any order.
+        n_workers: Number of workers; with one, the order of starts is the order of ends.
 
     Returns:
         The evaluations in the order in which they end; ties in the order in which they were handed out.

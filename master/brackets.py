@@ -23,8 +23,8 @@ class Bracket:
     """One iteration of successive halving.
 
     Attributes:
-        sizes: [rungs] how many configurations run on each rung.
-        budgets: [rungs] the budget of each rung, ascending.
+        sizes: [rungs] Number of configurations on each rung.
+        budgets: [rungs] Budget of each rung, ascending.
     """
 
     sizes: tuple[int, ...]
@@ -32,20 +32,20 @@ class Bracket:
 
 
 def ladder(min_budget: int, max_budget: int, eta: int) -> tuple[int, ...]:
-    """The budgets of all rungs, ascending; the last one is ``max_budget``.
+    """Computes the budgets of all rungs, ascending; the last one is ``max_budget``.
 
-    There are as many rungs as ``min_budget`` can be multiplied by ``eta`` without exceeding ``max_budget``,
-    and one more. Where ``max_budget / min_budget`` is no power of ``eta``, the largest budget is kept and
-    the others are its fractions, rounded up: 10 to 100 with eta 2 gives 13, 25, 50, 100. So no budget lies
-    below ``min_budget``, and no two are equal.
+    The number of rungs is one more than the number of times that ``min_budget`` can be multiplied by ``eta``
+    without exceeding ``max_budget``. If ``max_budget / min_budget`` is no power of ``eta``, the largest budget
+    is kept and the others are its fractions, rounded up: 10 to 100 with eta 2 gives 13, 25, 50, 100. Therefore
+    no budget lies below ``min_budget``, and no two are equal.
 
     Args:
-        min_budget: The smallest budget that is allowed.
-        max_budget: The largest budget.
-        eta: The factor between neighbouring rungs.
+        min_budget: Smallest allowed budget.
+        max_budget: Largest budget.
+        eta: Factor between neighbouring rungs.
 
     Raises:
-        ValueError: The budgets are not 1 <= min_budget <= max_budget, or eta is below 2.
+        ValueError: The budgets violate 1 <= min_budget <= max_budget, or eta is below 2.
     """
     for name, value, least in (("min_budget", min_budget, 1), ("max_budget", max_budget, 1), ("eta", eta, 2)):
         if type(value) is not int or value < least:
@@ -62,14 +62,14 @@ def ladder(min_budget: int, max_budget: int, eta: int) -> tuple[int, ...]:
 
 
 def bracket(iteration: int, budgets: tuple[int, ...], eta: int) -> Bracket:
-    """The bracket of an iteration; brackets of R, R - 1, ..., 1 rungs take turns.
+    """Computes the bracket of an iteration; brackets of R, R - 1, ..., 1 rungs take turns.
 
     For budgets 25, 50, 100 and eta 2 the sizes are (4, 2, 1), (2, 1), (3) in turn.
 
     Args:
-        iteration: 0 for the first.
-        budgets: The whole ladder, ascending.
-        eta: The share 1/eta of configurations advances from rung to rung.
+        iteration: Number of the iteration, 0 for the first.
+        budgets: Budgets of the whole ladder, ascending.
+        eta: Inverse of the share of configurations that advances from rung to rung.
     """
     n_rungs = len(budgets) - iteration % len(budgets)
     first_size = len(budgets) // n_rungs * eta ** (n_rungs - 1)
@@ -78,13 +78,13 @@ def bracket(iteration: int, budgets: tuple[int, ...], eta: int) -> Bracket:
 
 
 def hyperband(n_iterations: int, budgets: tuple[int, ...], eta: int) -> tuple[Bracket, ...]:
-    """The brackets of ``n_iterations`` in their order."""
+    """Computes the brackets of ``n_iterations`` in their order."""
     turns = [bracket(turn, budgets, eta) for turn in range(min(n_iterations, len(budgets)))]
     return tuple(turns[iteration % len(turns)] for iteration in range(n_iterations))
 
 
 def evaluations_per_budget(brackets: Iterable[Bracket]) -> dict[int, int]:
-    """Budget, ascending, to how many evaluations the brackets make at it.
+    """Counts the evaluations of the brackets at each budget, ascending.
 
     64 iterations over the budgets 25, 50, 100 with eta 2 make 88, 86, 106.
     """

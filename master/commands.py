@@ -1,4 +1,4 @@
-"""The commands ``run_bohb.py study`` and ``master``: typed options, and what to do with them."""
+"""The commands ``run_bohb.py study`` and ``master``."""
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 import signal
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from master.loop import Progress
     from results.records import StudySpec, Value
 
-#: What makes the searches of a study on one machine small; an option of the same name wins.
+#: Settings that make the searches of a study on one machine small; ``--search`` overrides them.
 SMALL_SEARCH = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
 _PROGRAM = Path(__file__).parents[1] / "run_bohb.py"
 
@@ -38,8 +38,8 @@ _Dataset = Annotated[str, Doc(f"Images to search on: {_one_of(DATASETS)}, or the
 _Try = Annotated[
     tuple[tuple[str, ...], ...],
     Doc(
-        "Hyperparameters of a configuration to evaluate before all others, as name=value; those left out have their "
-        "defaults. With the sampler listed, nothing else is evaluated, each once at the largest budget."
+        "Hyperparameters of a configuration to evaluate before all others, as name=value; omitted ones have their "
+        "defaults. The sampler listed evaluates only these configurations, each once at the largest budget."
     ),
     tyro.conf.arg(name="try", metavar="NAME=VALUE ..."),
     tyro.conf.UseAppendAction,
@@ -47,8 +47,8 @@ _Try = Annotated[
 _Host = Annotated[
     str | None,
     Doc(
-        "Address to listen at, one of this machine that the workers can reach; by default this machine alone for a "
-        "study, the address that leads outward for a master."
+        "Address to listen at, one of this machine that the workers can reach; by default the local address for a "
+        "study, and this machine's outward address for a master."
     ),
 ]
 
@@ -61,12 +61,12 @@ class Master:
 
     Attributes:
         run_dir: Directory of the run, which must not exist yet; by default a new one below ``runs/``.
-        data_dir: Folder of the data set's files; by default data for cifar10, that of the .npz file.
+        data_dir: Folder of the data set's files; by default ./data for cifar10, and the .npz file's own folder.
         table_epochs: Training epochs of the table whose validation error is minimised; by default its largest.
         min_budget: Smallest number of search epochs.
         max_budget: Largest number of search epochs.
         eta: Factor between budgets; the best 1/eta of the configurations go on.
-        iterations: Iterations of successive halving.
+        iterations: Number of iterations of successive halving.
         workers: Number of workers.
         seed: Seed of the study.
     """
@@ -79,7 +79,7 @@ class Master:
     data_dir: Path | None = None
     table: Annotated[
         str | None,
-        Doc(f"{_one_of(TABLES)}, or the path of a table's directory; by default the one that belongs to the data set."),
+        Doc(f"Table: {_one_of(TABLES)}, or the path of a table's directory; by default the data set's own table."),
     ] = None
     table_epochs: int | None = None
     min_budget: int = 25
@@ -93,7 +93,7 @@ class Master:
     search: Annotated[
         tuple[str, ...],
         Doc(
-            "Settings of all searches, as name=value (names: ``run_bohb.py search --help``), but for what the "
+            "Settings of all searches, as name=value (names: ``run_bohb.py search --help``), except those that the "
             f"configuration space tunes. A study on one machine adds {' '.join(SMALL_SEARCH)}."
         ),
     ] = ()
@@ -103,15 +103,15 @@ class Master:
     settings: ClassVar[Sequence[str]] = ()
 
     def run(self) -> int:
-        """Runs the master; workers come by themselves."""
+        """Runs the master; its workers are started elsewhere."""
         return run_study(self, local_workers=False)
 
     def spec(self, run_id: str) -> "StudySpec":
-        """Returns the study that the options describe.
+        """Makes the study that the options describe.
 
         Raises:
-            ValueError: A setting is unknown or of another type, a configuration is no list of name=value, or there is
-                no such data set or table.
+            ValueError: A setting is unknown or of another type, a configuration is no list of name=value, or the
+                data set or the table is missing.
         """
         from nas.oneshot.commands import parse_settings
         from worker.study import define_study
@@ -143,8 +143,8 @@ class Master:
 class Study(Master):
     """Run a whole tuning study on this machine: name server, BOHB master and worker processes in one command.
 
-    The defaults are a study of a few minutes on a laptop, with nothing to download: DARTS on search space 1, on
-    real images of digits, every found cell looked up in the embedded table.
+    The defaults are a study of a few minutes on a laptop, with nothing to download: DARTS on search space 1 and
+    real images of digits.  Every found cell is looked up in the embedded table.
     """
 
     dataset: _Dataset = "digits"
@@ -162,7 +162,7 @@ class Study(Master):
 
 
 def _parse_config(pairs: Iterable[str]) -> dict[str, "Value"]:
-    """A configuration of ``--try``; whether it lies in the space is checked with the study."""
+    """Parses a configuration of ``--try``; a later check of the study finds values outside the space."""
     config: dict[str, Value] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -173,7 +173,7 @@ def _parse_config(pairs: Iterable[str]) -> dict[str, "Value"]:
 
 
 def _number(text: str) -> "Value":
-    """The number that a text says, or the text."""
+    """Turns a text into a number if it is one."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -183,7 +183,7 @@ def _number(text: str) -> "Value":
 
 
 def run_study(options: Master, *, local_workers: bool) -> int:
-    """Checks everything that can be checked, runs the master to the end and prints the report.
+    """Checks the study, runs the master to the end and prints the report.
 
     Returns:
         1 if the study failed or no evaluation succeeded, else 0.
@@ -239,12 +239,12 @@ def _new_path() -> Path:
 
 
 def _where_to_look(path: Path) -> str:
-    return f"what was evaluated is kept in {path}; `run_bohb.py analyze {path}` shows it"
+    return f"finished evaluations are kept in {path}; `run_bohb.py analyze {path}` shows them"
 
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """Handles a scheduler's or container's request to end as Ctrl-C: workers are told, credentials go."""
+    """Treats a scheduler's or container's SIGTERM like Ctrl-C: workers are told to end, credentials are removed."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -2,9 +2,9 @@
 
 Notation:
     n: number of observations; d: number of dimensions; m: number of points to evaluate or to draw.
-    levels: [d] 0 for a continuous dimension, in [0, 1]; the number of categories for a categorical one,
-        whose values are 0..levels-1.
-    h: [d] the bandwidths.
+    levels: [d] 0 for a continuous dimension, whose values lie in [0, 1]; the number of categories for a
+        categorical dimension, whose values are 0..levels-1.
+    h: [d] bandwidths.
 
 The density is the mean over the observations of a product of kernels: Gaussian for continuous dimensions,
 Aitchison and Aitken's for categorical ones (1 - h for the observed category, h / (levels - 1) for others).
@@ -13,10 +13,12 @@ Bandwidths follow the normal reference rule, h = 1.06 * std * n^(-1 / (4 + d)).
 Sources: Falkner, Klein and Hutter (2018), *BOHB*, section 4.1; ``KDEMultivariate`` of statsmodels, which
 hpbandster uses, and with which the values agree.
 
-Differs from statsmodels: the number of categories is the hyperparameter's, not the number of those that
-were observed (with one observed category that divides by zero); and a categorical bandwidth is at most
-(levels - 1) / levels, at which the kernel is uniform (above it the density of what was observed would
-fall below that of what was not, and become negative).
+Differs from statsmodels:
+
+* The number of categories is the hyperparameter's, not the number of observed categories. With one observed
+  category, statsmodels divides by zero.
+* A categorical bandwidth is at most (levels - 1) / levels, at which the kernel is uniform. Above it, observed
+  categories would be less dense than others, and densities would become negative.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ class Density:
     """A fitted density.
 
     Attributes:
-        data: [n, d] the observations.
-        bandwidths: [d] h.
-        levels: [d] see above.
+        data: [n, d] Observations.
+        bandwidths: [d] Bandwidths, h.
+        levels: [d] Kind of each dimension, see the module's notation.
     """
 
     data: FloatArray
@@ -47,7 +49,7 @@ class Density:
 
     @classmethod
     def fit(cls, data: FloatArray, levels: npt.NDArray[np.int64], min_bandwidth: float) -> Density:
-        """The density of [n, d] observations, with bandwidths of at least ``min_bandwidth``."""
+        """Fits a density to [n, d] observations, with bandwidths of at least ``min_bandwidth``."""
         n, d = data.shape
         bandwidths = np.maximum(1.06 * data.std(axis=0) * n ** (-1 / (4 + d)), min_bandwidth)
         categorical = levels > 0
@@ -55,7 +57,7 @@ class Density:
         return cls(data, bandwidths, levels)
 
     def pdf(self, points: FloatArray) -> FloatArray:
-        """[m] the density at [m, d] points."""
+        """[m] Density at [m, d] points."""
         continuous = self.levels == 0
         h = self.bandwidths[continuous]
         distances = cdist(points[:, continuous] / h, self.data[:, continuous] / h, "sqeuclidean")
@@ -66,10 +68,10 @@ class Density:
         return np.asarray(kernels.mean(axis=1))
 
     def sample(self, n_points: int, bandwidth_factor: float, rng: np.random.Generator) -> FloatArray:
-        """[m, d] points around observations drawn at random.
+        """Draws [m, d] points around observations drawn at random.
 
-        A continuous coordinate comes from a normal distribution, truncated to [0, 1], whose deviation is the
-        bandwidth times ``bandwidth_factor``; a category is kept with probability 1 - h, else drawn afresh.
+        A continuous coordinate comes from a normal distribution that is truncated to [0, 1]. Its deviation is the
+        bandwidth times ``bandwidth_factor``. A category is kept with probability 1 - h, or else drawn uniformly.
         """
         centres = self.data[rng.integers(len(self.data), size=n_points)]
         points = centres.copy()
@@ -83,6 +85,6 @@ class Density:
 
 
 def _truncated_normal(mean: FloatArray, deviation: float, uniform: FloatArray) -> FloatArray:
-    """Quantiles ``uniform`` of normal distributions truncated to [0, 1], with means in [0, 1]."""
+    """Computes quantiles ``uniform`` of normal distributions truncated to [0, 1], with means in [0, 1]."""
     low, high = ndtr(-mean / deviation), ndtr((1 - mean) / deviation)
     return np.clip(mean + deviation * ndtri(low + uniform * (high - low)), 0, 1)

@@ -1,15 +1,15 @@
-"""Hands jobs to workers over Pyro: the threads and the calls around a ``Pool``.
+"""The dispatcher hands jobs to workers over Pyro: threads and remote calls around a ``Pool``.
 
-hpbandster's takes its lock by hand and calls the network while it holds it, knows one kind of broken
-connection, and does not run a lost job again.  Here:
+hpbandster's dispatcher calls the network while it holds its lock, knows one kind of broken connection, and does
+not run a lost job again.  Here:
 
-* which job is where is the pool's business, under one lock that is only held for a few assignments;
-* every call has a time-out, and any error of it means that the worker is lost;
-* a worker says which version it runs when it joins; one of another version is refused, and gets no job;
-* workers send a sign of life every second.  A closed connection makes the dispatcher look after a worker
-  at once; one that refuses connections is lost at once, one that is silent (stopped, or its host is gone)
-  after ``silence_limit_s``; if it comes back, it is told to abandon its job;
-* the threads are daemons; ``check`` raises in the master if one of them has died.
+* The pool knows the place of each job.  One lock protects it, and is held only for a few assignments.
+* Every call has a time-out, and any error of a call means that the worker is lost.
+* A worker states its version when it joins.  A worker of another version is refused and gets no job.
+* Workers send a sign of life every second.  A closed connection makes the dispatcher look after its worker at once.
+  A worker that refuses connections is lost at once.  A silent worker (stopped, or its host is gone) is lost after
+  ``silence_limit_s``; if it comes back, it is told to abandon its job.
+* The threads are daemons; ``check`` raises in the master if one of them has died.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _N_RUNNERS = 4
 
 @dataclass(frozen=True)
 class DispatcherSettings:
-    """When the dispatcher looks after its workers, and when it gives up.
+    """Intervals and limits at which the dispatcher looks after its workers and gives them up.
 
     Attributes:
         ping_interval_s: Seconds between two looks at silent workers.
         suspicion_s: Seconds without a sign of life after which a worker is asked for one.
         silence_limit_s: Seconds without an answer after which a worker is lost.
-        max_losses: How many workers a job may lose before it is recorded as ``worker_lost``.
-        farewell_s: Seconds that workers get to sign off at the end.
+        max_losses: Number of lost workers after which a job is recorded as ``worker_lost``.
+        farewell_s: Seconds in which workers may sign off at the end.
     """
 
     ping_interval_s: float = 1.0
@@ -56,11 +56,11 @@ class DispatcherSettings:
 
 
 class DispatcherError(RuntimeError):
-    """A thread of the dispatcher has died; its traceback was printed."""
+    """A thread of the dispatcher has died; its traceback is in the master's output."""
 
 
 class _Daemon(Pyro4.Daemon):
-    """Pyro's daemon, telling when a client's connection ends."""
+    """Pyro's daemon, with a callback for the end of a client's connection."""
 
     def __init__(self, host: str, on_disconnect: Callable[[Any], None]) -> None:
         super().__init__(host=host)
@@ -71,15 +71,15 @@ class _Daemon(Pyro4.Daemon):
 
 
 class Dispatcher:
-    """See the module; ``run`` starts it, ``shutdown`` ends it."""
+    """Hands jobs to workers, see the module; ``run`` starts the threads, ``shutdown`` ends them."""
 
     def __init__(self, credentials: Credentials, host: str, settings: DispatcherSettings | None = None) -> None:
         """Prepares everything and starts nothing.
 
         Args:
-            credentials: Of the run's name server.
-            host: The address to listen at.
-            settings: None for the defaults.
+            credentials: Address and key of the run's name server.
+            host: Address to listen at.
+            settings: Intervals and limits; None for the defaults.
         """
         self._settings = settings or DispatcherSettings()
         self._credentials = credentials
@@ -124,12 +124,12 @@ class Dispatcher:
         for thread in self._threads:
             if not thread.is_alive():
                 raise DispatcherError(
-                    f"the dispatcher's thread {thread.name} has died; its traceback stands above; what was finished is "
-                    "in the run's results.json"
+                    f"the dispatcher's thread {thread.name} has died; its traceback is in the master's output; "
+                    "finished evaluations are in the run's results.json"
                 )
 
     def shutdown(self, shutdown_workers: bool = True) -> None:
-        """Tells the workers to end, waits for them a little, and ends all threads; without effect if none runs."""
+        """Tells the workers to end, waits for them a little, and ends all threads; has no effect if none runs."""
         if not self._threads:
             return
         with self._changed:
@@ -223,10 +223,10 @@ class Dispatcher:
 
     @Pyro4.expose
     def register_result(self, ticket: str, result: Any) -> bool:
-        """A worker's report on the job that it was handed with the ticket.
+        """Takes a worker's report on the job that it was handed with the ticket.
 
         Returns:
-            Whether it was of use; not if the job was given to another worker in the meantime.
+            True if the report counts; False if another worker has the job by now.
         """
         with self._changed:
             job = self._pool.report(ticket)
@@ -240,7 +240,7 @@ class Dispatcher:
 
     @Pyro4.expose
     def sign_off(self, worker_name: str, reason: str) -> None:
-        """A worker ends of its own accord; its job, if any, runs elsewhere and is not held against it."""
+        """Removes a worker that ends by itself; its job runs elsewhere, and the job's losses do not grow."""
         with self._changed:
             self._joining.pop(worker_name, None)
         self._lose(worker_name, reason, counts=False)
@@ -248,21 +248,21 @@ class Dispatcher:
     # The threads.
 
     def _admit_workers(self) -> None:
-        """Admits workers as they ask; one that cannot be reached keeps only others that ask waiting."""
+        """Admits workers when they ask; a worker that cannot be reached delays only others that ask."""
         while not self._is_ending:
             self._has_joiners.wait()
             self._has_joiners.clear()
             self._admit_new_workers()
 
     def _look_after_workers(self) -> None:
-        """Looks after silent workers, and at once after one whose connection has ended."""
+        """Looks after silent workers regularly, and at once if a connection has ended."""
         while not self._is_ending:
             self._look_after_silent_workers()
             self._has_suspects.wait(self._settings.ping_interval_s)
             self._has_suspects.clear()
 
     def _hand_out_jobs(self) -> None:
-        """Hands waiting jobs to idle workers; several threads do, so one slow worker keeps nobody waiting."""
+        """Hands waiting jobs to idle workers; several threads do this, so one slow worker delays no other."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_ending or self._pool.can_assign)
@@ -301,7 +301,7 @@ class Dispatcher:
             self._finished.put(None)
 
     def _say_unreachable(self, remote: RemoteWorker) -> None:
-        """Once per worker, which goes on asking."""
+        """Warns once of a worker that cannot be reached; the worker goes on asking."""
         if remote.name not in self._unreachable:
             self._unreachable.add(remote.name)
             name = short_name(remote.name)
@@ -323,7 +323,7 @@ class Dispatcher:
                 self._lose(remote.name, f"it was silent for {silence_s:.0f} s")
 
     def _suspect_connection(self, connection: Any) -> None:
-        """A connection has ended: perhaps its worker's process has, too."""
+        """Makes the worker of a connection that has ended a suspect; its process may have ended, too."""
         with self._changed:
             for remote in self._remote.values():
                 if remote.connection is connection:
@@ -331,7 +331,7 @@ class Dispatcher:
         self._has_suspects.set()
 
     def _lose(self, worker_name: str, reason: str, counts: bool = True) -> None:
-        """Removes a worker; its job runs again, or has finished without a report."""
+        """Removes a worker; its job runs again, or finishes without a report."""
         name = short_name(worker_name)
         with self._changed:
             loss = self._pool.lose(worker_name, f"{name}: {reason}", counts)

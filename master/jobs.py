@@ -13,18 +13,18 @@ from results.records import Evaluation, Status, TrialResult, TrialSpec
 
 @dataclass(eq=False)
 class TrialJob:
-    """A trial, and what befell it.
+    """A trial with its history.
 
     Attributes:
-        trial: All that a worker needs.
-        model_based: Whether the model proposed the configuration.
-        submitted: Unix seconds at which the master queued it.
-        started: Unix seconds at which the last of its workers began it; None before.
-        finished: Unix seconds at which it ended; None before.
-        worker_name: The last worker that it was handed to; None before.
-        losses: Why each worker that was lost while it ran the job was lost.
-        report: What the worker reported, unchecked; None where no worker did.
-        wire_trial: The trial as it goes over the wire.
+        trial: Trial, with all that a worker needs.
+        model_based: True if the model proposed the configuration.
+        submitted: Unix seconds at which the master queued the job.
+        started: Unix seconds at which the last of its workers began the job; None before.
+        finished: Unix seconds at which the job ended; None before.
+        worker_name: Name of the last worker that was handed the job; None before.
+        losses: One reason for each worker that was lost while it ran the job.
+        report: Report of the worker, unchecked; None if no worker reported.
+        wire_trial: Trial in the form that goes over the wire.
     """
 
     trial: TrialSpec
@@ -42,15 +42,15 @@ class TrialJob:
 
     @property
     def name(self) -> str:
-        """What messages call it: its configuration and its budget."""
+        """Name of the job in messages: its configuration and its budget."""
         return f"{'_'.join(map(str, self.trial.config_id))} at {self.trial.budget} epochs"
 
     def finish(self, report: Any, now: float) -> None:
-        """Takes a worker's report, or None where all of them were lost, and the time in unix seconds."""
+        """Takes a worker's report, or None if all its workers were lost, and the time in unix seconds."""
         self.report, self.finished = report, now
 
     def result(self) -> TrialResult:
-        """The result of a finished job, its report checked: one that makes no sense is a bug of the worker."""
+        """Checks a finished job's report and returns the result; a report that makes no sense becomes a ``bug``."""
         seed = self.trial.seed
         if self.report is None:
             return self._with(Evaluation(status=Status.WORKER_LOST, seed=seed, error="; ".join(self.losses)))

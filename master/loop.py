@@ -1,9 +1,10 @@
-"""The loop that joins a tuner, a dispatcher and a recorder, with everything that changes a study in one thread.
+"""The loop that joins a tuner, a dispatcher and a recorder; all changes of a study happen in one thread.
 
-hpbandster's master starts threads in its constructor, waits without time-outs, and updates iterations and models
-in the callbacks of the network, where an exception ends a thread and the run stalls.  Here the dispatcher queues
-finished jobs, and ``MasterLoop.run``, in the caller's thread, is the only place where results are recorded, rungs
-are promoted and the model learns: any exception ends the run, with its traceback.
+hpbandster's master starts threads in its constructor and waits without time-outs.  It updates iterations and models
+in the callbacks of the network, where an exception ends a thread and the run stalls.
+
+Here the dispatcher queues finished jobs.  Only ``MasterLoop.run``, in the caller's thread, records results, promotes
+rungs and teaches the model.  Therefore any exception ends the run, with its traceback.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from results.records import ConfigId, Status, TrialResult
 
 logger = logging.getLogger("nasbohb.master")
 
-#: How often the same bug may occur; the last one ends the run.
+#: Number of times that the same bug may occur; the last time ends the run.
 MAX_EQUAL_BUGS = 3
 
 
@@ -32,11 +33,11 @@ class StudyFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class WaitSettings:
-    """How the master waits for workers.
+    """Limits of the master's wait for workers.
 
     Attributes:
-        min_workers: How many must have registered before the first job is handed out.
-        message_interval_s: Seconds between two messages while it waits.
+        min_workers: Number of workers that must register before the first job is handed out.
+        message_interval_s: Seconds between two messages while the master waits.
         no_worker_limit_s: Seconds without a single worker after which the study fails.
     """
 
@@ -47,17 +48,17 @@ class WaitSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a study stands.
+    """The state of a study.
 
     Attributes:
-        n_done: Evaluations that have an outcome.
-        n_total: Evaluations of the whole study.
+        n_done: Number of evaluations that have an outcome.
+        n_total: Number of evaluations of the whole study.
         elapsed_s: Seconds since the master started.
-        n_workers: Workers that are registered now.
-        n_workers_expected: Workers that the study was made for.
-        running: The configuration and budget of each job that a worker is busy with.
-        incumbent: The result with the lowest validation error so far, at any budget.
-        last: The result that has just arrived; None where the call only reports that time passes.
+        n_workers: Number of workers that are registered now.
+        n_workers_expected: Number of workers for which the study is planned.
+        running: Configuration and budget of each job that a worker is busy with.
+        incumbent: Result with the lowest validation error so far, at any budget.
+        last: Result that has just arrived; None if the call only reports that time passes.
     """
 
     n_done: int
@@ -71,7 +72,7 @@ class Progress:
 
     @property
     def rate_per_min(self) -> float:
-        """Evaluations a minute, on average so far."""
+        """Evaluations per minute, on average so far."""
         return 60 * self.n_done / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
 
@@ -90,11 +91,11 @@ class MasterLoop:
         """Prepares everything; nothing runs before ``run``.
 
         Args:
-            tuner: What runs next.
-            dispatcher: Who runs it; the caller has started it and ends it.
-            recorder: What is kept.
-            wait_settings: None for the defaults.
-            on_progress: Called in this thread after each result, and every few seconds without one.
+            tuner: Tuner, which decides what runs next.
+            dispatcher: Dispatcher, which hands trials to workers; the caller starts it and ends it.
+            recorder: Recorder of configurations and results.
+            wait_settings: Limits of the wait for workers; None for the defaults.
+            on_progress: Callback in this thread, after each result and every few seconds without one.
         """
         self._tuner = tuner
         self._dispatcher = dispatcher
@@ -130,7 +131,7 @@ class MasterLoop:
             self._recorder.commit()
 
     def progress(self, last: TrialResult | None = None) -> Progress:
-        """Where the study stands, ``last`` being the result that has just arrived."""
+        """Returns the state of the study; ``last`` is the result that has just arrived."""
         return Progress(
             n_done=self._n_announced,
             n_total=self._tuner.n_total,
@@ -143,7 +144,7 @@ class MasterLoop:
         )
 
     def _take_results(self, timeout_s: float) -> list[TrialResult]:
-        """All results that are there, waiting a little for the first; the model has learned them on return."""
+        """Takes all results that are there, waiting a little for the first; records them and tells the tuner."""
         results = [job.result() for job in self._dispatcher.finished(timeout_s)]
         for result in results:
             self._n_out -= 1
@@ -162,19 +163,19 @@ class MasterLoop:
             self._dispatcher.submit(TrialJob(trial, proposal.model_based, submitted=time.time()))
 
     def _capacity(self) -> int:
-        """How many jobs to have under way: no more than there are workers, so that proposals know the most."""
+        """Number of jobs to have under way: no more than workers, so that proposals know the most results."""
         n_workers = len(self._dispatcher.workers())
         return 0 if not self._tuner.proposals and n_workers < self._waiting.min_workers else n_workers
 
     def _watch_workers(self) -> None:
-        """Says every few seconds who is there; fails when nobody has been for too long."""
+        """Reports the number of workers every few seconds; raises if there has been no worker for too long."""
         now = time.monotonic()
         n_workers, expected = len(self._dispatcher.workers()), self._tuner.spec.n_workers
         if n_workers:
             self._last_worker_s = now
         elif now - self._last_worker_s > self._waiting.no_worker_limit_s:
             raise StudyFailedError(
-                f"no worker registered for {self._waiting.no_worker_limit_s:.0f} s: got 0 of {expected} workers; start "
+                f"none of {expected} workers was registered for {self._waiting.no_worker_limit_s:.0f} s; start "
                 "workers on the same run directory, and look into their logs"
             )
         if now - self._last_message_s < self._waiting.message_interval_s:
@@ -185,10 +186,10 @@ class MasterLoop:
         self._on_progress(self.progress())
 
     def _announce(self, result: TrialResult) -> None:
-        """Counts a result that is on disk, and tells everybody.
+        """Counts a result that is on disk, and reports it.
 
         Raises:
-            StudyFailedError: It is the same bug for the last time.
+            StudyFailedError: The same bug has occurred ``MAX_EQUAL_BUGS`` times.
         """
         self._n_announced += 1
         evaluation, best = result.evaluation, self._incumbent
@@ -209,9 +210,9 @@ class MasterLoop:
 
 
 def bug_kind(error: str) -> str:
-    """What makes two bugs the same: the exception's class, and the line of code that raised it.
+    """Names the kind of a bug by the exception's class and the line of code that raised it.
 
-    Reports that make no sense have no traceback and count as one kind: their workers are of another version.
+    Reports that make no sense have no traceback and count as one kind.
     """
     lines = error.strip().splitlines()
     places = [line.strip() for line in lines if line.startswith("  File ")]

@@ -1,4 +1,4 @@
-"""A name server of the run's own, on a free port, which its workers find through a file of the run."""
+"""The name server of one run, on a free port; workers find it through a file of the run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def name_server(run: RunDirectory, run_id: str, host: str) -> Iterator[Credentia
     signed with a key that is drawn for the run; the credentials are JSON and appear atomically.
 
     Args:
-        run: The run whose ``credentials/`` tells the workers.
-        run_id: The study's.
-        host: The address to listen at, one that the workers can reach.
+        run: Run in whose ``credentials/`` the workers find the name server.
+        run_id: Name of the study.
+        host: Address to listen at, which the workers can reach.
 
     Raises:
         OSError: The host is no address of this machine.

@@ -1,10 +1,10 @@
-"""Which job is where: waiting, handed to a worker, or lost with one.  A pure state machine.
+"""The pool knows the place of each job: waiting, handed to a worker, or lost with one.  It is a pure state machine.
 
 It knows neither Pyro nor threads nor a clock: ``now`` is an argument, in seconds of any clock that does not run
 backwards.  The dispatcher drives it over a network, a simulation in virtual time.
 
 * Jobs wait in a line; the worker that has been idle longest gets the next one.
-* Each hand-over has a ticket of its own, so a late report of a worker that was given up changes nothing.
+* Each hand-over has its own ticket, so a late report of a worker that was given up changes nothing.
 * The job of a lost worker goes to the head of the line, and ends when it has lost ``max_losses`` workers.
 """
 
@@ -19,12 +19,12 @@ from master.jobs import TrialJob
 
 @dataclass(frozen=True)
 class Assignment:
-    """A job that a worker is to be given.
+    """A job to hand to a worker.
 
     Attributes:
-        worker: The worker's name.
-        ticket: Names this hand-over.
-        job: The job.
+        worker: Name of the worker.
+        ticket: Name of this hand-over.
+        job: Job to hand over.
     """
 
     worker: str
@@ -34,11 +34,11 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Loss:
-    """What the loss of a worker means.
+    """The consequences of the loss of a worker.
 
     Attributes:
-        job: The job that it ran; None if it ran none.
-        is_given_up: Whether that job has lost too many workers, and so has ended.
+        job: Job that the worker ran; None if it ran none.
+        is_given_up: True if that job has lost too many workers and therefore has ended.
     """
 
     job: TrialJob | None
@@ -60,13 +60,13 @@ class Pool:
     def __init__(
         self, *, suspicion_s: float, silence_limit_s: float, max_losses: int, ticket_prefix: str = "ticket"
     ) -> None:
-        """An empty pool.
+        """Makes an empty pool.
 
         Args:
             suspicion_s: Seconds without a sign of life after which a worker is a suspect.
             silence_limit_s: Seconds without a sign of life after which a worker may be given up.
-            max_losses: How many workers a job may lose before it ends.
-            ticket_prefix: What this pool's tickets begin with; those of another master begin with something else.
+            max_losses: Number of lost workers after which a job ends.
+            ticket_prefix: Beginning of this pool's tickets; the pool of another master needs another one.
         """
         self._suspicion_s = suspicion_s
         self._silence_limit_s = silence_limit_s
@@ -121,13 +121,13 @@ class Pool:
         return assignment
 
     def refuse(self, ticket: str) -> None:
-        """The worker did not take its job, which goes back to the head of the line; it is idle when it says so."""
+        """Puts a job that its worker did not take at the head of the line; the worker is idle once it says so."""
         job = self._take_back(ticket)
         if job is not None:
             self._waiting.appendleft(job)
 
     def report(self, ticket: str) -> TrialJob | None:
-        """The job of a ticket that was reported on, its worker being idle now; None if the ticket is void."""
+        """Takes back the job of a ticket after a report; its worker becomes idle.  None if the ticket is void."""
         job = self._take_back(ticket)
         if job is not None and job.worker_name is not None:
             self._idle[job.worker_name] = None
@@ -140,15 +140,15 @@ class Pool:
             self._idle[worker] = None
 
     def beat(self, worker: str, tickets: Sequence[str], now: float) -> list[str] | None:
-        """A worker's own sign of life.
+        """Takes a worker's own sign of life.
 
         Args:
-            worker: Its name.
-            tickets: Those that it holds.
-            now: When.
+            worker: Name of the worker.
+            tickets: Tickets that the worker holds.
+            now: Time of the sign of life, in seconds.
 
         Returns:
-            The tickets that it must abandon, as their jobs are somebody else's; None if it is not in the pool.
+            The tickets that the worker must abandon, because they are void; None if it is not in the pool.
         """
         member = self._members.get(worker)
         if member is None:
@@ -159,18 +159,18 @@ class Pool:
         return [ticket for ticket in tickets if ticket != member.ticket]
 
     def saw_life(self, worker: str, now: float) -> None:
-        """A worker lives; without effect if it is not in the pool."""
+        """Notes that a worker lives; has no effect if it is not in the pool."""
         if worker in self._members:
             self._members[worker].last_life = now
             self._members[worker].is_suspect = False
 
     def suspect(self, worker: str) -> None:
-        """Makes a worker a suspect until its next sign of life; without effect if it is not in the pool."""
+        """Makes a worker a suspect until its next sign of life; has no effect if it is not in the pool."""
         if worker in self._members:
             self._members[worker].is_suspect = True
 
     def suspects(self, now: float) -> list[str]:
-        """The workers that should be asked for a sign of life."""
+        """Lists the workers that should be asked for a sign of life."""
         return [
             name
             for name, member in self._members.items()
@@ -178,7 +178,7 @@ class Pool:
         ]
 
     def silence_s(self, worker: str, now: float) -> float:
-        """Seconds since a worker's last sign of life; 0 if it is not in the pool."""
+        """Computes the seconds since a worker's last sign of life; 0 if it is not in the pool."""
         return now - self._members[worker].last_life if worker in self._members else 0.0
 
     def is_silent_too_long(self, worker: str, now: float) -> bool:
@@ -186,15 +186,15 @@ class Pool:
         return self.silence_s(worker, now) > self._silence_limit_s
 
     def lose(self, worker: str, reason: str, counts: bool = True) -> Loss | None:
-        """Removes a worker; its job goes to the head of the line, or has ended.
+        """Removes a worker; its job goes to the head of the line, or ends.
 
         Args:
-            worker: Its name.
-            reason: Why it is lost; without its name.
-            counts: Whether its job has lost a worker by it; not if the worker handed the job back.
+            worker: Name of the worker.
+            reason: Reason of the loss, for messages.
+            counts: True if the job's losses grow; False if the worker handed the job back.
 
         Returns:
-            What becomes of its job; None if it is not in the pool.
+            The consequences for its job; None if the worker is not in the pool.
         """
         member = self._members.pop(worker, None)
         if member is None:
@@ -212,7 +212,7 @@ class Pool:
         return Loss(job=job, is_given_up=is_given_up)
 
     def _take_back(self, ticket: str) -> TrialJob | None:
-        """The job of a ticket that is valid no more; None if it was not before."""
+        """Makes a ticket void and returns its job; None if the ticket was void before."""
         assignment = self._running.pop(ticket, None)
         if assignment is None:
             return None

@@ -1,4 +1,4 @@
-"""Shows how a study goes on: a bar on a terminal, a line for each evaluation anywhere else."""
+"""The display of a study's progress: one line per evaluation, and a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from results.records import Status, StudySpec, TrialResult
 
 
 class ProgressDisplay:
-    """A context manager; ``show`` is the master's callback.
+    """Displays the progress of a study, as a context manager; ``show`` is the master's callback.
 
     Args:
         spec: The study.
-        stream: Where to; standard error by default.
+        stream: Stream to write to; standard error by default.
     """
 
     def __init__(self, spec: StudySpec, stream: TextIO | None = None) -> None:
@@ -35,7 +35,7 @@ class ProgressDisplay:
             self._bar.close()
 
     def show(self, progress: Progress) -> None:
-        """Draws where the study stands."""
+        """Draws the state of the study."""
         if progress.last is not None:
             self._write(result_line(progress.last, progress))
         if not self._stream.isatty():
@@ -54,14 +54,14 @@ class ProgressDisplay:
 
 
 def schedule_line(spec: StudySpec) -> str:
-    """The budgets of a study with the number of evaluations at each, before it starts."""
+    """Writes the budgets of a study with the number of evaluations at each, before the study starts."""
     schedule = evaluations_per_budget(make_sampler(spec).brackets(spec))
     counts = ", ".join(f"{n} at {budget}" for budget, n in schedule.items())
     return f"Evaluations: {sum(schedule.values())} ({counts} search epochs), proposed by {spec.sampler}"
 
 
 def result_line(result: TrialResult, progress: Progress) -> str:
-    """One evaluation in one line."""
+    """Writes one evaluation as one line."""
     evaluation = result.evaluation
     trial = "(" + ", ".join(map(str, result.config_id)) + f") at {result.budget} epochs"
     succeeded = evaluation.status is Status.OK
@@ -78,7 +78,7 @@ def result_line(result: TrialResult, progress: Progress) -> str:
 
 
 def state(progress: Progress) -> str:
-    """Rate, workers and incumbent, for the end of the bar."""
+    """Writes rate, workers and incumbent, for the end of the bar."""
     best = progress.incumbent
     incumbent = "none yet" if best is None else f"{best.evaluation.loss:.4f} {best.config_id} at {best.budget}"
     return (

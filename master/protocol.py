@@ -1,11 +1,15 @@
-"""The wire: how master and workers find each other, what they say, and how long they wait.
+"""The wire between master and workers: names, calls, messages and time-outs.
 
-The master's dispatcher stands in the run's name server under ``dispatcher_name``.  A worker calls its ``join`` with
-its name, its address and its version; refused, it ends.  Then it calls ``heartbeat`` every second,
-``register_result`` with the report of a job, and ``sign_off`` in the end.  The dispatcher calls the worker's
-``start_computation``, ``is_busy`` and ``shutdown``.
+The master's dispatcher is in the run's name server under ``dispatcher_name``.  A worker calls these methods of it:
 
-Whatever changes these calls, or a record that goes through them, raises ``PROTOCOL``; ``join`` itself stays.
+* ``join`` with the worker's name, address and version; a refused worker ends;
+* ``heartbeat`` every second;
+* ``register_result`` with the report of a job;
+* ``sign_off`` at its end.
+
+The dispatcher calls the worker's ``start_computation``, ``is_busy`` and ``shutdown``.
+
+A change of these calls, or of a record that goes through them, must raise ``PROTOCOL``; ``join`` must not change.
 """
 
 from __future__ import annotations
@@ -20,22 +24,22 @@ import Pyro4.socketutil
 
 from results.run_directory import installed_versions
 
-#: The version of what goes over the wire.
+#: The version of the calls and records on the wire.
 PROTOCOL = 1
-#: What a call may raise when the other side, or the way to it, is gone.
+#: The errors of a call when the other side, or the way to it, is gone.
 COMMUNICATION_ERRORS = (Pyro4.errors.PyroError, OSError)
-#: Seconds that any call may take: all of them only hand something over.
+#: Seconds that any call may take; every call only hands something over.
 CALL_TIMEOUT_S = 5.0
 #: Seconds that a sign of life may take.
 PROBE_TIMEOUT_S = 2.0
 
 
 class HeartbeatAnswer(TypedDict):
-    """What a worker's sign of life is answered with.
+    """The answer to a worker's sign of life.
 
     Attributes:
-        known: Whether the worker belongs to the pool, or must join again.
-        abandon: The tickets of jobs that it must give up, because they are somebody else's by now.
+        known: True if the worker belongs to the pool; False if it must join again.
+        abandon: Tickets of jobs that the worker must abandon, because they are another worker's by now.
     """
 
     known: bool
@@ -43,11 +47,11 @@ class HeartbeatAnswer(TypedDict):
 
 
 class Version(TypedDict):
-    """What a process runs: it decides what a trial computes, and how its outcome is told.
+    """The version of a process, which determines the computations of a trial and the messages.
 
     Attributes:
-        nasbohb: The version of this distribution; None where it is not installed.
-        protocol: Its ``PROTOCOL``.
+        nasbohb: Version of this distribution; None if it is not installed.
+        protocol: ``PROTOCOL`` of the process.
     """
 
     nasbohb: str | None
@@ -56,16 +60,16 @@ class Version(TypedDict):
 
 @cache
 def own_version() -> Version:
-    """The version of this process."""
+    """Returns the version of this process."""
     return {"nasbohb": installed_versions()["nasbohb"], "protocol": PROTOCOL}
 
 
 def refusal(worker: str, version: Any) -> str | None:
-    """Why a worker of this version may not join; None if it may.
+    """Explains why a worker of this version may not join; None if it may.
 
     Args:
-        worker: What messages call the worker.
-        version: What it says it is, unchecked.
+        worker: Name of the worker in messages.
+        version: Version that the worker states, unchecked.
     """
     own = own_version()
     if version == own:
@@ -83,22 +87,22 @@ def _version_text(version: Any) -> str:
 
 
 def dispatcher_name(run_id: str) -> str:
-    """What the dispatcher of a run is called in the name server: hpbandster's name, over an id made for the wire."""
+    """Names the dispatcher of a run in the name server: hpbandster's name, with the run's id for the wire."""
     return f"hpbandster.run_{wire_id(run_id)}.dispatcher"
 
 
 def wire_id(run_id: str) -> str:
-    """A run's id as the wire needs it: Pyro allows neither white space nor ``@`` in a name, a directory does."""
+    """Digests a run's id for the wire, because Pyro allows neither white space nor ``@`` in a name."""
     return hashlib.sha256(run_id.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def short_name(worker: str) -> str:
-    """Host, process and random part of a worker's name, for messages."""
+    """Shortens a worker's name to host, process and random part, for messages."""
     return worker.rpartition(".worker.")[2]
 
 
 def configure_pyro() -> None:
-    """Sets what Pyro only knows as global settings of the process; to be called before anything is created.
+    """Sets Pyro's settings, which are global in the process; must be called before any Pyro object is created.
 
     One thread serves all connections ("multiplex"): Pyro's pool of threads would refuse the 41st.
     """
@@ -109,7 +113,7 @@ def configure_pyro() -> None:
 
 
 def connect(uri: str, key: str, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-    """A proxy of a Pyro object; it connects with its first call, which may raise COMMUNICATION_ERRORS."""
+    """Makes a proxy of a Pyro object; it connects with its first call, which may raise COMMUNICATION_ERRORS."""
     proxy = Pyro4.Proxy(uri)
     proxy._pyroHmacKey = key
     proxy._pyroTimeout = timeout_s
@@ -117,17 +121,17 @@ def connect(uri: str, key: str, timeout_s: float = CALL_TIMEOUT_S) -> Any:
 
 
 def name_server_uri(host: str, port: int) -> str:
-    """The address of the name server at a host and port."""
+    """Makes the address of the name server at a host and port."""
     return f"PYRO:{Pyro4.constants.NAMESERVER_NAME}@{host}:{port}"
 
 
 def own_address(master_host: str) -> str:
-    """The address of this machine that its connection to the master comes from."""
+    """Finds this machine's address in its connections to the master."""
     return str(Pyro4.socketutil.getInterfaceAddress(master_host))
 
 
 def end_daemon(daemon: Pyro4.Daemon) -> None:
-    """Ends a daemon and its connections, which Pyro leaves open: their other sides would wait for answers."""
+    """Ends a daemon and its connections; Pyro would leave them open, and their other sides would wait for answers."""
     connections = [connection for connection in daemon.sockets if connection is not daemon.sock]
     daemon.shutdown()
     for connection in connections:
@@ -135,5 +139,5 @@ def end_daemon(daemon: Pyro4.Daemon) -> None:
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Whether a communication error means silence, rather than a refused or broken connection."""
+    """Whether a communication error means silence, and not a refused or broken connection."""
     return any(isinstance(e, Pyro4.errors.TimeoutError | TimeoutError) for e in (error, error.__cause__))

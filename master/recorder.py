@@ -1,4 +1,4 @@
-"""The journal of a run, as the master writes it."""
+"""The recorder, with which the master writes the journal of a run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from results.run_directory import RunDirectory
 class Recorder:
     """Collects configurations and results, and appends them to the run's journal together.
 
-    One synchronisation of the disk for all that has arrived meanwhile, rather than one for each: it takes
-    milliseconds, and with many workers and short trials it would be most of the master's work.
+    All that has arrived meanwhile shares one synchronisation of the disk, which takes milliseconds.  With one per
+    result, many workers and short trials, synchronisation would be most of the master's work.
     """
 
     def __init__(self, run: RunDirectory) -> None:
@@ -20,7 +20,7 @@ class Recorder:
         self._results: list[TrialResult] = []
 
     def take_config(self, config_id: ConfigId, proposal: Proposal) -> None:
-        """Takes a configuration; without effect if it was taken before, at a smaller budget."""
+        """Takes a configuration; has no effect if it was taken before, at a smaller budget."""
         if config_id not in self._known:
             self._known.add(config_id)
             self._configs.append((config_id, proposal))
@@ -33,7 +33,7 @@ class Recorder:
         """Brings all that was taken to the disk, the configurations before the results.
 
         Raises:
-            OSError: It cannot be written; it is kept for the next attempt.
+            OSError: Writing failed; what is not written yet is kept for the next attempt.
         """
         if self._configs:
             self._run.append_configs(*self._configs)

@@ -1,4 +1,4 @@
-"""A worker as the dispatcher calls it."""
+"""Calls of the dispatcher to workers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from master.protocol import COMMUNICATION_ERRORS, PROBE_TIMEOUT_S, connect, is_t
 
 logger = logging.getLogger("nasbohb.master")
 
-#: Calls of several workers at once; a silent one takes its whole time-out.
+#: Number of calls at the same time; a silent worker takes its whole time-out.
 _N_AT_ONCE = 16
 
 
 class Pulse(Enum):
-    """What asking a worker for a sign of life gave."""
+    """The outcome of asking a worker for a sign of life."""
 
     IDLE = "idle"
     BUSY = "busy"
@@ -26,19 +26,19 @@ class Pulse(Enum):
 
 
 class HandOverError(Exception):
-    """A worker could not be given a job."""
+    """A job could not be handed to a worker."""
 
 
 class RemoteWorker:
     """A proxy of a worker, with time-outs.
 
-    Pyro raises here what the worker raised, so each call expects any exception: it is that worker's fault, and
-    ends no thread of the dispatcher.
+    Pyro raises here what the worker raised, so each call expects any exception.  The exception is that worker's
+    fault, and ends no thread of the dispatcher.
 
     Attributes:
-        name: Its name, as it gave it when it joined.
-        uri: Its address.
-        connection: The connection that its last sign of life came through.
+        name: Name that the worker stated when it joined.
+        uri: Address of the worker.
+        connection: Connection of the worker's last sign of life.
     """
 
     def __init__(self, name: str, uri: str, key: str) -> None:
@@ -49,10 +49,10 @@ class RemoteWorker:
         self._key = key
 
     def start(self, ticket: str, trial: Mapping[str, Any]) -> bool:
-        """Hands a job over; whether the worker accepts it.
+        """Hands a job over; returns whether the worker accepts it.
 
         Raises:
-            HandOverError: It did not answer, or the call failed on its side.
+            HandOverError: The worker did not answer, or the call failed on its side.
         """
         try:
             return bool(self._proxy.start_computation(ticket, trial))
@@ -60,7 +60,7 @@ class RemoteWorker:
             raise HandOverError(f"{type(error).__name__}: {error}") from error
 
     def pulse(self) -> Pulse:
-        """Asks for a sign of life, through a connection of its own, as the other one may be in use."""
+        """Asks for a sign of life, through a separate connection, because the other one may be in use."""
         try:
             with connect(self.uri, self._key, PROBE_TIMEOUT_S) as proxy:
                 return Pulse.BUSY if proxy.is_busy() else Pulse.IDLE
@@ -71,7 +71,7 @@ class RemoteWorker:
             return Pulse.DEAD
 
     def shutdown(self) -> None:
-        """Tells the worker to end; one that does not hear it ends by itself when the master is gone."""
+        """Tells the worker to end; a worker that does not receive this ends by itself when the master is gone."""
         try:
             with connect(self.uri, self._key, PROBE_TIMEOUT_S) as proxy:
                 proxy.shutdown()

@@ -1,4 +1,4 @@
-"""A study from beginning to end, as the command line runs it."""
+"""Creating a run, and running a study to its end, for the command line."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from spaces import TunerSpace, find_config_space
 
 
 def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
-    """A new run's directory for a study, after a check of what the master needs to know of it.
+    """Creates the directory of a study's run, after checking the fields that the master needs.
 
-    The study's ``default_config`` and ``initial_configs`` may name some hyperparameters alone.  The run's are whole:
-    what the one leaves out has the space's default, what the others leave out has that of the former, which follows
-    them.
+    The study's ``default_config`` and ``initial_configs`` may name only some hyperparameters.  Those of the run are
+    whole: the space's defaults complete ``default_config``, which completes the ``initial_configs`` and follows them.
 
     Raises:
-        ValueError: The budgets make no ladder, the sampler or the configuration space is unknown, an initial
-            configuration does not lie in the space, a count is below 1, or the path exists already; nothing is
-            written then.
-        OSError: It cannot be written.
+        ValueError: The budgets make no ladder; the sampler or the configuration space is unknown; an initial
+            configuration does not lie in the space; a count is below 1; or the path exists already.  Nothing is
+            written.
+        OSError: The directory cannot be written.
     """
     for name, value in (("n_iterations", spec.n_iterations), ("n_workers", spec.n_workers)):
         if value < 1:
@@ -48,7 +47,7 @@ def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
 
 
 def _initial_configs(spec: StudySpec, space: TunerSpace) -> tuple[Mapping[str, Value], ...]:
-    """What a study evaluates first: the given configurations, then the default one; a list is that list alone."""
+    """Lists the first configurations of a study: the given ones, then (not for ``listed``) the default one."""
     try:
         given = tuple(space.complete({**spec.default_config, **config}) for config in spec.initial_configs)
     except ValueError as error:
@@ -67,14 +66,14 @@ def run_master(
     """Runs the study that ``run`` describes to its end; its workers end with it, also on an interrupt.
 
     Args:
-        run: Made by ``create_run``, and without results yet.
-        host: The address to listen at: one of this machine that the workers can reach.
-        dispatcher_settings: When workers count as lost; None for the defaults.
-        wait_settings: How long to wait for workers; None for the defaults.
-        on_progress: Called in this thread after each result, and every few seconds without one.
+        run: Run from ``create_run``, without results yet.
+        host: Address to listen at, one of this machine that the workers can reach.
+        dispatcher_settings: Limits after which workers count as lost; None for the defaults.
+        wait_settings: Limits of the wait for workers; None for the defaults.
+        on_progress: Callback in this thread, after each result and every few seconds without one.
 
     Returns:
-        Where the study stands at its end.
+        The state of the study at its end.
 
     Raises:
         ValueError: The run has results already.
@@ -83,9 +82,7 @@ def run_master(
         OSError: The host is no address of this machine, or a result could not be written.
     """
     if run.configs_json.stat().st_size:
-        raise ValueError(
-            f"{run.path}: got a run that was started already, expected a new one; choose another directory"
-        )
+        raise ValueError(f"{run.path}: this run was started already, and cannot be resumed; choose another directory")
     spec = run.spec()
     tuner = Tuner(spec, make_sampler(spec))
     configure_pyro()

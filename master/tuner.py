@@ -1,12 +1,12 @@
-"""What runs next, and what was learned: Hyperband's brackets over hpbandster's successive halving, and a sampler.
+"""The tuner decides what runs next, and learns: Hyperband's brackets, hpbandster's successive halving, and a sampler.
 
-A tuner opens no socket, starts no thread, reads no clock and touches no file: a master over a network, a
-simulation in virtual time and a loop of ten lines drive the same one.  ``ask`` and ``tell`` alternate as the driver
-likes; ``replay`` brings a new tuner to where the journal of another one stands.
+A tuner opens no socket, starts no thread, reads no clock and touches no file.  Therefore a master over a network, a
+simulation in virtual time and a loop of ten lines can drive it.  ``ask`` and ``tell`` alternate as the driver likes.
+``replay`` brings a new tuner to the state of another tuner's journal.
 
-Randomness: the seed of a trial is derived from (study seed, configuration, budget), the generator of a proposal
-from (study seed, number of the proposal).  Neither depends on what the process did before, so a replayed tuner with
-one worker goes on exactly as the uninterrupted one.
+Randomness: the seed of a trial is derived from (study seed, configuration, budget).  The generator of a proposal is
+derived from (study seed, number of the proposal).  Neither depends on what the process did before, so a replayed
+tuner with one worker goes on exactly as the uninterrupted one.
 
 hpbandster's ``SuccessiveHalving`` (0.7.4) is used as it is: it numbers configurations, and promotes them.
 """
@@ -29,33 +29,33 @@ from results.records import ConfigId, Proposal, StudySpec, TrialResult, TrialSpe
 
 
 def trial_seed(study_seed: int, config_id: ConfigId, budget: int) -> int:
-    """The seed of a trial, in 0..2^32-1: nearby trials get unrelated ones, the same trial always the same."""
+    """Derives the seed of a trial, in 0..2^32-1; nearby trials get unrelated seeds, the same trial always the same."""
     return int(np.random.SeedSequence([study_seed, *config_id, budget]).generate_state(1)[0])
 
 
 def proposal_generator(study_seed: int, number: int) -> np.random.Generator:
-    """The generator of a proposal; ``number`` is 0 for the first of the study."""
+    """Makes the generator of a proposal; ``number`` is 0 for the first of the study."""
     return np.random.default_rng([study_seed, number])
 
 
 class Tuner:
-    """The state of a study: what was proposed, what runs, what is known.
+    """The state of a study: proposals, running trials, and results.
 
     Attributes:
         spec: The study.
-        schedule: Budget, ascending, to the number of evaluations of the whole study at it.
-        proposals: Every configuration so far, in the order in which they were proposed.
+        schedule: Budget, ascending, to the number of the study's evaluations at it.
+        proposals: Every configuration so far, in the order of the proposals.
     """
 
     def __init__(self, spec: StudySpec, sampler: Sampler) -> None:
-        """A tuner without results.
+        """Makes a tuner without results.
 
         Args:
-            spec: The study; its ``initial_configs`` come before all that the sampler proposes.
-            sampler: Proposes configurations, and decides on the brackets.
+            spec: The study; its ``initial_configs`` come before all proposals of the sampler.
+            sampler: Sampler that proposes configurations and decides on the brackets.
 
         Raises:
-            ValueError: The study's budgets make no ladder, or its sampler needs what it does not say.
+            ValueError: The study's budgets make no ladder, or the study lacks something that its sampler needs.
         """
         self.spec = spec
         self._sampler = sampler
@@ -73,12 +73,12 @@ class Tuner:
 
     @property
     def n_total(self) -> int:
-        """Evaluations of the whole study."""
+        """Number of evaluations of the whole study."""
         return sum(self.schedule.values())
 
     @property
     def n_done(self) -> int:
-        """Evaluations whose result is known."""
+        """Number of evaluations whose result is known."""
         return len(self._told)
 
     @property
@@ -87,7 +87,7 @@ class Tuner:
         return self.n_done == self.n_total
 
     def ask(self) -> TrialSpec | None:
-        """The trial to run next; None if nothing can run before another result, or ever."""
+        """Returns the next trial to run; None if nothing can run before another result, or ever."""
         return self._to_repeat.popleft() if self._to_repeat else self._next_trial()
 
     def tell(self, result: TrialResult) -> None:
@@ -101,20 +101,20 @@ class Tuner:
         self._learn(result)
 
     def replay(self, configs: Mapping[ConfigId, Proposal], results: Iterable[TrialResult]) -> None:
-        """Brings a new tuner to where a journal stands.
+        """Brings a new tuner to the state of a journal.
 
-        Trials that were asked for and have no result are asked for again, before all others.
+        ``ask`` then returns the trials without a result again, before all others.
 
         Args:
-            configs: Every configuration in the order in which it was proposed.
-            results: In the order in which they arrived; of several results of a trial, the first counts.
+            configs: Every configuration, in the order of the proposals.
+            results: Results in the order of their arrival; the first of several results of a trial counts.
 
         Raises:
-            ValueError: The tuner has begun already, or the journal holds what this study does not run: another id,
+            ValueError: The tuner has begun already, or the journal belongs to another study: it holds another id,
                 other initial configurations, or a result at another budget.
         """
         if self.proposals:
-            raise ValueError("replay: got a tuner that has begun already, expected a new one")
+            raise ValueError("replay: this tuner has begun already; make a new one")
         self._check_journal(configs)
         self.proposals.update(configs)
         for result in results:
@@ -155,7 +155,7 @@ class Tuner:
         self._told.add(key)
 
     def _promote(self, result: TrialResult) -> None:
-        """Hands a result to its iteration, which promotes the best of a rung when all of them are there."""
+        """Hands a result to its iteration, which promotes the best of a rung when all its results are there."""
         job = Job(result.config_id, config=self.proposals[result.config_id].config, budget=result.budget)
         job.result = {"loss": result.evaluation.loss}
         number = result.config_id[0]
@@ -169,7 +169,7 @@ class Tuner:
             self._sampler.observe(config, int(result.budget), result.evaluation.loss)
 
     def _next_trial(self) -> TrialSpec | None:
-        """The next trial of the iterations that have begun, or of another one where all of them wait."""
+        """Takes the next trial of the iterations that have begun, or of a new iteration if all of them wait."""
         for number in sorted(self._may_run):
             run = self._active[number].get_next_run()
             if run is not None:
@@ -194,7 +194,7 @@ class Tuner:
         return self._active[number]
 
     def _configuration_for(self, number: int, budget: int) -> tuple[Mapping[str, Value], dict[str, Any]]:
-        """What hpbandster asks for: the next configuration of an iteration, from the journal where it has one."""
+        """Gives hpbandster the next configuration of an iteration, from the journal if the journal has it."""
         iteration = self._active[number]
         config_id = (number, iteration.stage, iteration.actual_num_configs[iteration.stage])
         if config_id not in self.proposals:

@@ -16,7 +16,7 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o666) -> Non
 
     Args:
         path: The file.
-        content: What it is to hold.
+        content: New content of the file.
         mode: Its permissions, of which the process's umask takes away.
 
     Raises:

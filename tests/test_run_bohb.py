@@ -100,7 +100,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--config-space", "cs3", "--optimizer", "random_ws"], "but 'random_ws' does not use it"),
         (["study", "--dataset", "mnist"], "got 'mnist', expected one of"),
         (["study", "--sampler", "tpe"], "--sampler: got 'tpe', expected one of"),
-        (["study", "--sampler", "listed"], "--try: got no configuration"),
+        (["study", "--sampler", "listed"], "--sampler listed needs at least one configuration"),
         (["study", "--try", "cutout_prob"], "--try: got 'cutout_prob', expected name=value"),
         (["study", "--try", "colour=1"], "--try: configuration space cs2: got ['colour']"),
         (
@@ -166,7 +166,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
             ["table", "measure", "x.table", "--network.image-channels", "3"],
             "--network.image-channels, --network.n-classes: got 3 and",
         ),
-        (["table", "import", "absent.tfrecord", "x.table"], "absent.tfrecord does not exist; give a file"),
+        (["table", "import", "absent.tfrecord", "x.table"], "absent.tfrecord does not exist"),
         (["table", "measure", "x.table", "--dataset", "absent.npz"], "absent.npz, which is no file"),
         (["table", "measure", "x.table", "--search-space", "4"], "got '4', expected one of"),
     ],

@@ -1,4 +1,4 @@
-"""The samplers, which propose configurations and learn from losses; they know nothing of who executes.
+"""The samplers, which propose configurations and learn from losses; they know nothing of the execution.
 
 The registry loads a sampler when it is asked for, so that a help text can name them all at once.
 """
@@ -20,10 +20,10 @@ SAMPLERS: dict[str, str] = {
 
 
 def make_sampler(spec: StudySpec) -> Sampler:
-    """The sampler of a study, over the study's configuration space.
+    """Makes the sampler of a study, over the study's configuration space.
 
     Raises:
-        ValueError: There is no such sampler, or no such space.
+        ValueError: The sampler or the configuration space is unknown.
     """
     if spec.sampler not in SAMPLERS:
         raise ValueError(f"--sampler: got {spec.sampler!r}, expected one of {', '.join(SAMPLERS)}")

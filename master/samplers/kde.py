@@ -1,14 +1,14 @@
-"""BOHB's sampler: two kernel densities for a budget, of good and of bad configurations.
+"""BOHB's sampler: two kernel densities at a budget, of good and of bad configurations.
 
 Sources: Falkner, Klein and Hutter (2018), *BOHB*, section 4.1 and Algorithm 2; hpbandster 0.7.4
 (``optimizers/config_generators/bohb.py``), whose densities it reproduces on the same data.
 
 Differs from hpbandster:
     * every random draw comes from the generator of its proposal, not from NumPy's global one;
-    * missing values of conditional hyperparameters are imputed also where only the first one is missing;
+    * missing values of conditional hyperparameters are imputed also if only the first one is missing;
     * ties between losses keep the order of arrival;
-    * a failure to propose is an error, never a silent fall back to random search: only where the space has
-      forbidden clauses, and all samples violate them, a random configuration is returned (and marked so).
+    * a failure to propose is an error, never a silent fall back to random search. Only if all samples violate
+      forbidden clauses of the space, a random configuration is returned, and marked so.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class KdeSettings:
     """The sampler's settings; the defaults are hpbandster's.
 
     Attributes:
-        min_points_in_model: Observations that a density needs, None for d + 1, the least possible.
-        top_n_percent: Which share of the observations counts as good.
-        n_samples: How many points are drawn to find the best ratio of densities.
-        random_fraction: Which share of the proposals is drawn uniformly.
-        bandwidth_factor: Widens the kernels that the samples are drawn from.
-        min_bandwidth: Keeps the densities from collapsing.
+        min_points_in_model: Number of observations that a density needs; None for d + 1, the least possible.
+        top_n_percent: Percentage of the observations that counts as good.
+        n_samples: Number of points drawn to find the best ratio of densities.
+        random_fraction: Fraction of the proposals that is drawn uniformly.
+        bandwidth_factor: Factor that widens the kernels from which samples are drawn.
+        min_bandwidth: Lower limit of the bandwidths, which keeps the densities from collapsing.
     """
 
     min_points_in_model: int | None = None
@@ -57,7 +57,7 @@ class KdeSettings:
 
 @dataclass(frozen=True)
 class Model:
-    """The densities of a budget."""
+    """The densities at a budget."""
 
     budget: float
     good: Density
@@ -68,14 +68,14 @@ class KdeSampler(Sampler):
     """Proposes configurations where good ones are dense and bad ones are not."""
 
     def __init__(self, space: ConfigurationSpace, settings: KdeSettings | None = None) -> None:
-        """A sampler without observations.
+        """Makes a sampler without observations.
 
         Args:
-            space: The configuration space; the sampler owns it from now on.
-            settings: None for hpbandster's defaults.
+            space: Configuration space, which the sampler owns from now on.
+            settings: Settings of the sampler; None for hpbandster's defaults.
 
         Raises:
-            ValueError: The space has a kind of hyperparameter that the densities do not know, or
+            ValueError: The space has a kind of hyperparameter that the densities do not support, or
                 ``min_points_in_model`` is too small for its dimensions.
         """
         super().__init__(space)
@@ -100,7 +100,7 @@ class KdeSampler(Sampler):
         self._is_stale = True
 
     def propose(self, budget: int, rng: np.random.Generator) -> Proposal:
-        """The best of many samples of the model, or a uniform draw; the budget is of no influence."""
+        """Proposes the best of many samples of the model, or a uniform draw; the budget has no influence."""
         model = self.model(rng)
         if model is not None and rng.random() >= self._settings.random_fraction:
             config = self._best_sample(model, rng)
@@ -109,11 +109,11 @@ class KdeSampler(Sampler):
         return Proposal(config=draw(self.space, rng), model_based=False)
 
     def model(self, rng: np.random.Generator) -> Model | None:
-        """The densities of the largest budget that has enough observations; None if no budget has.
+        """Fits the densities at the largest budget with enough observations; None if no budget has enough.
 
         Args:
-            rng: Draws the values that inactive hyperparameters lack. They are drawn for each proposal anew, so
-                that a proposal depends on the observations and its own generator alone.
+            rng: Generator of the values that inactive hyperparameters lack. They are drawn for each proposal anew,
+                so a proposal depends only on the observations and its own generator.
         """
         if self._is_stale or self.space.conditions:
             self._model = self._fit(rng)
@@ -138,7 +138,7 @@ class KdeSampler(Sampler):
         return Density.fit(impute(vectors, self._levels, rng), self._levels, self._settings.min_bandwidth)
 
     def _best_sample(self, model: Model, rng: np.random.Generator) -> dict[str, Value] | None:
-        """Of the samples around good configurations, the legal one with the best ratio good to bad."""
+        """Finds the legal sample with the best ratio of good to bad density; None if no sample is legal."""
         samples = model.good.sample(self._settings.n_samples, self._settings.bandwidth_factor, rng)
         good = np.maximum(model.good.pdf(samples), _SMALLEST_DENSITY)
         bad = np.maximum(model.bad.pdf(samples), _SMALLEST_DENSITY)
@@ -149,7 +149,7 @@ class KdeSampler(Sampler):
         return None
 
     def _decode(self, vector: FloatArray) -> dict[str, Value] | None:
-        """The configuration at a point; None if it is forbidden."""
+        """Decodes a point into its configuration; None if it is forbidden."""
         configuration = Configuration(self.space, vector=vector)
         if self.space.conditions or self.space.forbidden_clauses:
             try:
@@ -162,16 +162,16 @@ class KdeSampler(Sampler):
 def impute(vectors: FloatArray, levels: npt.NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
     """Fills the missing values of inactive hyperparameters.
 
-    A row takes them from another row, drawn at random from those that have the first missing one; where no
-    row has it, it is drawn uniformly.
+    A row takes them from another row, which is drawn at random from those that have the first missing value. If no
+    row has that value, it is drawn uniformly.
 
     Args:
-        vectors: [n, d] with NaN for what is missing.
-        levels: [d] 0 for a continuous dimension, else the number of categories.
-        rng: Draws the rows and the values.
+        vectors: [n, d] Vectors with NaN for missing values.
+        levels: [d] 0 for a continuous dimension, or else the number of categories.
+        rng: Generator of the drawn rows and values.
 
     Returns:
-        [n, d] without NaN.
+        [n, d] vectors without NaN.
     """
     filled = vectors.copy()
     for row in np.flatnonzero(np.isnan(vectors).any(axis=1)):

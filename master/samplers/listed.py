@@ -1,4 +1,4 @@
-"""Given configurations alone, each at one budget: for sweeps, and for repeats under other seeds."""
+"""The sampler of given configurations, each at one budget: for sweeps, and for repeats under other seeds."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from results.records import Proposal, StudySpec
 
 
 class ListedSampler(Sampler):
-    """Proposes nothing of its own: the study's ``initial_configs`` are all that is evaluated.
+    """Proposes nothing: a study evaluates only its ``initial_configs``.
 
-    A configuration that is listed several times is evaluated as often: each has its own id, and so its own seed.
+    A configuration that is listed several times is evaluated as often, each time with its own id and seed.
     """
 
     def brackets(self, spec: StudySpec) -> tuple[Bracket, ...]:
-        """An iteration for each listed configuration, at the study's largest budget.
+        """Makes one iteration per listed configuration, at the study's largest budget.
 
         Raises:
             ValueError: The study lists no configuration, or its budgets make no ladder.
         """
         if not spec.initial_configs:
-            raise ValueError("--try: got no configuration, expected at least one for --sampler listed")
+            raise ValueError("--try: --sampler listed needs at least one configuration; give --try name=value")
         super().brackets(spec)
         return (Bracket((1,), (spec.max_budget,)),) * len(spec.initial_configs)
 
     def propose(self, budget: int, rng: np.random.Generator) -> Proposal:
-        """Refuses.
+        """Refuses to propose.
 
         Raises:
-            LookupError: Always: every listed configuration is part of the study already.
+            LookupError: Always, because all listed configurations are part of the study already.
         """
         raise LookupError("all listed configurations have been proposed")

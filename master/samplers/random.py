@@ -1,4 +1,4 @@
-"""Uniform draws; with the brackets of a study, this is Hyperband (Li et al., 2018)."""
+"""The sampler of uniform draws; with the brackets of a study, this is Hyperband (Li et al., 2018)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class RandomSampler(Sampler):
 
 
 def draw(space: ConfigurationSpace, rng: np.random.Generator) -> dict[str, Value]:
-    """Draws a legal configuration of a space, which has generators of its own: they are seeded for this draw."""
+    """Draws a legal configuration of a space; seeds the space's own generators for this draw."""
     space.seed(int(rng.integers(2**31)))
     return built_in(space.sample_configuration())
 
 
 def built_in(configuration: Configuration) -> dict[str, Value]:
-    """The values as built-in types: ConfigSpace gives NumPy scalars for some, which no serializer takes."""
+    """Turns a configuration's values into built-in types; some are NumPy scalars, which no serializer takes."""
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in configuration.items()}

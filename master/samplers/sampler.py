@@ -1,4 +1,4 @@
-"""What a tuner asks of a sampler."""
+"""The base class of samplers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Sampler(ABC):
     """Proposes configurations of a space; a subclass is one file and one line in ``SAMPLERS``.
 
-    A sampler holds no generator: each proposal comes with its own, so that a tuner that was replayed from its
-    journal goes on as the one that wrote it.
+    A sampler holds no generator; each proposal has its own. Therefore a tuner that was replayed from a journal goes
+    on exactly as the tuner that wrote it.
 
     Attributes:
         space: The configuration space, which the sampler owns.
@@ -40,7 +40,7 @@ class Sampler(ABC):
         """Learns the finite loss of a configuration of the space; a sampler without a model learns nothing."""
 
     def brackets(self, spec: StudySpec) -> tuple[Bracket, ...]:
-        """The brackets of a study, one per iteration; by default those of Hyperband.
+        """Makes the brackets of a study, one per iteration; by default those of Hyperband.
 
         Raises:
             ValueError: The study's budgets make no ladder.

@@ -187,7 +187,7 @@ def test_no_workers_end_the_study_with_a_message(make_run: MakeRun, caplog: pyte
     caplog.set_level("INFO")
     run = make_run(n_workers=16)
     waits = WaitSettings(message_interval_s=0.1, no_worker_limit_s=0.3)
-    with pytest.raises(StudyFailedError, match="got 0 of 16 workers"):
+    with pytest.raises(StudyFailedError, match="none of 16 workers was registered"):
         run_master(run, wait_settings=waits)
     assert "0 of 16 workers registered" in caplog.text
 
@@ -261,7 +261,7 @@ def test_a_run_is_not_started_twice(make_run: MakeRun, start_workers: StartWorke
     run = make_run()
     start_workers(run)
     run_master(run)
-    with pytest.raises(ValueError, match="got a run that was started already"):
+    with pytest.raises(ValueError, match="this run was started already"):
         run_master(run)
 
 
@@ -306,7 +306,7 @@ def test_a_directory_of_any_name_will_do(make_run: MakeRun, start_workers: Start
         ({"n_workers": 0}, "n_workers: got 0, expected at least 1"),
         ({"n_iterations": 0}, "n_iterations: got 0, expected at least 1"),
         ({"sampler": "tpe"}, "--sampler: got 'tpe', expected one of bohb, random, listed"),
-        ({"sampler": "listed"}, "--try: got no configuration, expected at least one"),
+        ({"sampler": "listed"}, "--sampler listed needs at least one configuration"),
         ({"initial_configs": ({},) * 3, "n_iterations": 1, "min_budget": 100}, "--try: got 3 configurations"),
         ({"initial_configs": ({"colour": 1},)}, r"got \['colour'\], expected some of \['weight_decay', 'cutout_prob'"),
         ({"initial_configs": ({}, {"cutout_prob": 1.5})}, "cutout_prob: got 1.5, expected a number from 0.0 to 1.0"),

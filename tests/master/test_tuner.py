@@ -205,7 +205,7 @@ def test_another_studys_journal_is_refused() -> None:
     whole = JOURNALS["bohb"]
     tuner = new_tuner()
     tuner.ask()
-    with pytest.raises(ValueError, match="expected a new one"):
+    with pytest.raises(ValueError, match="make a new one"):
         tuner.replay(whole.configs, [])
     for results in ([replace(whole.results[0], budget=77)], [replace(whole.results[0], config_id=(40, 0, 0))]):
         with pytest.raises(ValueError, match="which this study does not run"):
