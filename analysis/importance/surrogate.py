@@ -159,12 +159,14 @@ def _losses(losses: npt.ArrayLike, n_configurations: int) -> FloatArray:
     if values.shape != (n_configurations,):
         raise ValueError(f"losses: got the shape {values.shape}, expected one loss for {n_configurations} evaluations")
     if len(values) == 0:
-        raise ValueError("no evaluation succeeded; importances need at least two with different losses")
+        raise ValueError("no evaluation succeeded; importances need two with different losses")
     n_invalid = int((~np.isfinite(values)).sum())
     if n_invalid:
         raise ValueError(f"losses: got {n_invalid} that are not finite, expected those of successful evaluations alone")
     if values.min() == values.max():
-        raise ValueError(f"all {len(values)} losses are {values[0]}; importances need at least two different ones")
+        raise ValueError(
+            f"all losses are {values[0]} (evaluations: {len(values)}); importances need two different ones"
+        )
     return values
 
 

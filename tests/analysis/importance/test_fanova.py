@@ -186,8 +186,8 @@ def test_a_hyperparameter_that_is_not_active_everywhere_is_named_and_left_out() 
         ([], [], "no evaluation succeeded"),
         ([0.1, 0.2, 0.3], [math.nan, 1.0, 2.0], "losses: got 1 that are not finite"),
         ([0.1, 0.2, 0.3], [math.inf, math.nan, 2.0], "losses: got 2 that are not finite"),
-        ([0.1, 0.2, 0.3], [2.0, 2.0, 2.0], "all 3 losses are 2.0"),
-        ([0.1], [2.0], "all 1 losses are 2.0"),
+        ([0.1, 0.2, 0.3], [2.0, 2.0, 2.0], r"all losses are 2\.0 \(evaluations: 3\)"),
+        ([0.1], [2.0], r"all losses are 2\.0 \(evaluations: 1\)"),
         ([0.1, 0.2], [2.0], r"losses: got the shape \(1,\), expected one loss for 2 evaluations"),
         ([0.1, 0.1, 0.1], [1.0, 2.0, 3.0], r"no hyperparameter varies \(x0: one value in all evaluations\)"),
         ([0.1, 0.2, 1.3], [1.0, 2.0, 3.0], "x0: got 1.3, expected a number from 0.0 to 1.0"),
@@ -266,6 +266,18 @@ def test_views_show_what_matters_among_good_configurations() -> None:
     assert list(views(forest)) == ["all", "best 20 %"]
 
 
+def test_a_cutoff_clips_the_curves_and_the_losses_that_r2_is_of() -> None:
+    forest = surrogate_on(bad_beyond, 500, 2)
+    curve = marginal(forest, ["x1"], n_points=5, cutoff=Cutoff(upper=1.0))
+    # Half of the mean is y, the other half the cut-off.
+    assert curve.mean[1:4] == pytest.approx([0.625, 0.75, 0.875], abs=0.05)
+    assert (marginal(forest, ["x1"], n_points=5).mean > 4).all()
+    r2 = forest.out_of_bag_r2(Cutoff(upper=1.0))
+    assert r2 is not None
+    assert 0.8 < r2 < 0.999
+    assert forest.out_of_bag_r2(Cutoff(upper=-1.0)) is None
+
+
 def test_a_cutoff_below_all_losses_is_a_sentence() -> None:
     forest = surrogate_on(bad_beyond, 100, 2)
     with pytest.raises(ValueError, match="no tree predicts different losses between -inf and -1"):
@@ -291,7 +303,7 @@ def test_importances_per_budget_and_over_budgets() -> None:
     losses[0], budgets[0] = 0.5, 12
     per_budget = by_budget(dimensions, configs, losses, budgets, FEW)
     assert list(per_budget) == [12, 25, 50, 100]
-    assert per_budget[12] == "all 1 losses are 0.5; importances need at least two different ones"
+    assert per_budget[12] == "all losses are 0.5 (evaluations: 1); importances need two different ones"
     largest = per_budget[100]
     assert isinstance(largest, Surrogate)
     assert importances(largest).of("learning_rate") > 0.8
