@@ -24,8 +24,8 @@ from analysis.importance.leaves import Leaves
 
 #: Indices of dimensions, ascending.
 Subset = tuple[int, ...]
-#: Cells of the grids that are held at once; small enough for a processor's cache.
-_CELLS_AT_ONCE = 500_000
+#: Cells, and corners of leaves, that are held at once; few enough for a processor's cache.
+_NUMBERS_AT_ONCE = 500_000
 #: Cells of one tree's grid beyond which a subset is refused.
 _MOST_CELLS = 100_000_000
 
@@ -127,17 +127,17 @@ def _marginals(leaves: Leaves, subset: Subset) -> Iterator[tuple[slice, FloatArr
             f"{_MOST_CELLS:.0e}; choose a lower order or fewer evaluations per tree"
         )
     height = leaves.value * leaves.weight / np.prod([axis.shares for axis in axes], axis=0)
-    index, corners = np.zeros((1, len(height)), dtype=np.int64), height[None]
-    for each in axes:
-        index = (index[:, None] * (each.n_cells + 1) + each.steps).reshape(-1, len(height))
-        corners = (corners[:, None] * each.signs).reshape(-1, len(height))
-    n_at_once = max(1, _CELLS_AT_ONCE // n_cells)
+    n_corners = math.prod(len(axis.steps) for axis in axes) * len(height) // leaves.n_trees
+    n_at_once = max(1, _NUMBERS_AT_ONCE // max(n_cells, n_corners))
     for first in range(0, leaves.n_trees, n_at_once):
         trees = slice(first, min(first + n_at_once, leaves.n_trees))
         part = slice(*np.searchsorted(leaves.tree, [trees.start, trees.stop]))
-        flat = index[:, part] + (leaves.tree[part] - trees.start) * n_cells
-        size = (trees.stop - trees.start) * n_cells
-        grids = np.asarray(np.bincount(flat.ravel(), corners[:, part].ravel(), minlength=size), dtype=np.float64)
+        index, corners = (leaves.tree[part] - first)[None], height[None, part]
+        for each in axes:
+            index = (index[:, None] * (each.n_cells + 1) + each.steps[:, part]).reshape(-1, index.shape[1])
+            corners = (corners[:, None] * each.signs[:, part]).reshape(index.shape)
+        size = (trees.stop - first) * n_cells
+        grids = np.asarray(np.bincount(index.ravel(), corners.ravel(), minlength=size), dtype=np.float64)
         grids = grids.reshape(-1, *shape)
         _integrate(grids)
         yield trees, grids[(slice(None), *[slice(-1)] * len(axes))]
