@@ -60,6 +60,17 @@ class LoadedRun:
             f"table {study.table} at {study.table_epochs} epochs"
         )
 
+    @property
+    def default_ids(self) -> frozenset[ConfigId]:
+        """The configurations that have the default values, of which a study may list several.
+
+        In a run that states no default, the first configuration counts as it.
+        """
+        default = None if self.description is None else self.description.spec.default_config
+        if not default:
+            return frozenset({(0, 0, 0)})
+        return frozenset(config_id for config_id, proposal in self.configs.items() if proposal.config == default)
+
 
 class UnknownBestError(ValueError):
     """The best cell of the search space is not known, and so no test regret."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
 
 from analysis.load import LoadedRun
 from analysis.trajectory import IncumbentMode, improves, replay
 from results.records import ConfigId, Status, TrialResult
-
-#: The first configuration of a study is the default one.
-DEFAULT_CONFIG_ID: ConfigId = (0, 0, 0)
 
 
 class Verdict(str, Enum):
@@ -106,7 +103,7 @@ class Summary:
 
 def summarise(run: LoadedRun) -> Summary:
     """A study in numbers."""
-    results, n_workers = run.results, run.n_workers
+    results, n_workers, default_ids = run.results, run.n_workers, run.default_ids
     with_result = {result.config_id for result in results}
     at_largest = [] if run.largest_budget is None else _at(run.largest_budget, results)
     incumbents = {
@@ -117,8 +114,8 @@ def summarise(run: LoadedRun) -> Summary:
         n_pending=len(set(run.configs) - with_result),
         counts=count_evaluations(results),
         incumbents=incumbents,
-        comparisons=compare_with_default(results),
-        default_statuses={r.budget: r.evaluation.status for r in results if r.config_id == DEFAULT_CONFIG_ID},
+        comparisons=compare_with_default(results, default_ids),
+        default_statuses={r.budget: r.evaluation.status for r in results if r.config_id in default_ids},
         times=sum_times(results, n_workers) if results else None,
         utilisation=utilisation(results, n_workers) if results else None,
     )
@@ -141,9 +138,9 @@ def best_of(results: Sequence[TrialResult], mode: IncumbentMode = IncumbentMode.
     return best
 
 
-def compare_with_default(results: Sequence[TrialResult]) -> tuple[Comparison, ...]:
+def compare_with_default(results: Sequence[TrialResult], default_ids: Set[ConfigId]) -> tuple[Comparison, ...]:
     """The incumbent beside the default configuration, over any budget and at the default's largest budget."""
-    default_ok = [r for r in results if r.config_id == DEFAULT_CONFIG_ID and r.evaluation.status is Status.OK]
+    default_ok = [r for r in results if r.config_id in default_ids and r.evaluation.status is Status.OK]
     if not default_ok:
         return ()
     largest = max(result.budget for result in default_ok)

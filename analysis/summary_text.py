@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.load import LoadedRun
-from analysis.summary import DEFAULT_CONFIG_ID, Comparison, Summary, Utilisation, Verdict
+from analysis.summary import Comparison, Summary, Utilisation, Verdict
 from analysis.trajectory import IncumbentMode
 from results.records import Status, TrialResult
 from spaces import OPERATIONS, SearchSpace
@@ -22,7 +22,8 @@ def summary_text(run: LoadedRun, summary: Summary) -> str:
     lines = [run.title, "", *_evaluations(run, summary)]
     if summary.n_evaluations:
         lines += ["", *_incumbents(run, summary)]
-        lines += ["", *_comparisons(summary)]
+        if run.description is not None:
+            lines += ["", *_comparisons(summary)]
         lines += ["", *_times(summary)]
     if run.notes:
         lines += ["", *(f"({note})" for note in run.notes)]
@@ -83,7 +84,7 @@ def _incumbents(run: LoadedRun, summary: Summary) -> Iterator[str]:
 def _comparisons(summary: Summary) -> Iterator[str]:
     if not summary.comparisons:
         statuses = ", ".join(f"{s.value} at {budget:g} epochs" for budget, s in summary.default_statuses.items())
-        yield f"Default configuration {DEFAULT_CONFIG_ID}: no result to compare with ({statuses or 'not evaluated'})"
+        yield f"Default configuration: no result to compare with ({statuses or 'not evaluated'})"
         return
     for comparison in summary.comparisons:
         yield compare_line(comparison)
@@ -112,9 +113,9 @@ def _times(summary: Summary) -> Iterator[str]:
         f"{duration(times.parallel_s)} on {_workers(workers)}"
     )
     if workers.fraction is not None:
+        named = f" ({_busy(workers, sorted(workers.busy_s))})" if set(workers.busy_s) != {"unknown"} else ""
         yield (
-            f"Workers: {_workers(workers)} for {duration(workers.span_s)}, busy {workers.fraction:.0%} of that "
-            f"({_busy(workers, sorted(workers.busy_s))})"
+            f"Workers: {_workers(workers)} for {duration(workers.span_s)}, busy {workers.fraction:.0%} of that{named}"
         )
 
 

@@ -34,8 +34,8 @@ class Outcome:
     Attributes:
         spec: The search.
         search_s: Seconds of training and selection.
-        one_shot_error: Of the last epoch, on the architecture's half.
-        test_error: Of the found cell trained by itself, mean over the repeats, at the table's largest budget.
+        one_shot_error: Error of the last epoch on the architecture's half.
+        test_error: Test error of the found cell trained by itself, mean over the repeats, at the largest budget.
     """
 
     spec: SearchSpec

@@ -3,11 +3,14 @@
     python -m benchmarks.oneshot [--public CLONE] [--optimizers darts gdas] [--spaces 3] [--threads 2]
     python -m benchmarks.oneshot --profile --optimizers darts --spaces 3
     python -m benchmarks.oneshot --evaluation
+    python -m benchmarks.oneshot --kernels --optimizers darts gdas --spaces 1 3
 
 A step is an architecture step, where the optimizer has one, and a weight step, on 32x32 images at batch 96 with 16
 channels and 9 cells; ENAS's controller learns after an epoch, not here.  Each implementation has a process of its own,
 and they take turns, so that whatever else the machine does disturbs them alike; the figures are medians of wall-clock
-seconds and of processor seconds (which other processes disturb less), and the peak of resident memory.
+seconds and of processor seconds (which other processes disturb less), and the peak of resident memory.  ``--kernels``
+compares the native kernels with PyTorch alone instead; ``--channels 8 --cells 1 --batch-size 32 --image-size 8
+--threads 1`` is the network of ``run_bohb.py study``.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -36,6 +39,7 @@ from nas.oneshot.resolve import choose_kernels, resolve
 from spaces import SEARCH_SPACES
 from spaces.enumeration import distinct_architectures
 
+Kernels = Literal["auto", "native", "torch"]
 #: Prefixes of PyTorch's operators and names of our kernels, by what they do; the first that fits counts.
 KINDS = {
     "convolutions and products": (
@@ -54,23 +58,31 @@ KINDS = {
 }  # fmt: skip
 
 
-def random_data(n_images: int) -> SearchData:
-    """Images as large as CIFAR-10's."""
+def random_data(n_images: int, size: int) -> SearchData:
+    """Images [n_images, size, size, 3] in both halves."""
 
     def half() -> Half:
-        images = torch.randint(256, (n_images, 32, 32, 3), dtype=torch.uint8)
+        images = torch.randint(256, (n_images, size, size, 3), dtype=torch.uint8)
         return Half(images, torch.randint(10, (n_images,)))
 
     return SearchData("random", half(), half(), 10, (0.5,) * 3, (0.25,) * 3, crop_padding=4, flip=True)
 
 
-def our_search(optimizer: str, space: str, batch_size: int, channels: int) -> Search:
-    spec = SearchSpec(optimizer, space, batch_size=batch_size, init_channels=channels, device="cpu")
-    return Search(choose_kernels(resolve(spec)), random_data(batch_size))
+def our_search(optimizer: str, space: str, args: argparse.Namespace, kernels: Kernels = "auto") -> Search:
+    spec = SearchSpec(
+        optimizer,
+        space,
+        batch_size=args.batch_size,
+        init_channels=args.channels,
+        cells_per_stack=args.cells,
+        device="cpu",
+        kernels=kernels,
+    )
+    return Search(choose_kernels(resolve(spec)), random_data(args.batch_size, args.image_size))
 
 
-def our_step(optimizer: str, space: str, batch_size: int, channels: int) -> Callable[[], None]:
-    search = our_search(optimizer, space, batch_size, channels)
+def our_step(optimizer: str, space: str, args: argparse.Namespace, kernels: Kernels = "auto") -> Callable[[], None]:
+    search = our_search(optimizer, space, args, kernels)
     (batch,) = search.weight_batches.one_pass(cutout_prob=0.0)
     (other,) = search.architecture_batches.one_pass(cutout_prob=0.0)
 
@@ -84,7 +96,11 @@ def our_step(optimizer: str, space: str, batch_size: int, channels: int) -> Call
 def build(who: str, optimizer: str, space: str, args: argparse.Namespace) -> Callable[[], None]:
     """The step of an implementation."""
     if who == "ours":
-        return our_step(optimizer, space, args.batch_size, args.channels)
+        return our_step(optimizer, space, args)
+    if who == "native":
+        return our_step(optimizer, space, args, "native")
+    if who == "torch":
+        return our_step(optimizer, space, args, "torch")
     if who == "plain":
         return plain_step(optimizer, SEARCH_SPACES[space], args.batch_size, args.channels)
     return oneshot_public.public_step(optimizer, space, args.batch_size, args.channels)
@@ -97,6 +113,7 @@ class Contender:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.oneshot", "--serve", who]
         command += ["--optimizers", optimizer, "--spaces", space, "--threads", str(torch.get_num_threads())]
         command += ["--batch-size", str(args.batch_size), "--channels", str(args.channels)]
+        command += ["--cells", str(args.cells), "--image-size", str(args.image_size)]
         command += ["--public", str(args.public)] if args.public else []
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.steps: list[dict[str, float]] = []
@@ -120,7 +137,7 @@ class Contender:
 
 def serve(args: argparse.Namespace) -> None:
     """The other end of a ``Contender``."""
-    if args.serve == "ours":
+    if args.serve in ("ours", "native", "torch"):
         keep_freed_memory()
     step = build(args.serve, args.optimizers[0], args.spaces[0], args)
     for _ in sys.stdin:
@@ -140,15 +157,17 @@ def compare(args: argparse.Namespace) -> None:
     print(f"{torch.get_num_threads()} threads, batch {args.batch_size}, {args.repeats} repeats", flush=True)
     for optimizer in args.optimizers:
         for space in args.spaces:
-            names = ["ours", *(references if optimizer in OPTIMIZERS else [])]  # nothing to compare others with
+            # Nothing of the references can be compared with the other optimizers.
+            names = ["native", "torch"] if args.kernels else ["ours", *(references if optimizer in OPTIMIZERS else [])]
             contenders = {who: Contender(who, optimizer, space, args) for who in names}
             for _ in range(args.repeats + 1):
                 for contender in contenders.values():
                     contender.step()
             for what in ("wall s", "processor s", "peak MB"):
-                ours = contenders["ours"].cost(what)
+                first = contenders[names[0]].cost(what)
                 figures = "   ".join(
-                    f"{who} {c.cost(what):.4g}" + ("" if who == "ours" else f" (ours: {ours / c.cost(what):.2f} of it)")
+                    f"{who} {c.cost(what):.4g}"
+                    + ("" if who == names[0] else f" ({names[0]}: {first / c.cost(what):.2f} of it)")
                     for who, c in contenders.items()
                 )
                 print(f"{optimizer:10} space {space} {what:12} {figures}", flush=True)
@@ -170,7 +189,7 @@ def profile(args: argparse.Namespace) -> None:
     calls.call = recorded_call
     for optimizer in args.optimizers:
         for space in args.spaces:
-            step = our_step(optimizer, space, args.batch_size, args.channels)
+            step = our_step(optimizer, space, args)
             step()
             start = time.perf_counter()
             for _ in range(args.repeats):
@@ -193,7 +212,7 @@ def profile(args: argparse.Namespace) -> None:
 def evaluation(args: argparse.Namespace) -> None:
     """Discrete architectures with shared weights, a second."""
     for space in args.spaces:
-        search = our_search("random_ws", space, args.batch_size, args.channels)
+        search = our_search("random_ws", space, args)
         generator = torch.Generator().manual_seed(0)
         indices = torch.randint(search.space.size, (args.repeats * 10,), generator=generator).tolist()
         architectures = [search.space.decode(index) for index in indices]
@@ -218,12 +237,17 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", choices=sorted(SEARCH_SPACES), default=list(SEARCH_SPACES))
     parser.add_argument("--batch-size", type=int, default=96)
     parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--cells", type=int, default=3, help="cells per stack")
+    parser.add_argument("--image-size", type=int, default=32, help="pixels per side")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, help="default: PyTorch's choice")
     parser.add_argument("--profile", action="store_true", help="where the time of our step goes")
     parser.add_argument("--evaluation", action="store_true", help="evaluating discrete architectures")
-    parser.add_argument("--serve", choices=["ours", "plain", "public"], help=argparse.SUPPRESS)
+    parser.add_argument("--kernels", action="store_true", help="the native kernels against PyTorch alone")
+    parser.add_argument("--serve", choices=["ours", "plain", "public", "native", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if not args.kernels and not args.serve and (args.cells, args.image_size) != (3, 32):
+        parser.error("--cells and --image-size are for --kernels: the references have 9 cells on 32x32 images")
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.public:

@@ -42,7 +42,7 @@ def specifications(args: argparse.Namespace) -> list[SearchSpec]:
 
 
 def reports(directory: Path) -> list[EpochRecord]:
-    """Of the epochs that a search has completed."""
+    """Reports of the epochs that a search has completed."""
     state = read_checkpoint(directory)
     return [EpochRecord.from_dict(report, "reports") for report in state["reports"]] if state else []
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spaces.search_space import N_OPERATIONS, SearchSpace
 
-#: What there are a plain step and a step of the public code of.
+#: Optimizers that both baselines implement.
 OPTIMIZERS = ("darts", "darts_2nd", "gdas", "pc_darts", "enas", "random_ws")
 #: (alpha by block or None, beta, gamma): one weight for each edge and operation.
 Weights = tuple[Sequence[Tensor | None], Tensor, Tensor]

@@ -114,12 +114,13 @@ class Master:
                 no such data set or table.
         """
         from nas.oneshot.commands import parse_settings
+        from nas.oneshot.resolve import default_configuration
         from nas.tabular import open_table, portable_name
         from nas.tabular.matching import default_table
         from results.records import StudySpec
 
-        tuned = find_config_space(self.config_space).names
-        settings = {name: value for name, value in parse_settings(self.settings).items() if name not in tuned}
+        space = find_config_space(self.config_space)
+        settings = {name: value for name, value in parse_settings(self.settings).items() if name not in space.names}
         dataset, data_dir = locate(self.dataset, self.data_dir)
         table = default_table(dataset) if self.table is None else self.table
         largest = open_table(table).budgets[-1]
@@ -140,6 +141,7 @@ class Master:
             seed=self.seed,
             search_settings={**settings, **parse_settings(self.search)},
             sampler=self.sampler,
+            default_config=default_configuration(self.optimizer, space),
             initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
         )
 

@@ -22,8 +22,9 @@ from spaces import TunerSpace, find_config_space
 def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
     """A new run's directory for a study, after a check of what the master needs to know of it.
 
-    The study's ``initial_configs`` may name some hyperparameters alone; the run's are completed, and followed by
-    the default configuration.
+    The study's ``default_config`` and ``initial_configs`` may name some hyperparameters alone.  The run's are whole:
+    what the one leaves out has the space's default, what the others leave out has that of the former, which follows
+    them.
 
     Raises:
         ValueError: The budgets make no ladder, the sampler or the configuration space is unknown, an initial
@@ -35,6 +36,7 @@ def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
         if value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
     space = find_config_space(spec.config_space)
+    spec = msgspec.structs.replace(spec, default_config=space.complete(spec.default_config))
     spec = msgspec.structs.replace(spec, initial_configs=_initial_configs(spec, space))
     Tuner(spec, make_sampler(spec))
     return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict())
@@ -43,10 +45,10 @@ def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
 def _initial_configs(spec: StudySpec, space: TunerSpace) -> tuple[Mapping[str, Value], ...]:
     """What a study evaluates first: the given configurations, then the default one; a list is that list alone."""
     try:
-        given = tuple(space.complete(config) for config in spec.initial_configs)
+        given = tuple(space.complete({**spec.default_config, **config}) for config in spec.initial_configs)
     except ValueError as error:
         raise ValueError(f"--try: {error}") from error
-    return given if spec.sampler == "listed" or space.default in given else (*given, space.default)
+    return given if spec.sampler == "listed" or spec.default_config in given else (*given, spec.default_config)
 
 
 def run_master(

@@ -150,7 +150,7 @@ class Tuner:
         """Teaches the sampler, unless the result says nothing about the configuration."""
         if result.evaluation.status.informs_model:
             config = self.proposals[result.config_id].config
-            self._sampler.observe(config, result.budget, result.evaluation.loss)
+            self._sampler.observe(config, int(result.budget), result.evaluation.loss)
 
     def _next_trial(self) -> TrialSpec | None:
         """The next trial of the iterations that have begun, or of another one where all of them wait."""

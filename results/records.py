@@ -64,6 +64,8 @@ class StudySpec(Record, frozen=True, kw_only=True):
         search_settings: Further settings of the searches, fields of ``nas.oneshot.SearchSpec``, that are the
             same for all trials (number of cells, initial channels, threads, ...).
         sampler: Way to propose configurations, a key of ``master.samplers.SAMPLERS``.
+        default_config: Configuration that the others are compared with: the optimizer's own defaults, where they lie
+            in the configuration space.
         initial_configs: Whole configurations that are evaluated first, in this order, whatever the sampler.
     """
 
@@ -83,6 +85,7 @@ class StudySpec(Record, frozen=True, kw_only=True):
     seed: int = 0
     search_settings: Mapping[str, Value] = msgspec.field(default_factory=dict)
     sampler: str = "bohb"
+    default_config: Mapping[str, Value] = msgspec.field(default_factory=dict)
     initial_configs: tuple[Mapping[str, Value], ...] = ()
 
 

@@ -49,7 +49,7 @@ LOADS_TORCH = frozenset(
         *(f"nas.oneshot.methods.{path.stem}" for path in (ROOT / "nas" / "oneshot" / "methods").glob("[!_]*.py")),
         *(
             f"nas.oneshot.{name}"
-            for name in ("checkpoint", "data", "loop", "randomness", "resolve", "search", "shared_weights")
+            for name in ("checkpoint", "data", "loop", "randomness", "resolve", "search", "shared_weights", "threads")
         ),
         *(f"nas.tabular.measured.{name}" for name in ("measure", "network", "training")),
     }
@@ -57,7 +57,7 @@ LOADS_TORCH = frozenset(
 
 #: Library -> the modules and packages that may import it, anywhere in them.
 OWNERS: dict[str, frozenset[str]] = {
-    "torch": LOADS_TORCH | {"nas.oneshot.data"},
+    "torch": LOADS_TORCH,
     "torchvision": frozenset(),
     "tensorflow": frozenset(),
     # What decides knows nothing of a network; hpbandster, whose successive halving the tuner holds, loads Pyro4 itself.

@@ -132,6 +132,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--search", "warm_start_epochs=3", "--min-budget", "3"], "expected fewer than the 3 epochs"),
         (["study", "--search", "kernels=native", "precision=bf16"], "got 'native' with precision 'bf16'"),
         (["study", "--search", "learning_rate_min=0.02"], "--config-space cs2: learning_rate may be 0.001"),
+        (["study", "--try", "learning_rate=0.01", "--search", "learning_rate_min=0.02"], "learning_rate may be 0.001"),
         (["study", "--search", "init_channels=0"], "init_channels: got 0"),
         (["study", "--search", "device=foo"], "device: got 'foo', expected 'cpu'"),
         (["study", "--search", "n_stacks=5"], "n_stacks: got 5, expected at least one pixel left of the 8"),
@@ -293,6 +294,14 @@ def test_the_settings_of_a_small_study_give_way_to_ones_own() -> None:
         "threads": 1,
         "n_stacks": 2,
     }
+
+
+def test_a_study_starts_from_the_defaults_of_its_optimizer() -> None:
+    """Those of ENAS, but for what lies outside of the space: a clip of 0.25 and an L2 of 0 for the controller."""
+    assert Study(config_space="cs3").spec("x").default_config == CONFIG_SPACES["cs3"].default
+    own = {"weight_decay": 1e-4, "batch_size": 64, "arch_learning_rate": 3.5e-4}
+    found = Study(config_space="cs3", optimizer="enas").spec("x").default_config
+    assert found == CONFIG_SPACES["cs3"].default | own
 
 
 def test_a_study_names_tables_so_that_workers_anywhere_find_them(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -47,23 +47,30 @@ def _check_searches(study: StudySpec, space: TunerSpace) -> None:
     from nas.oneshot.data import load_data
     from nas.oneshot.resolve import resolve
 
-    trial = TrialSpec(study=study, config_id=(0, 0, 0), budget=study.min_budget, config=space.default, seed=study.seed)
+    default = space.complete(study.default_config)
+    trial = TrialSpec(study=study, config_id=(0, 0, 0), budget=study.min_budget, config=default, seed=study.seed)
     load_data(resolve(search_spec(trial)))
-    for config, name in _corners(space):
+    for config, cause in (*_corners(space, default), *_given(study, space, default)):
         try:
             resolve(search_spec(msgspec.structs.replace(trial, config=config)))
         except ValueError as error:
-            raise ValueError(
-                f"--config-space {space.name}: {name} may be {config[name]}, with which no search runs: {error}; "
-                "change the setting that contradicts it"
-            ) from error
+            raise ValueError(f"{cause}, with which no search runs: {error}") from error
 
 
-def _corners(space: TunerSpace) -> Iterator[tuple[dict[str, Value], str]]:
-    """The default configuration with one hyperparameter at one of its bounds, and that one's name."""
+def _corners(space: TunerSpace, default: Mapping[str, Value]) -> Iterator[tuple[dict[str, Value], str]]:
+    """The default configuration with one hyperparameter at one of its bounds, and which."""
     for h in space.hyperparameters:
         for bound in (h.lower, h.upper):
-            yield {**space.default, h.name: bound}, h.name
+            yield {**default, h.name: bound}, f"--config-space {space.name}: {h.name} may be {bound}"
+
+
+def _given(study: StudySpec, space: TunerSpace, default: Mapping[str, Value]) -> Iterator[tuple[dict[str, Value], str]]:
+    """The configurations that are evaluated first."""
+    for config in study.initial_configs:
+        try:
+            yield space.complete({**default, **config}), f"--try: got {dict(config)}"
+        except ValueError as error:
+            raise ValueError(f"--try: {error}") from error
 
 
 def _check_table(study: StudySpec) -> None:

@@ -80,7 +80,7 @@ def compute(runs: Sequence[LoadedRun]) -> TrajectoryData:
         for axis in TimeAxis
         for mode in IncumbentMode
     )
-    comparisons = compare_with_default(run.results)
+    comparisons = compare_with_default(run.results, run.default_ids)
     return TrajectoryData(
         title=run.title,
         n_workers=run.n_workers,
@@ -128,8 +128,10 @@ def draw(data: TrajectoryData) -> Figure:
 
 def _draw_errors(axes: Axes, trajectory: Trajectory, error: str, unit_s: float, default: TrialResult | None) -> None:
     """The evaluations as dots, the incumbent as steps and the default configuration as a level."""
-    if not trajectory.evaluations:
-        axes.text(0.5, 0.5, "no evaluation has ended yet", ha="center", va="center", transform=axes.transAxes)
+    shown = [e for e in (_error_of(timed.result, error) for timed in trajectory.evaluations) if not isnan(e)]
+    if not shown:
+        why = f"no {error.replace('_', ' ')} is known" if trajectory.evaluations else "no evaluation has ended yet"
+        axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
     _draw_evaluations(axes, trajectory.evaluations, error, unit_s)
     steps = [(timed.end_s / unit_s, _error_of(timed.result, error)) for timed in trajectory.incumbents]
     if steps:
@@ -139,7 +141,6 @@ def _draw_errors(axes: Axes, trajectory: Trajectory, error: str, unit_s: float, 
     if default is not None:
         level = _error_of(default, error)
         axes.axhline(level, color=_DEFAULT, linestyle="--", linewidth=1.3, label="default configuration", zorder=2)
-    shown = [e for e in (_error_of(timed.result, error) for timed in trajectory.evaluations) if not isnan(e)]
     if shown and max(shown) > _LOG_ERRORS_FROM * min(shown) > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))

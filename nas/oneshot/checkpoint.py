@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from nas.oneshot.model.memory import is_out_of_memory
+from results import journal
+from results.atomic_file import write_atomically
 from results.epoch import TRAJECTORY
 
 logger = logging.getLogger("nasbohb.search")
@@ -45,23 +45,45 @@ class UnreadableCheckpointError(CheckpointError):
         super().__init__(f"{path}: expected a whole checkpoint of this version ({why}); remove it to start again")
 
 
+def checkpoint_name(epoch: int | None) -> str:
+    """The file of the last epoch (None), or of an epoch that was kept."""
+    return CHECKPOINT if epoch is None else f"{CHECKPOINT}-{epoch}"
+
+
+def keep_checkpoint(directory: Path, epoch: int) -> None:
+    """Makes the directory's checkpoint, which is that of an epoch, stay when later ones replace it."""
+    last = (directory / checkpoint_name(None)).read_bytes()
+    _replace(directory / checkpoint_name(epoch), last)
+
+
+def remove_kept(directory: Path, after: int) -> None:
+    """Removes kept checkpoints of epochs later than ``after``."""
+    for path in directory.glob(f"{CHECKPOINT}-*"):
+        epoch = path.name.removeprefix(f"{CHECKPOINT}-")
+        if epoch.isdecimal() and int(epoch) > after:
+            path.unlink(missing_ok=True)
+
+
 def write_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
     """Replaces the directory's checkpoint."""
     content = BytesIO()
     torch.save({"format": FORMAT, **state}, content)
-    with _replacing(directory / CHECKPOINT) as file:
-        file.write(content.getbuffer())
-        file.write(hashlib.sha256(content.getbuffer()).digest())
+    content.write(hashlib.sha256(content.getbuffer()).digest())
+    _replace(directory / CHECKPOINT, content.getvalue())
 
 
-def read_checkpoint(directory: Path) -> dict[str, Any] | None:
+def read_checkpoint(directory: Path, epoch: int | None = None) -> dict[str, Any] | None:
     """The directory's checkpoint on the CPU, or None if there is none; runs no code that it might contain.
+
+    Args:
+        directory: Directory of a search.
+        epoch: An epoch that was kept; the last one if None.
 
     Raises:
         UnreadableCheckpointError: It is damaged or of another version.
         OSError: The file cannot be read.
     """
-    path = directory / CHECKPOINT
+    path = directory / checkpoint_name(epoch)
     if not path.exists():
         return None
     written = path.read_bytes()
@@ -81,22 +103,18 @@ def read_checkpoint(directory: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON object atomically."""
-    with _replacing(path) as file:
-        file.write(json.dumps(value, indent=1).encode() + b"\n")
+    _replace(path, journal.encode(value, path.name, indent=1) + "\n")
 
 
 def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    """Writes JSON lines atomically: what a resumed search had reported before its checkpoint."""
-    with _replacing(path) as file:
-        file.writelines(json.dumps(value).encode() + b"\n" for value in values)
+    """Writes a journal atomically: what a resumed search had reported before its checkpoint."""
+    _replace(path, "".join(f"{journal.encode(value, path.name)}\n" for value in values))
 
 
-def append_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    """Appends JSON lines and hands them to the disk."""
-    with _naming(path), path.open("a") as file:
-        file.writelines(json.dumps(value) + "\n" for value in values)
-        file.flush()
-        os.fsync(file.fileno())
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Appends a line to a journal and hands it to the disk."""
+    with _naming(path):
+        journal.append(path, value)
 
 
 @contextmanager
@@ -135,27 +153,18 @@ def alone_in(directory: Path | None) -> Iterator[None]:
 def remove_unfinished(directory: Path) -> None:
     """Removes what processes left that were killed while they wrote."""
     for name in (CHECKPOINT, TRAJECTORY, ARCHITECTURE, FAILURE):
-        for path in directory.glob(f".{name}.*"):
+        for path in directory.glob(f".{name}[.-]*"):
             path.unlink(missing_ok=True)
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its place when it is on the disk: a crash leaves either the old or the new."""
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with _naming(scratch), scratch.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+def _replace(path: Path, content: str | bytes) -> None:
+    with _naming(path):
+        write_atomically(path, content)
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """A full disk says so of a file, which the system's own error does not name."""
+    """Adds the file's name to an ``OSError`` that lacks one, as those of a full disk do."""
     try:
         yield
     except OSError as error:

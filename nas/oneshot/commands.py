@@ -8,7 +8,6 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-import numpy as np
 import tyro
 from tqdm import tqdm
 from typing_extensions import Doc
@@ -16,14 +15,14 @@ from typing_extensions import Doc
 from nas.datasets import locate
 from nas.oneshot import SearchSpec
 from nas.tabular import TABLES, Table
+from nas.tabular.errors import CellNotInTableError
 from nas.tabular.matching import table_to_look_up
 from nas.tabular.measured.on_demand import MeasuringTable, measuring
 from results.epoch import EpochRecord
-from spaces import SEARCH_SPACES, Cell, SearchSpace
-from spaces.enumeration import distinct_architectures
+from spaces import SEARCH_SPACES, Cell
 
 if TYPE_CHECKING:
-    from nas.oneshot.shared_weights import OneShotError
+    from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights
 
 TableName = Annotated[
     str | None,
@@ -44,22 +43,28 @@ class Search:
     Attributes:
         spec: What to search, and how.
         directory: Folder for the trajectory, the result and a checkpoint; a search that was stopped goes on there.
+        keep_every: Number of epochs between checkpoints that stay for ``evaluate --epoch``; 0 keeps only the last one.
     """
 
     spec: Annotated[SearchSpec, tyro.conf.arg(name="")] = field(default_factory=SearchSpec)
     directory: Path | None = None
     table: TableName = None
+    keep_every: int = 0
 
     def run(self) -> int:
         """Searches, with a line for each epoch; 1 if the search failed."""
         from nas.oneshot.checkpoint import alone_in
         from nas.oneshot.search import run_search
 
+        if self.keep_every < 0:
+            raise ValueError(f"--keep-every: got {self.keep_every}, expected at least 0")
+        if self.keep_every and self.directory is None:
+            raise ValueError("--keep-every: got no --directory, expected one in which checkpoints can stay")
         dataset, data_dir = locate(self.spec.dataset, self.spec.data_dir)
         spec = replace(self.spec, dataset=dataset, data_dir=data_dir)  # found from other folders, too, when it goes on
         table = table_to_look_up(self.table, dataset, data_dir)
         with alone_in(self.directory):
-            result = run_search(spec, table, self.directory, self._show)
+            result = run_search(spec, table, self.directory, self._show, keep_every=self.keep_every)
         if result.status != "ok" or result.architecture_index is None:
             print(f"the search ended as {result.status}: {result.error}", file=sys.stderr)
             return 1
@@ -91,9 +96,11 @@ class Evaluate:
     lines, and only what is missing is computed when the command is called again.
 
     Attributes:
-        directory: Directory of a search, or of a trial of a study; its last checkpoint holds the weights.
-        architectures: Number of architectures, drawn at random from the distinct ones of the search space; 0 for all.
+        directory: Directory of a search, or of a trial of a study.
+        architectures: Number of architectures; 0 for all distinct ones of the search space. By default 200 of these,
+            drawn at random; under ENAS 100 that its controller draws.
         images: Number of images of the architecture's half; 0 for all of them.
+        epoch: Epoch whose weights are taken, one that ``search --keep-every`` has kept; by default the last one.
         seed: Seed of the draw.
         output: File of the errors; by default ``one_shot_errors.jsonl`` in the directory.
         data_dir: Folder of the search's data set, if it has moved.
@@ -102,8 +109,9 @@ class Evaluate:
     """
 
     directory: Annotated[Path, tyro.conf.Positional]
-    architectures: int = 200
+    architectures: int | None = None
     images: int = 0
+    epoch: int | None = None
     seed: int = 0
     table: TableName = None
     output: Path | None = None
@@ -115,23 +123,34 @@ class Evaluate:
         """Evaluates what is missing, with a progress bar; prints the correlations."""
         from nas.oneshot.shared_weights import ErrorFile, SharedWeights
 
-        for name in ("architectures", "images", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 0")
-        if self.images == 1:
-            raise ValueError("images: got 1, expected at least 2, or 0 for all: BatchNorm takes their mean")
+        self._check()
+        file = ErrorFile(self.output or self.directory / "one_shot_errors.jsonl")
         placement: dict[str, Any] = {"device": self.device, "threads": self.threads}
         if self.data_dir is not None:
             placement["data_dir"] = self.data_dir
-        weights = SharedWeights(self.directory, **placement)
+        weights = SharedWeights(self.directory, self.epoch, **placement)
         table = table_to_look_up(self.table, weights.settings.dataset, weights.settings.data_dir)
-        file = ErrorFile(self.output or self.directory / "one_shot_errors.jsonl")
+        chosen = weights.choose(self.architectures, self.seed)
+        self._show(self._errors(weights, file, chosen, table), weights, table)
+        print(f"file: {file.path}")
+        return 0
+
+    def _check(self) -> None:
+        for name in ("architectures", "images", "seed"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"--{name}: got {getattr(self, name)}, expected at least 0")
+        if self.images == 1:
+            raise ValueError("--images: got 1, expected at least 2, or 0 for all: BatchNorm takes their mean")
+
+    def _errors(
+        self, weights: "SharedWeights", file: "ErrorFile", chosen: Sequence[int], table: Table | None
+    ) -> list["OneShotError"]:
+        """The errors of the chosen architectures: what the file holds, and what is computed now and added to it."""
         n_images = weights.n_images(self.images or None)
-        chosen = self._chosen(weights.search.space)
         kept = {
             error.architecture_index: error
             for error in file.read()
-            if (error.weights, error.n_images) == (weights.fingerprint, n_images)
+            if (error.fingerprint, error.n_images) == (weights.fingerprint, n_images)
         }
         missing = [index for index in chosen if index not in kept]
         old = [kept[index] for index in chosen if index in kept]
@@ -144,23 +163,16 @@ class Evaluate:
                 file.append(errors)
                 kept.update({error.architecture_index: error for error in errors})
                 bar.update(len(errors))
-        self._show([kept[index] for index in chosen], weights.epoch, table)
-        print(f"file: {file.path}")
-        return 0
+        return [kept[index] for index in chosen]
 
-    def _chosen(self, space: SearchSpace) -> list[int]:
-        every = distinct_architectures(space)
-        if self.architectures:  # more of them are these and others
-            every = np.random.default_rng(self.seed).permutation(every)[: self.architectures]
-        return [int(index) for index in every]
-
-    def _show(self, errors: Sequence["OneShotError"], epoch: int, table: Table | None) -> None:
+    def _show(self, errors: Sequence["OneShotError"], weights: "SharedWeights", table: Table | None) -> None:
         from nas.oneshot.shared_weights import rank_correlations
 
         one_shot = [error.one_shot_validation_error for error in errors]
         print(
-            f"{len(errors)} architectures with the weights of epoch {epoch}, on {errors[0].n_images} images: one-shot "
-            f"validation error {min(one_shot):.4f} to {max(one_shot):.4f}, mean {sum(one_shot) / len(one_shot):.4f}"
+            f"{len(errors)} architectures with the weights of epoch {weights.epoch}, on {errors[0].n_images} images: "
+            f"one-shot validation error {min(one_shot):.4f} to {max(one_shot):.4f}, mean "
+            f"{sum(one_shot) / len(one_shot):.4f}{weights.averages_parents * '; parents averaged, as in training'}"
         )
         correlations = rank_correlations(errors)
         if table is None:
@@ -209,9 +221,13 @@ def _typed(name: str, text: str, kind: Any) -> Any:
 
 
 def _answers(table: Table, source: Table | MeasuringTable, cell: Cell) -> Iterator[str]:
-    """What the source of a table says of a cell, a line per budget."""
+    """The answers of a table's source for a cell, one line per budget; one line where it lacks the cell."""
     for budget in table.budgets:
-        entry = source.query(cell, budget)
+        try:
+            entry = source.query(cell, budget)
+        except CellNotInTableError:
+            yield f"  table {table.name} holds no results of this cell; look it up in another one with `table query`"
+            return
         yield (
             f"  table {table.name} at {budget} epochs: validation error {entry.mean_validation_error:.4f}, "
             f"test error {entry.mean_test_error:.4f}, training time {entry.mean_training_time_s:.2f} s"

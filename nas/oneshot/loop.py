@@ -29,7 +29,7 @@ class Search:
 
     Args:
         settings: What to search, and how.
-        data: Its data set.
+        data: Data set of the search.
 
     Attributes:
         search_s: Seconds spent so far in training and in the selection at the end.
@@ -85,9 +85,10 @@ class Search:
         final = epoch == self.settings.epochs - 1
         with self._stopwatch():
             train_loss, arch_loss = self._train(epoch)
-        with self._stopwatch(running=final), self._reporting(running=not final):
+        selecting = self.streams.architecture if final else self.streams.report
+        with self._stopwatch(running=final), self.method.drawing_from(selecting):
             selected = self.method.select(self.evaluator, final=final)
-        with self._reporting():
+        with self.method.drawing_from(self.streams.report):
             one_shot_error = self.method.one_shot_error(self.evaluator, selected)
         weights = self.method.architecture_weights()
         return EpochRecord(
@@ -126,16 +127,6 @@ class Search:
         """Batches of the architecture's half, pass after pass."""
         while True:
             yield from self.architecture_batches.one_pass(cutout_prob)
-
-    @contextmanager
-    def _reporting(self, running: bool = True) -> Iterator[None]:
-        """Within it, the method draws from a stream of its own: the search does not depend on its reports."""
-        own = self.method.generator
-        self.method.generator = self.streams.report if running else own
-        try:
-            yield
-        finally:
-            self.method.generator = own
 
     @contextmanager
     def _stopwatch(self, running: bool = True) -> Iterator[None]:

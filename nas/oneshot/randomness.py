@@ -19,10 +19,10 @@ class Streams:
 
     Attributes:
         init: Initial weights.
-        batches: Which images make up each mini-batch.
+        batches: Order of the images in the mini-batches.
         augmentation: Crops, flips and cutout.
-        architecture: What the optimizer samples while it trains.
-        report: What it samples only to report on an epoch.
+        architecture: Samples of the optimizer while it trains.
+        report: Samples of the optimizer for the reports of epochs.
     """
 
     init: torch.Generator

@@ -16,11 +16,11 @@ class SearchResult:
         status: ``ok``; or ``diverged`` or ``out_of_memory``, and then the next three fields are those of the
             last completed epoch, None if there is none.
         architecture_index: The found architecture as an index of the search space.
-        cell_hash: Its NAS-Bench-101 hash.
-        one_shot_validation_error: As in the last epoch's report.
+        cell_hash: NAS-Bench-101 hash of its cell.
+        one_shot_validation_error: Error in the last epoch's report.
         search_s: Seconds of training and selection.
         epochs: Epochs completed.
-        error: What went wrong, with the epoch and the hyperparameters; None if nothing did.
+        error: Reason of the failure, with the epoch and the hyperparameters; None without one.
     """
 
     status: SearchStatus

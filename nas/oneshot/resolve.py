@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from nas.oneshot.methods import METHODS
-from nas.oneshot.model.native.library import NativeKernelsError, load
+from nas.oneshot.model import native
 from nas.oneshot.spec import OPEN_FIELDS, SearchSpec, Settings
-from spaces import SEARCH_SPACES
+from spaces import SEARCH_SPACES, TunerSpace
 
 logger = logging.getLogger("nasbohb.search")
 
@@ -71,12 +71,36 @@ def relocate(settings: Settings, **placement: Any) -> Settings:
         placement: Fields in ``PLACEMENT_FIELDS`` and their values here; the kernels are chosen anew by default.
 
     Raises:
-        ValueError: Its optimizer or the device is not here.
+        ValueError: The search's optimizer or the device is not here.
     """
     check_optimizer(settings.optimizer)
     here = replace(settings, **{"kernels": "auto", **placement})
     check_device(here.device)
     return choose_kernels(here)
+
+
+def default_configuration(optimizer: str, space: TunerSpace) -> dict[str, float | int]:
+    """The configuration with which a study of an optimizer starts: its own defaults, where they lie in the space.
+
+    Args:
+        optimizer: Key of ``METHODS``.
+        space: Configuration space of the study; its defaults (DARTS's) stand for what lies outside of it, such as the
+            gradient's norm of ENAS, 0.25, where cs3 has integers from 1 on.
+
+    Raises:
+        ValueError: The optimizer is unknown, or a hyperparameter is no field of ``SearchSpec``.
+    """
+    check_optimizer(optimizer)
+    own = SearchSpec(optimizer).to_dict() | METHODS[optimizer].defaults
+    unknown = sorted(set(space.names) - set(own))
+    if unknown:
+        raise ValueError(f"configuration space {space.name}: got {unknown}, expected fields of a search specification")
+    configuration = {}
+    for h in space.hyperparameters:
+        value = own[h.name]
+        fits = h.lower <= value <= h.upper and (not h.is_integer or value == int(value))
+        configuration[h.name] = type(h.default)(value) if fits else h.default
+    return configuration
 
 
 def choose_kernels(settings: Settings) -> Settings:
@@ -92,14 +116,13 @@ def choose_kernels(settings: Settings) -> Settings:
         if settings.kernels == "native":
             raise ValueError(f"kernels: got 'native', but they are for the CPU, not {device}; choose 'auto' or 'torch'")
         return replace(settings, kernels="torch")
-    try:
-        load()
-    except NativeKernelsError as error:
-        if settings.kernels == "native":
-            raise ValueError(f"kernels: got 'native', but {error}; choose 'auto' or 'torch'") from error
-        logger.warning("PyTorch computes the cells, more slowly: %s", error)
-        return replace(settings, kernels="torch")
-    return replace(settings, kernels="native")
+    missing = native.why_unavailable()
+    if missing is None:
+        return replace(settings, kernels="native")
+    if settings.kernels == "native":
+        raise ValueError(f"kernels: got 'native', but {missing}; choose 'auto' or 'torch'")
+    logger.warning("PyTorch computes the cells, more slowly: %s", missing)
+    return replace(settings, kernels="torch")
 
 
 def device_of(settings: SearchSpec) -> torch.device:

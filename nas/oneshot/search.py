@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
 
 from nas.oneshot import checkpoint
 from nas.oneshot.checkpoint import CheckpointError, UnreadableCheckpointError
@@ -19,6 +18,7 @@ from nas.oneshot.model.weight_trainer import DivergedError
 from nas.oneshot.report import SearchResult, SearchStatus
 from nas.oneshot.resolve import choose_kernels, device_of, resolve
 from nas.oneshot.spec import SearchSpec, Settings
+from nas.oneshot.threads import use_threads
 from results.epoch import TRAJECTORY, EpochRecord, TableAnswer
 from spaces import Cell
 
@@ -34,30 +34,32 @@ def run_search(
     directory: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     before_save: Callable[[EpochRecord], None] | None = None,
+    *,
+    keep_every: int = 0,
 ) -> SearchResult:
     """Runs one search, or goes on with the one that ``directory`` holds.
 
     Args:
         spec: What to search, and how.
-        table: Where the cell of each epoch is looked up; nothing of it reaches the search.
-        directory: Gets ``trajectory.jsonl`` (a line an epoch), ``checkpoint`` (after every epoch) and, at the end,
-            ``architecture.json``, or ``failure.json`` if the search diverged or ran out of memory.  None keeps nothing.
+        table: Table in which the cell of each epoch is looked up; nothing of it reaches the search.
+        directory: Folder for ``trajectory.jsonl`` (one line per epoch), ``checkpoint`` (after every epoch) and, at the
+            end, ``architecture.json``, or else ``failure.json``.  None keeps nothing.
         on_epoch: Called with each new epoch's report, once its line and checkpoint are on disk.
         before_save: Called with it before that: what it raises leaves the directory as it was.
+        keep_every: Number of epochs between checkpoints that stay, for ``SharedWeights``; 0 keeps only the last one.
 
     Returns:
-        The result; a search that diverged or ran out of memory is a result too.
+        The result, also of a search that diverged or ran out of memory.
 
     Raises:
         ValueError: The specification is wrong, its data set is missing (``DatasetError``), or the directory
             holds another search (``CheckpointError``).
     """
     settings = choose_kernels(resolve(spec))
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     if device_of(settings).type == "cpu":
         keep_freed_memory()
-    run = _Run(settings, directory)
+    run = _Run(settings, directory, keep_every)
     status: SearchStatus = "ok"
     error = None
     try:
@@ -82,20 +84,22 @@ def run_search(
 
 
 class _Run:
-    """What a search has done so far, here or before it was killed, and the directory that keeps it.
+    """State of a search, of this process or of one that was killed, and the directory that keeps it.
 
     Args:
         settings: The search.
         directory: None keeps nothing.
+        keep_every: Number of epochs between checkpoints that stay; 0 keeps only the last one.
 
     Attributes:
-        reports: Of the epochs completed.
-        search: What computes; None until it is ready.
+        reports: Reports of the completed epochs.
+        search: The parts that compute; None until they are ready.
     """
 
-    def __init__(self, settings: Settings, directory: Path | None) -> None:
+    def __init__(self, settings: Settings, directory: Path | None, keep_every: int) -> None:
         self.settings = settings
         self.directory = directory
+        self.keep_every = keep_every
         self.reports: list[EpochRecord] = []
         self.search: Search | None = None
         self._computed = settings  # with the kernels of the last epoch
@@ -151,10 +155,12 @@ class _Run:
         """Writes an epoch's line, then its checkpoint."""
         assert self.search is not None, "an epoch has ended before the start"
         if self.directory:
-            checkpoint.append_lines(self.directory / TRAJECTORY, [report.to_dict()])
+            checkpoint.append_line(self.directory / TRAJECTORY, report.to_dict())
             reports = [report.to_dict() for report in (*self.reports, report)]
             state = {"spec": self.settings.to_dict(), "reports": reports, **self.search.state_dict()}
             checkpoint.write_checkpoint(self.directory, state)
+            if self.keep_every and report.epoch % self.keep_every == 0:
+                checkpoint.keep_checkpoint(self.directory, report.epoch)
         self.reports.append(report)
         self._computed = self.settings
 
@@ -185,7 +191,7 @@ def what_was_computed(state: Mapping[str, Any], directory: Path) -> tuple[Settin
     """The settings and the reports of a checkpoint.
 
     Raises:
-        UnreadableCheckpointError: They are not of this version.
+        UnreadableCheckpointError: The checkpoint is not of this version.
     """
     try:
         settings = Settings(**state["spec"])
@@ -212,12 +218,13 @@ def restore(search: Search, state: Mapping[str, Any], directory: Path) -> None:
 
 
 def take_over(directory: Path, reports: list[EpochRecord], epochs: int) -> None:
-    """Makes the directory, which may be new, hold these epochs of so many, and nothing unfinished or older.
+    """Truncates the directory to the given completed epochs: removes temporary files and a longer run's results.
 
     The line of an epoch is written before its checkpoint: one without it belongs to an epoch that is run again.
     """
     directory.mkdir(parents=True, exist_ok=True)
     checkpoint.remove_unfinished(directory)
+    checkpoint.remove_kept(directory, after=len(reports))
     (directory / checkpoint.FAILURE).unlink(missing_ok=True)
     if len(reports) < epochs:
         (directory / checkpoint.ARCHITECTURE).unlink(missing_ok=True)

@@ -6,48 +6,53 @@ Source: paper, section 5.2, which correlates the two over all architectures of a
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 from scipy.stats import spearmanr
 
 from nas.oneshot import checkpoint
 from nas.oneshot.data import load_data
 from nas.oneshot.loop import Search
+from nas.oneshot.methods.sampling import SamplingMethod
 from nas.oneshot.model.batches import fixed_batches
 from nas.oneshot.model.evaluation import EVALUATION_BATCH_SIZE
 from nas.oneshot.resolve import device_of, relocate
 from nas.oneshot.search import restore, table_figures, what_was_computed
+from nas.oneshot.threads import use_threads
 from nas.tabular.table import Table
+from results import journal
 from results.epoch import TableAnswer
 from results.record_base import Record
+from spaces.enumeration import distinct_architectures
 
 logger = logging.getLogger("nasbohb.search")
 
 #: Architectures that are evaluated between two writes to the disk.
 CHUNK = 20
+#: Architectures that are evaluated by default: of a search space, and of a learned policy.
+RANDOM_DRAWS, POLICY_DRAWS = 200, 100
 
 
 class OneShotError(Record, frozen=True, kw_only=True):
     """A line of the file.
 
     Attributes:
-        weights: Which they were: the start of a SHA-256 of the supernet's.
-        epoch: After which they were taken.
-        n_images: Of the architecture's half, on which the error was measured.
-        architecture_index: An index of the search space.
-        cell_hash: Its NAS-Bench-101 hash.
-        one_shot_validation_error: With the shared weights.
-        table: Budget to the table's figures; empty where the table lacks the cell, or there is none.
+        fingerprint: First 16 hexadecimal digits of the SHA-256 of the shared weights.
+        epoch: Epochs that trained these weights.
+        n_images: Number of images of the architecture's half on which the error was measured.
+        architecture_index: The architecture as an index of the search space.
+        cell_hash: NAS-Bench-101 hash of its cell.
+        one_shot_validation_error: Error with the shared weights, in [0, 1].
+        table: Budget to the table's answer; empty where the table lacks the cell, or there is none.
     """
 
-    weights: str
+    fingerprint: str
     epoch: int
     n_images: int
     architecture_index: int
@@ -57,41 +62,67 @@ class OneShotError(Record, frozen=True, kw_only=True):
 
 
 class SharedWeights:
-    """The supernet of a search after its last completed epoch.
+    """The supernet of a search after one of its epochs.
+
+    Discrete architectures are computed as the method trained them: where it mixes with edge weights that add up to 1,
+    the chosen parents of a block are averaged, elsewhere they are summed.
 
     Args:
-        directory: Of a search: ``search --directory``, or a trial of a study.
+        directory: Directory of a search (``search --directory``), or of a trial of a study.
+        epoch: Epoch whose weights are taken, one that ``run_search(keep_every=...)`` has kept; the last one if None.
         placement: Fields of ``SearchSpec`` that say where to compute (``spec.PLACEMENT_FIELDS``), if elsewhere.
 
     Attributes:
         epoch: Epochs that trained the weights.
-        fingerprint: Of the weights.
+        fingerprint: First 16 hexadecimal digits of the SHA-256 of the weights.
+        averages_parents: Whether discrete architectures average their parents.
 
     Raises:
         CheckpointError: There is no checkpoint, or it cannot be read.
         DatasetError: The images of the search are not here.
-        ValueError: Its optimizer or the device is not here.
+        ValueError: The search's optimizer or the device is not here.
     """
 
-    def __init__(self, directory: Path | str, **placement: Any) -> None:
+    def __init__(self, directory: Path | str, epoch: int | None = None, **placement: Any) -> None:
         directory = Path(directory)
-        state = checkpoint.read_checkpoint(directory)
+        state = checkpoint.read_checkpoint(directory, epoch)
         if state is None:
             raise checkpoint.CheckpointError(
-                f"{directory}: holds no {checkpoint.CHECKPOINT}; expected the directory of a search, or of a trial "
-                "of a study at a budget (trials/0_0_0/25)"
+                f"{directory}: holds no {checkpoint.checkpoint_name(epoch)}; expected the directory of a search, or of "
+                "a trial of a study at a budget (trials/0_0_0/25)"
+                + ("" if epoch is None else ", that has kept this epoch (search --keep-every)")
             )
         computed, reports = what_was_computed(state, directory)
         self.settings = relocate(computed, **placement)
-        if self.settings.threads is not None and device_of(self.settings).type == "cpu":
-            torch.set_num_threads(self.settings.threads)
+        if device_of(self.settings).type == "cpu":
+            use_threads(self.settings.threads)
         self.search = Search(self.settings, load_data(self.settings))
         restore(self.search, state, directory)
         self.epoch = len(reports)
         self.fingerprint = _fingerprint(state["supernet"])
+        self.averages_parents = self.search.method.averages_parents
+
+    def choose(self, n: int | None = None, seed: int = 0) -> list[int]:
+        """Indices of architectures to evaluate, each once; more of them are these and others.
+
+        Args:
+            n: Number of architectures; 0 for all distinct ones of the space.  By default 200 of these, drawn at
+                random; under a method with a learned policy (ENAS) 100 draws of the policy, as in the paper's
+                section 5.2.
+            seed: Seed of the draw.
+        """
+        method, space = self.search.method, self.search.space
+        if n != 0 and isinstance(method, SamplingMethod) and method.updates_architecture:
+            with method.drawing_from(torch.Generator().manual_seed(seed)):
+                drawn = [method.sample(1)[0] for _ in range(POLICY_DRAWS if n is None else n)]
+            return list(dict.fromkeys(space.encode(architecture) for architecture in drawn))
+        every = distinct_architectures(space)
+        if n != 0:
+            every = np.random.default_rng(seed).permutation(every)[: RANDOM_DRAWS if n is None else n]
+        return [int(index) for index in every]
 
     def n_images(self, at_most: int | None) -> int:
-        """How many images of the architecture's half that are; all of them if None."""
+        """Number of images that ``errors(..., n_images=at_most)`` uses."""
         return len(self.search.data.architecture.first(at_most))
 
     def errors(
@@ -100,17 +131,19 @@ class SharedWeights:
         """Evaluates architectures, some at a time, on the first images of the architecture's half; on all if None.
 
         Raises:
-            DivergedError: What the supernet says is not finite.
+            DivergedError: An output of the supernet is not finite.
         """
         space, evaluator = self.search.space, self.search.evaluator
         batches = fixed_batches(self.search.data.architecture.first(n_images), EVALUATION_BATCH_SIZE)
         for start in range(0, len(architectures), CHUNK):
             chunk = architectures[start : start + CHUNK]
-            errors = evaluator.architecture_errors([space.decode(index) for index in chunk], batches)
+            errors = evaluator.architecture_errors(
+                [space.decode(index) for index in chunk], batches, average_parents=self.averages_parents
+            )
             cells = [space.cell_of(index) for index in chunk]
             yield [
                 OneShotError(
-                    weights=self.fingerprint,
+                    fingerprint=self.fingerprint,
                     epoch=self.epoch,
                     n_images=self.n_images(n_images),
                     architecture_index=index,
@@ -139,39 +172,36 @@ def _fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
 
 
 class ErrorFile:
-    """JSON lines that grow; what a killed process left unfinished is passed over."""
+    """A journal of one-shot errors, to which several processes may append.
+
+    Args:
+        path: The file, which may be new.
+
+    Raises:
+        ValueError: There is something at the path that is no file.
+    """
 
     def __init__(self, path: Path) -> None:
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path}: this is no regular file; give --output a new path, or a file of one-shot errors")
         self.path = path
 
     def read(self) -> list[OneShotError]:
-        """What is there, nothing if there is no file.
+        """The errors in the file, none where it is missing; lines that a killed process tore are left out.
 
         Raises:
-            ValueError: It is another file: none of its lines is a one-shot error.
+            ValueError: A line holds something else, or no line is whole: this is another file.
         """
-        text = self.path.read_text(errors="replace") if self.path.exists() else ""
-        errors = []
-        others: list[int] = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            try:
-                errors.append(OneShotError.from_dict(json.loads(line), f"{self.path}, line {number}"))
-            except ValueError:
-                others.append(number)
-        if not errors and "\n" in text:  # but for the torn first line of a killed process
-            raise ValueError(f"{self.path}: holds no one-shot error; expected a new file, or one of them")
-        for number in others:
-            logger.warning("%s: passed over line %d, which is no one-shot error", self.path, number)
-        return errors
+        lines = journal.read_shared(self.path)
+        if lines.n_torn and not lines.records:
+            raise ValueError(f"{self.path}: holds no one-shot error; give --output a new path, or a file of them")
+        if lines.n_torn:
+            logger.warning("%s: left out %d torn lines", self.path, lines.n_torn)
+        return [OneShotError.from_dict(record, str(self.path)) for record in lines.records]
 
     def append(self, errors: Sequence[OneShotError]) -> None:
-        """Adds lines, the first one on a line of its own, and hands them to the disk."""
-        with self.path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
-        checkpoint.append_lines(self.path, [error.to_dict() for error in errors])
+        """Adds lines and hands them to the disk."""
+        journal.append_shared(self.path, *(error.to_dict() for error in errors))
 
 
 def rank_correlations(errors: Sequence[OneShotError]) -> dict[int, tuple[float, int]]:

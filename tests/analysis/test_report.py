@@ -270,6 +270,8 @@ def test_a_log_of_hpbandster_is_analysed(tmp_path: Path) -> None:
     assert report.text.startswith("Log of hpbandster log\n")
     assert "configuration (0, 0, 1) at 37.5 epochs" in report.text
     assert "(there is no run.json" in report.text
+    assert "default" not in report.text
+    assert "Workers: 2 workers for 50.0 s, busy 59% of that\n" in report.text
     assert "losses outside" not in report.text
     assert [path.name for path in report.files] == NAMES
 

@@ -1,5 +1,6 @@
 """A study in numbers, worked out by hand."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -9,8 +10,9 @@ from analysis.load import LoadedRun
 from analysis.summary import Verdict, compare_with_default, summarise
 from analysis.summary_text import compare_line, describe_cell, duration, summary_text
 from analysis.trajectory import IncumbentMode
+from results.reading import Proposal
 from results.records import ConfigId, Evaluation, Status, TrialResult
-from spaces import SEARCH_SPACES, Architecture
+from spaces import CONFIG_SPACES, SEARCH_SPACES, Architecture
 from tests.analysis.runs import loaded_run
 
 
@@ -89,7 +91,7 @@ def test_incumbents_of_the_three_modes() -> None:
 
 
 def test_the_default_is_compared_by_its_own_best_validation_error_and_at_its_largest_budget() -> None:
-    over_any, at_largest = compare_with_default(RESULTS)
+    over_any, at_largest = compare_with_default(RESULTS, {(0, 0, 0)})
     # Any budget: both chosen by validation error; the default's test error at 4 epochs would have been lower.
     assert (over_any.budget, over_any.incumbent, over_any.default) == (None, RESULTS[1], RESULTS[0])
     assert over_any.verdict is Verdict.WORSE
@@ -104,13 +106,13 @@ def test_the_default_is_compared_by_its_own_best_validation_error_and_at_its_lar
 
 
 def test_a_default_that_stays_the_incumbent_is_equal() -> None:
-    over_any, at_largest = compare_with_default(RESULTS[:1])
+    over_any, at_largest = compare_with_default(RESULTS[:1], {(0, 0, 0)})
     assert over_any.verdict is at_largest.verdict is Verdict.EQUAL
     assert compare_line(over_any) == "Incumbent test error 0.3100 vs default 0.3100: equal (over any budget)"
 
 
 def test_without_test_errors_there_is_no_verdict() -> None:
-    (comparison, _) = compare_with_default([evaluated((0, 0, 0), 2, 0.3, None, end=5.0)])
+    (comparison, _) = compare_with_default([evaluated((0, 0, 0), 2, 0.3, None, end=5.0)], {(0, 0, 0)})
     assert comparison.verdict is None
     assert compare_line(comparison) == "Incumbent test error unknown vs default unknown: unknown (over any budget)"
 
@@ -121,7 +123,27 @@ def test_a_default_that_failed_is_said_to_have_failed() -> None:
     summary = summarise(run)
     assert summary.comparisons == ()
     text = summary_text(run, summary)
-    assert "Default configuration (0, 0, 0): no result to compare with (diverged at 2 epochs)" in text
+    assert "Default configuration: no result to compare with (diverged at 2 epochs)" in text
+
+
+@pytest.mark.parametrize(
+    ("tried", "values", "ids"),
+    [
+        (False, [0.5, 0.3], {(0, 0, 0)}),  # the run says nothing: its first one counts
+        (True, [0.5, None, 0.3], {(0, 0, 1)}),
+        (True, [None, 0.5, None], {(0, 0, 0), (0, 0, 2)}),
+        (True, [0.5, 0.3], set()),
+    ],
+)
+def test_the_default_is_found_by_its_values_where_others_were_tried_first(
+    tried: bool, values: list[float | None], ids: set[ConfigId]
+) -> None:
+    """None stands for the default's own value."""
+    default = CONFIG_SPACES["cs1"].default
+    configs = [default if value is None else default | {"cutout_prob": value} for value in values]
+    run = loaded_run([], config_space="cs1", default_config=default if tried else {})
+    named = {(0, 0, number): Proposal(config, False) for number, config in enumerate(configs)}
+    assert dataclasses.replace(run, configs=named).default_ids == ids
 
 
 def test_times_are_summed_over_failures_too() -> None:

@@ -15,8 +15,9 @@ import pytest
 from hpbandster.core.result import logged_results_to_HBS_result
 
 from master.loop import Progress, StudyFailedError, WaitSettings, bug_kind
+from master.samplers import make_sampler
 from master.study import create_run, run_master
-from master.tuner import trial_seed
+from master.tuner import Tuner, trial_seed
 from results.credentials import credentials_path
 from results.epoch import EpochRecord
 from results.reading import read_journals, read_results
@@ -100,6 +101,26 @@ def test_a_study_with_one_worker_repeats_itself(make_run: MakeRun, start_workers
     first = history("first", seed=3)
     assert history("second", seed=3) == first
     assert history("third", seed=4)[1:] != first[1:]
+
+
+def test_a_tuner_replayed_from_the_files_goes_on_as_the_study_did(
+    make_run: MakeRun, start_workers: StartWorkers
+) -> None:
+    run = make_run(n_iterations=9, n_workers=1, seed=3)
+    start_workers(run)
+    run_master(run)
+    journals, spec = read_journals(run), run.spec()
+    for n_results, next_result in enumerate(journals.results):
+        known = {result.config_id for result in journals.results[:n_results]}
+        configs = {config_id: proposal for config_id, proposal in journals.configs.items() if config_id in known}
+        tuner = Tuner(spec, make_sampler(spec))
+        tuner.replay(configs, journals.results[:n_results])
+        trial = tuner.ask()
+        assert trial is not None
+        assert (trial.config_id, trial.budget, trial.config, trial.seed) == (
+            next_result.config_id, next_result.budget, next_result.config, next_result.evaluation.seed,
+        )  # fmt: skip
+        assert tuner.proposals[trial.config_id] == journals.configs[trial.config_id]
 
 
 @pytest.mark.parametrize("status", [Status.DIVERGED, Status.OUT_OF_MEMORY, Status.BAD_CONFIG])

@@ -44,6 +44,8 @@ class Controller(nn.Module):
         * Scores of operations are bounded by ``TANH_CONSTANT``, as those of parents are; there by a fifth of it.
         * A set of parents has the probability with which it is drawn without replacement; there the mean of the draws'
           logarithms, the second one not renormalised.
+        * Each block's operation is drawn in the block's own step, and the output has none; there one node late, with an
+          operation for the output.  Where there is no choice, no log-probability is added.
         * The operation's step reads the mean of the drawn parents, there the last one; and the first nodes' anchors are
           states of the LSTM, there zeros.
     """

@@ -4,7 +4,8 @@ Source: Pham et al. (2018), *Efficient Neural Architecture Search via Parameter 
 Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning*.
 
 Differs from the public code: the learning rate of the weights follows the schedule per epoch (it was stepped per
-mini-batch); architectures are ranked on the architecture's half (it was the test set), all on the same mini-batches;
+mini-batch); weights and controller learn from halves of equal size (there 45,000 and 5,000 images, with another
+normalisation); architectures are ranked on the architecture's half (it was the test set), all on the same mini-batches;
 the reward is a fraction and the moving average starts at the first one, as in ENAS's own code (there percent, so that
 Adam's epsilon weighs less and the entropy nothing, and a start at 0); see also ``nas.oneshot.methods.controller``.
 """

@@ -61,11 +61,11 @@ class Gdas(GradientMethod):
         ]
 
     def _sample(self, logits: Tensor) -> Tensor:
-        """One relaxed sample a cell."""
+        """One relaxed sample per cell."""
         return gumbel_softmax(logits, len(self.supernet.cells), self.temperature, self.generator)
 
     def architecture_gradient(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> float:
-        """As DARTS's first order, then clipped."""
+        """Puts the gradient of DARTS's first order, clipped, into the architecture weights."""
         loss = super().architecture_gradient(weight_batch, batch, weights)
         nn.utils.clip_grad_norm_(self.parameters, weights.grad_clip, foreach=True)
         return loss

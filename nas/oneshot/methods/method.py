@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -39,8 +40,7 @@ class Method(ABC):
     Args:
         supernet: The one-shot model.
         settings: What to search, and how.
-        generator: Where everything that the method samples is drawn from.  The loop puts another stream in its place
-            while it only reports, so that what is reported changes nothing.
+        generator: Source of everything that the method samples; see ``drawing_from``.
 
     Attributes:
         uses: Fields of ``SearchSpec`` that the method uses, of those that may be left to it; others are refused.
@@ -48,6 +48,8 @@ class Method(ABC):
         channel_groups: K of the supernet.
         changing_operations: Whether the operations that take part change from step to step.
         updates_architecture: Whether anything but the weights is learned.
+        averages_parents: Whether the weights of a block's parents add up to 1 in training, so that ``evaluate``
+            averages those of a discrete architecture.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset({"batch_size", "grad_clip", "weight_decay"})
@@ -63,6 +65,7 @@ class Method(ABC):
     channel_groups: ClassVar[int] = 1
     changing_operations: ClassVar[bool] = False
     updates_architecture: ClassVar[bool] = True
+    averages_parents: ClassVar[bool] = False
 
     def __init__(self, supernet: Supernet, settings: Settings, generator: torch.Generator) -> None:
         self.supernet = supernet
@@ -70,18 +73,27 @@ class Method(ABC):
         self.settings = settings
         self.generator = generator
 
+    @contextmanager
+    def drawing_from(self, generator: torch.Generator) -> Iterator[None]:
+        """Within it, the method samples from another generator: what is only reported changes no later draw."""
+        own, self.generator = self.generator, generator
+        try:
+            yield
+        finally:
+            self.generator = own
+
     def start_epoch(self, epoch: int) -> None:  # noqa: B027  # most methods have nothing to do here
         """Called before the steps of epoch 0, 1, ..."""
 
     @abstractmethod
     def mixtures(self) -> list[Mixture]:
-        """One mixture a cell, for the next forward pass; samplers draw anew."""
+        """One mixture per cell, for the next forward pass; samplers draw anew."""
 
     def architecture_step(self, weight_batch: Batch, batches: Iterator[Batch], weights: WeightTrainer) -> float | None:
         """Updates the architecture before the weights learn from ``weight_batch``.
 
         Args:
-            weight_batch: What the next weight step trains on.
+            weight_batch: Batch on which the next weight step trains.
             batches: Endless batches of the architecture's half.
             weights: The trainer of the weights.
 
@@ -108,11 +120,11 @@ class Method(ABC):
         """The one-shot validation error that is reported with an epoch."""
 
     def architecture_weights(self) -> list[list[float]] | None:
-        """What is reported of the architecture's state with an epoch; None if that is no vector for each choice."""
+        """The architecture's state as reported with an epoch; None if that is no vector for each choice."""
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs beside the supernet and the generators."""
+        """The method's part of a checkpoint, beside the supernet and the generators."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  # nothing to load by default
@@ -126,6 +138,7 @@ class GradientMethod(Method):
     """
 
     uses = Method.uses | {"arch_learning_rate", "arch_weight_decay"}
+    averages_parents = True
 
     def __init__(self, supernet: Supernet, settings: Settings, generator: torch.Generator) -> None:
         super().__init__(supernet, settings, generator)

@@ -1,6 +1,9 @@
 """Mini-batches made on the device: shuffling, crop, flip, normalisation and cutout, without a loop over images.
 
 Shapes: n images of a half, N of a batch, S x S pixels, C channels, P pixels of border.
+
+Differs from the public code: cutout removes exactly L pixels per side (there 2 * (L // 2)), and its probability reaches
+the search; the last partial batch of a pass is left out (of CIFAR-10's 20,000 images 208 steps of 96, there 209).
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ class Batches:
         self._padded = F.pad(half.images, (0, 0, border, border, border, border))
 
     def __len__(self) -> int:
-        """Batches a pass."""
+        """Batches per pass."""
         return len(self.half) // self.batch_size
 
     def one_pass(self, cutout_prob: float) -> Iterator[Batch]:

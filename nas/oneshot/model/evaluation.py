@@ -1,4 +1,7 @@
-"""One-shot errors: of the supernet as it mixes, and of discrete architectures with the shared weights."""
+"""One-shot errors: of the supernet as it mixes, and of discrete architectures with the shared weights.
+
+Differs from the public code: images are evaluated without augmentation.
+"""
 
 from __future__ import annotations
 
@@ -52,27 +55,32 @@ class Evaluator:
         """The fraction of the half that is misclassified; ``mixtures`` is asked anew for each batch.
 
         Raises:
-            DivergedError: What the supernet says is not finite.
+            DivergedError: An output of the supernet is not finite.
         """
         (error,) = self._errors([self._wrong(self.batches, mixtures)], self.batches)
         return error
 
     @torch.inference_mode()
     def architecture_errors(
-        self, architectures: Sequence[Architecture], batches: Sequence[Half]
+        self, architectures: Sequence[Architecture], batches: Sequence[Half], *, average_parents: bool = False
     ) -> npt.NDArray[np.float64]:
         """[n] the error of each architecture on the same batches.
 
         Architectures that are equal but for their loose ends are computed once.
 
+        Args:
+            architectures: The architectures.
+            batches: Images and labels.
+            average_parents: Whether blocks average the parents that they chose instead of summing them.
+
         Raises:
-            DivergedError: What the supernet says is not finite.
+            DivergedError: An output of the supernet is not finite.
         """
         mixtures = [Mixture.discrete(architecture) for architecture in architectures]
-        wrong = {
-            mixture: self._wrong(batches, partial(repeat, mixture, len(self.supernet.cells)))
-            for mixture in dict.fromkeys(mixtures)
-        }
+        wrong = {}
+        for mixture in dict.fromkeys(mixtures):
+            mixed = mixture.averaging(self.supernet.space, self.supernet.gamma.device) if average_parents else mixture
+            wrong[mixture] = self._wrong(batches, partial(repeat, mixed, len(self.supernet.cells)))
         errors = dict(zip(wrong, self._errors(list(wrong.values()), batches), strict=True))
         return np.array([errors[mixture] for mixture in mixtures])
 

@@ -18,6 +18,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+#: Added to the variance in every BatchNorm.
+BATCH_NORM_EPS = 1e-5
+
 
 def weighted_sum(plain: Sequence[Tensor], weighted: Sequence[Tensor], weights: Tensor | None) -> Tensor:
     """``sum(plain) + sum_i weights[i] * weighted[i]``; weights None stands for ones."""
@@ -33,14 +36,14 @@ def weighted_concatenation(base: Tensor, parts: Sequence[Tensor], weights: Tenso
     return _WeightedConcatenation.apply(base, weights, *parts)
 
 
-def batch_norm_relu(z: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-    """``relu(scale * (z - mean) / sqrt(var + eps) + shift)`` with the mean and variance of z per channel.
+def batch_norm_relu(z: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """``relu(scale * (z - mean) / sqrt(var + BATCH_NORM_EPS) + shift)`` with the mean and variance of z per channel.
 
     The backward pass overwrites the output: nothing may read it afterwards.
     """
     if torch.compiler.is_compiling():  # the compiler fuses these itself, and cannot follow what overwrites
-        return F.relu(F.batch_norm(z, None, None, scale, shift, training=True, eps=eps))
-    return _BatchNormRelu.apply(z, scale, shift, eps)
+        return F.relu(F.batch_norm(z, None, None, scale, shift, training=True, eps=BATCH_NORM_EPS))
+    return _BatchNormRelu.apply(z, scale, shift)
 
 
 class _BatchNormRelu(Function):
@@ -50,10 +53,9 @@ class _BatchNormRelu(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-        y, mean, inverse_std = torch.native_batch_norm(z, scale, shift, None, None, True, 0.0, eps)
+    def forward(ctx: Any, z: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        y, mean, inverse_std = torch.native_batch_norm(z, scale, shift, None, None, True, 0.0, BATCH_NORM_EPS)
         y.relu_()
-        ctx.eps = eps
         ctx.save_for_backward(z, scale, y, mean, inverse_std)
         return y
 
@@ -64,9 +66,9 @@ class _BatchNormRelu(Function):
         aten = torch.ops.aten
         aten.threshold_backward.grad_input(gradient, y, 0, grad_input=y)
         gradients = aten.native_batch_norm_backward(
-            y, z, scale, None, None, mean, inverse_std, True, ctx.eps, ctx.needs_input_grad[:3]
+            y, z, scale, None, None, mean, inverse_std, True, BATCH_NORM_EPS, ctx.needs_input_grad[:3]
         )
-        return (*gradients, None)
+        return tuple(gradients)
 
 
 class _WeightedSum(Function):

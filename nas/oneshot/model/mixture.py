@@ -8,8 +8,9 @@ Notation (as in ``spaces.search_space``):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from spaces.search_space import N_OPERATIONS, Architecture, SearchSpace
@@ -71,6 +72,20 @@ class Mixture:
             beta=tuple(beta),
             gamma=gamma,
         )
+
+    def averaging(self, space: SearchSpace, device: torch.device) -> Mixture:
+        """A single architecture whose blocks average the parents that they chose, as softmax weights add up to 1.
+
+        The parents of a block without a choice are summed, as in training.  The output's weights, all equal, would
+        change nothing: the BatchNorm that follows divides by them.
+        """
+        alpha = [
+            torch.full((len(parents),), 1 / len(parents), device=device)
+            if parents and space.has_parent_choice(node)
+            else None
+            for node, parents in enumerate(self.parents[:-1], start=1)
+        ]
+        return replace(self, alpha=tuple(alpha))
 
     @classmethod
     def discrete(cls, architecture: Architecture) -> Mixture:

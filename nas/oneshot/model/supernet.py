@@ -11,8 +11,8 @@ Shapes: N images, C channels of a block, S_h x S_w pixels, B choice blocks, O op
     between   2x2 max-pooling and twice the channels before each further stack
     head      ReLU, 1x1 conv, BN, global average pooling, linear
 
-Which weights a cell mixes with is the optimizer's business: it hands ``forward`` one ``Mixture`` a cell.  On the CPU in
-single precision, ``nas.oneshot.model.native`` computes the same cells from the same parameters.
+Which weights a cell mixes with is the optimizer's business: it hands ``forward`` one ``Mixture`` per cell.  On the CPU
+in single precision, ``nas.oneshot.model.native`` computes the same cells from the same parameters.
 
 Positive weights are folded into BatchNorm: ``w * relu(a * z + b) = relu(w * a * z + w * b)`` for w >= 0,
 so that scaling a projection or a convolution costs nothing.  Tensors are channels-last.
@@ -35,14 +35,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.oneshot.model.functions import batch_norm_relu, weighted_concatenation, weighted_sum
+from nas.oneshot.model.functions import BATCH_NORM_EPS, batch_norm_relu, weighted_concatenation, weighted_sum
 from nas.oneshot.model.mixture import Mixture
-from nas.oneshot.model.native.cell import run_cell
-from nas.oneshot.model.native.plan import Key, Plan
+from nas.oneshot.model.native import run_cell
 from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, OPERATIONS
 from spaces.search_space import N_OPERATIONS, SearchSpace
 
-BATCH_NORM_EPS = 1e-5
 #: Standard deviation of the initial architecture weights.
 ARCHITECTURE_INIT_STD = 1e-3
 
@@ -71,7 +69,7 @@ class ConvBN(nn.Module):
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """``weight * relu(bn(conv(x)))``; ``weight`` is a scalar >= 0, None for 1."""
         z = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
-        return batch_norm_relu(z, *self.folded(weight), BATCH_NORM_EPS)
+        return batch_norm_relu(z, *self.folded(weight))
 
     def folded(self, weight: Tensor | None) -> tuple[Tensor, Tensor]:
         """Scale and shift times a weight >= 0, None for 1."""
@@ -166,7 +164,7 @@ class Cell(nn.Module):
         kernel, scale, shift = self.projection(nodes, held, weights)
         # A product: where channels are last, it is the 1x1 convolution, and has the faster gradient of its kernel.
         z = F.linear(x.permute(0, 2, 3, 1), kernel).permute(0, 3, 1, 2)
-        y = batch_norm_relu(z, scale, shift, BATCH_NORM_EPS)
+        y = batch_norm_relu(z, scale, shift)
         return dict(zip(nodes, y.split([self.width(node) for node in nodes], dim=1), strict=True))
 
     def projection(
@@ -183,38 +181,6 @@ class Cell(nn.Module):
     def width(self, node: int) -> int:
         """The channels of what a node sums up: C of a block, B * C of the output."""
         return self.channels * (self.n_blocks if node > self.n_blocks else 1)
-
-    def run_native(self, x: Tensor, mixture: Mixture, held: Sequence[int] = ()) -> Tensor:
-        """``forward`` by the compiled kernels: of single precision on the CPU."""
-        inputs: dict[Key, Tensor] = {("x",): x}
-        nodes = mixture.readers_of_input()
-        if nodes:
-            inputs["kernel",], inputs["scale",], inputs["shift",] = self.projection(nodes, held, [None] * len(nodes))
-        for node in range(1, self.n_blocks + 2):
-            edges = mixture.edge_weights(node)
-            if edges is not None:
-                inputs["edges", node] = edges
-        for node, (block, operations, beta) in enumerate(
-            zip(self.blocks, mixture.operations, mixture.beta, strict=True), start=1
-        ):
-            layers = cast(ChoiceBlock, block).operations
-            for op in operations:
-                layer = layers[op]
-                if isinstance(layer, ConvBN):
-                    inputs["kernel", node, op] = layer.weight
-                    inputs["scale", node, op], inputs["shift", node, op] = layer.scale, layer.shift
-            if operations and beta is not None:
-                inputs["operations", node] = beta
-        plan = Plan(
-            parents=mixture.parents,
-            operations=mixture.operations,
-            pooling=OPERATIONS.index(MAXPOOL3X3),
-            channels=self.channels,
-            channel_groups=cast(ChoiceBlock, self.blocks[0]).channel_groups,
-            eps=BATCH_NORM_EPS,
-            backward=torch.is_grad_enabled(),
-        )
-        return run_cell(plan, inputs)
 
     @staticmethod
     def block_input(
@@ -256,7 +222,7 @@ class Supernet(nn.Module):
         n_classes: Classes of the data set.
         image_channels: Channels of an image.
         n_stacks: Stacks of cells.
-        cells_per_stack: Cells a stack.
+        cells_per_stack: Cells per stack.
         init_channels: C of the first stack; doubled in each further one.
         channel_groups: K of PC-DARTS; 1 sends every channel through the mixed operations.
         generator: Draws the initial weights.
@@ -331,7 +297,7 @@ class Supernet(nn.Module):
         for i, (cell, mixture) in enumerate(zip(self.cells, mixtures, strict=True)):
             if i and i % self.cells_per_stack == 0:
                 x = F.max_pool2d(x, kernel_size=2, stride=2)
-            x = cast(Cell, cell).run_native(x, mixture, held) if self.native else cell(x, mixture, held)
+            x = run_cell(cast(Cell, cell), x, mixture, held) if self.native else cell(x, mixture, held)
             held = () if 0 in mixture.parents[-1] else mixture.parents[-1]
         x = batch_norm(F.conv2d(F.relu(x), columns_of(self.head, held, self.space.n_blocks)), None, None)
         return self.classifier(x.mean((2, 3)))

@@ -59,7 +59,7 @@ class WeightTrainer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the current epoch."""
+        """Learning rate of the current epoch."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def start_epoch(self, epoch: int) -> None:
@@ -86,7 +86,7 @@ class WeightTrainer:
 
     @torch.no_grad()
     def unrolled(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """What the weights would be after a step with these gradients (unclipped)."""
+        """The weights as a step with these gradients (unclipped) would leave them."""
         group = self.optimizer.param_groups[0]
         weights = list[Tensor](self.parameters)
         velocities = torch._foreach_add(list(gradients), weights, alpha=group["weight_decay"])

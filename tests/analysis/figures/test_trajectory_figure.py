@@ -118,6 +118,13 @@ def test_one_run_is_shown_on_every_axis_in_every_mode(make_run: Callable[..., Ru
         compute([run, run])
 
 
+def test_a_panel_without_errors_says_so(results: list[TrialResult]) -> None:
+    bare = [replace(r, evaluation=replace(r.evaluation, test_error=None)) for r in results]
+    top, bottom = draw(data_of(incumbent_trajectory(bare, TimeAxis.SERIAL))).axes
+    assert not top.texts
+    assert [text.get_text() for text in bottom.texts] == ["no test error is known"]
+
+
 def test_losses_below_zero_are_shown_on_a_linear_axis(results: list[TrialResult]) -> None:
     odd = [replace(r, evaluation=replace(r.evaluation, validation_error=-3.0)) for r in results[:1]] + results[1:]
     assert draw(data_of(incumbent_trajectory(odd, TimeAxis.SERIAL))).axes[0].get_yscale() == "linear"

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from nas.oneshot import METHODS, SearchSpec
-from nas.oneshot.resolve import resolve
-from spaces import CONFIG_SPACES
+from nas.oneshot.resolve import default_configuration, resolve
+from spaces import CONFIG_SPACES, TunerSpace
+from spaces.config_spaces import Hyperparameter
 from tests.nas.oneshot.searches import PAPERS
 
 #: Another value than the default for every hyperparameter of CS3, the largest configuration space.
@@ -101,6 +102,35 @@ def test_what_is_left_open_takes_the_default_of_the_optimizer(optimizer, batch_s
 def test_architecture_defaults_are_those_of_darts(optimizer):
     spec = resolve(SearchSpec(optimizer=optimizer))
     assert (spec.arch_learning_rate, spec.arch_weight_decay) == (3e-4, 1e-3)
+
+
+@pytest.mark.parametrize("space", list(CONFIG_SPACES))
+@pytest.mark.parametrize("optimizer", ["darts", "darts_2nd", "gdas", "pc_darts"])
+def test_a_study_starts_from_the_spaces_defaults_which_are_those_of_darts(optimizer, space):
+    assert default_configuration(optimizer, CONFIG_SPACES[space]) == CONFIG_SPACES[space].default
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "space", "own"),
+    [
+        ("enas", "cs1", {"weight_decay": 1e-4}),
+        ("enas", "cs2", {"weight_decay": 1e-4}),
+        # Its clip, 0.25, and its L2 regularisation of the controller, 0, lie outside of cs3.
+        ("enas", "cs3", {"weight_decay": 1e-4, "batch_size": 64, "arch_learning_rate": 3.5e-4}),
+        ("random_ws", "cs2", {}),
+    ],
+)
+def test_a_study_starts_from_the_optimizers_own_defaults_where_they_lie_in_the_space(optimizer, space, own):
+    configuration = default_configuration(optimizer, CONFIG_SPACES[space])
+    assert configuration == {**CONFIG_SPACES[space].default, **own}
+    assert list(configuration) == list(CONFIG_SPACES[space].names)
+    assert all(type(configuration[h.name]) is type(h.default) for h in CONFIG_SPACES[space].hyperparameters)
+
+
+def test_a_configuration_space_of_something_else_is_refused():
+    space = TunerSpace("odd", (Hyperparameter("depth", 1, 5, default=2),))
+    with pytest.raises(ValueError, match=r"configuration space odd: got \['depth'\], expected fields"):
+        default_configuration("darts", space)
 
 
 def test_the_documented_defaults_are_those_of_the_optimizers():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nas.oneshot import METHODS
-from nas.oneshot.checkpoint import CheckpointError, UnreadableCheckpointError, append_lines, write_checkpoint
+from nas.oneshot.checkpoint import CheckpointError, UnreadableCheckpointError, write_checkpoint
 from nas.oneshot.model.weight_trainer import WeightTrainer
 from nas.oneshot.search import run_search
 from tests.nas.oneshot.searches import Killed, assert_same_search, small, trajectory
@@ -168,16 +168,12 @@ def test_a_checkpoint_damaged_anywhere_is_refused_in_one_line(tmp_path):
         assert path.read_bytes() == content
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_says_of_which_file(tmp_path, monkeypatch):
-    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
-        append_lines(Path("/dev/full"), [{"a": 1}])
-
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space left on device: '.*\.trajectory\.jsonl\."):
+    with pytest.raises(OSError, match=r"No space left on device: '.*trajectory\.jsonl'"):
         run_search(small(epochs=1), None, tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Architectures evaluated with the weights of a search, beside what the table says."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import torch
 from nas.oneshot.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from nas.oneshot.commands import Evaluate
 from nas.oneshot.data import load_data
+from nas.oneshot.model.mixture import Mixture
 from nas.oneshot.search import run_search
 from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights, rank_correlations
 from nas.tabular import open_table
 from results.epoch import TableAnswer
 from spaces import SEARCH_SPACES
-from tests.nas.oneshot.searches import small
+from tests.nas.oneshot.searches import Killed, small
 
 INDICES = [7, 14_000, 3_333]
 
@@ -27,8 +29,18 @@ def directory(tmp_path_factory):
     return path
 
 
+def killing_after(n):
+    """Kills a search after n epochs."""
+
+    def on_epoch(report):
+        if report.epoch == n:
+            raise Killed
+
+    return on_epoch
+
+
 def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().splitlines() if line]
 
 
 def test_the_found_architecture_has_the_error_that_the_search_reported(directory):
@@ -144,8 +156,58 @@ def test_another_file_is_refused_and_left_alone(directory, tmp_path):
     assert len(ErrorFile(torn).read()) == 2
 
 
+def test_under_enas_the_controller_draws_a_hundred(tmp_path):
+    run_search(small("enas", epochs=1), None, tmp_path)
+    weights = SharedWeights(tmp_path)
+    chosen = weights.choose()
+    assert 50 < len(chosen) == len(set(chosen)) <= 100
+    assert weights.choose(seed=1) != chosen == weights.choose()
+    assert weights.choose(5) == chosen[:5]
+    method, space = weights.search.method, weights.search.space
+    with method.drawing_from(torch.Generator().manual_seed(0)):
+        assert [space.decode(index) for index in chosen[:3]] == [method.sample(1)[0] for _ in range(3)]
+    assert len(weights.choose(0)) == 3_702
+
+
+def test_methods_with_softmax_weights_average_the_parents(directory, tmp_path):
+    run_search(small("darts", epochs=1, init_channels=8), None, tmp_path)
+    weights, plain = SharedWeights(tmp_path), SharedWeights(directory)
+    assert (weights.averages_parents, plain.averages_parents) == (True, False)
+    space, evaluator = weights.search.space, weights.search.evaluator
+    chosen = weights.choose(40)
+    found = [error for errors in weights.errors(chosen) for error in errors]
+    mixtures = [Mixture.discrete(space.decode(index)).averaging(space, torch.device("cpu")) for index in chosen]
+    n_cells = len(weights.search.supernet.cells)
+    expected = [evaluator.error(lambda mixture=mixture: [mixture] * n_cells) for mixture in mixtures]
+    assert [error.one_shot_validation_error for error in found] == expected
+    summed = evaluator.architecture_errors([space.decode(index) for index in chosen], evaluator.batches)
+    assert summed.tolist() != expected
+
+
+def test_checkpoints_that_were_kept_can_be_evaluated(tmp_path):
+    spec = small("darts", epochs=5)
+    run_search(spec, None, tmp_path, keep_every=2)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint*")) == ["checkpoint", "checkpoint-2", "checkpoint-4"]
+    with pytest.raises(Killed):
+        run_search(spec, None, tmp_path / "other", on_epoch=killing_after(2))
+    kept, stopped, last = SharedWeights(tmp_path, 2), SharedWeights(tmp_path / "other"), SharedWeights(tmp_path)
+    assert (kept.epoch, last.epoch) == (2, 5)
+    assert kept.fingerprint == stopped.fingerprint != last.fingerprint
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint-3; .*--keep-every"):
+        SharedWeights(tmp_path, 3)
+    (tmp_path / "checkpoint").unlink()  # a search that starts again keeps nothing of the one before
+    with pytest.raises(Killed):
+        run_search(spec, None, tmp_path, on_epoch=killing_after(1))
+    assert sorted(path.name for path in tmp_path.glob("checkpoint*")) == ["checkpoint"]
+
+
+def test_an_output_that_is_no_file_is_refused_in_a_sentence(directory):
+    with pytest.raises(ValueError, match=r"/dev/null: this is no regular file; give --output a new path"):
+        Evaluate(directory, architectures=2, output=Path("/dev/null"), table="none", threads=1).run()
+
+
 def test_a_single_image_is_refused(directory):
-    with pytest.raises(ValueError, match="images: got 1, expected at least 2"):
+    with pytest.raises(ValueError, match="--images: got 1, expected at least 2"):
         Evaluate(directory, images=1).run()
 
 
@@ -154,7 +216,7 @@ def test_the_rank_correlation_is_spearmans():
 
     def error(one_shot, test_error):
         return OneShotError(
-            weights="",
+            fingerprint="",
             epoch=1,
             n_images=10,
             architecture_index=0,
@@ -169,7 +231,12 @@ def test_the_rank_correlation_is_spearmans():
         rank_correlations(
             [
                 OneShotError(
-                    weights="", epoch=1, n_images=10, architecture_index=0, cell_hash="", one_shot_validation_error=0.5
+                    fingerprint="",
+                    epoch=1,
+                    n_images=10,
+                    architecture_index=0,
+                    cell_hash="",
+                    one_shot_validation_error=0.5,
                 )
             ]
             * 5
@@ -185,10 +252,10 @@ def test_a_directory_without_a_search_is_refused(tmp_path):
         Evaluate(tmp_path, images=-1).run()
 
 
-def test_the_draw_is_of_distinct_architectures_and_all_of_them_if_asked():
-    space = SEARCH_SPACES["1"]
-    drawn = Evaluate("", architectures=500)._chosen(space)
+def test_the_draw_is_of_distinct_architectures_and_all_of_them_if_asked(directory):
+    weights = SharedWeights(directory)
+    drawn = weights.choose(500)
     assert len(set(drawn)) == 500
-    assert drawn[:100] == Evaluate("", architectures=100)._chosen(space)
-    assert drawn[:100] != Evaluate("", architectures=100, seed=1)._chosen(space)
-    assert len(np.unique(Evaluate("", architectures=0)._chosen(space))) == 3_702
+    assert weights.choose() == drawn[:200]
+    assert weights.choose(100) == drawn[:100] != weights.choose(100, seed=1)
+    assert len(np.unique(weights.choose(0))) == 3_702

@@ -22,11 +22,11 @@ from nas.oneshot.model.native.kernels import BatchNorm, Normalised, Term
 from nas.oneshot.model.native.plan import Key, Plan, Weights, blocks_among, weights_of
 
 
-def run_cell(plan: Plan, inputs: dict[Key, Tensor]) -> Tensor:
+def run_plan(plan: Plan, inputs: dict[Key, Tensor]) -> Tensor:
     """The output of a cell, [N, its channels, H, W].
 
     Args:
-        plan: What takes part.
+        plan: Structure of the pass.
         inputs: ``("x",)`` [N, C_in, H, W]; of the projections, in one, ``("kernel",)`` [columns, C_in], ``("scale",)``
             and ``("shift",)``; of a node, ``("edges", node)`` the weights of its parents (B + 1: the output); of a
             block, ``("operations", node)`` the weights of its operations, absent for ones like those of edges; of a
@@ -120,7 +120,7 @@ class _Forward:
         return [state._replace(weight=weight * state.weight) for state, weight in states]
 
     def batch_norm(self, *key: int) -> BatchNorm:
-        """Of the projections, or of a node's operation."""
+        """BatchNorm of the projections, or of a node's operation."""
         of_scale, of_shift = ("scale", *key), ("shift", *key)
         return BatchNorm(self.inputs[of_scale], self.inputs[of_shift], self.plan.eps)
 
@@ -206,7 +206,7 @@ class _Backward:
         self.sent: dict[int, list[tuple[Tensor, float, tuple[str, int], int]]] = defaultdict(list)
 
     def gradients(self, gradient: Tensor) -> dict[Key, Tensor]:
-        """Of the inputs, from that of the output."""
+        """Gradients of the inputs, from that of the output."""
         plan = self.plan
         output, blocks = plan.output(), blocks_among(plan.parents[-1])
         self.send(plan.n_blocks + 1, {block: gradient[:, output[block]] for block in blocks})
@@ -230,7 +230,10 @@ class _Backward:
                 self.sent[parent].append((gradients[parent], weight, key, i))
 
     def received(self, node: int) -> Tensor:
-        """The gradient of a block's output; on the way, those of its edges' weights and of what its output sums up."""
+        """Sums the gradients that a block's readers sent.
+
+        Also stores the gradients of the readers' edge weights and of the block's BatchNorm parameters.
+        """
         sent = self.sent.pop(node)
         weighted = [Term(gradient, weight) for gradient, weight, _, _ in sent]
         output = self.output_of(node) if any(self.needed.get(key) for _, _, key, _ in sent) else None
@@ -259,7 +262,7 @@ class _Backward:
         return Term(z, weight, normaliser)
 
     def normalised(self, node: int, operation: int) -> Normalised:
-        """What a convolution's BatchNorm and ReLU are taken of."""
+        """Saved inputs of a convolution's BatchNorm and ReLU."""
         weight = self.weights["operations", node][self.plan.place(node, operation)]
         return Normalised([self.kept["z", node, operation]], self.kept["normaliser", node, operation], [weight])
 

@@ -1,7 +1,7 @@
 """The compiled kernels on tensors.
 
-A feature map is a matrix [P, C] of float32 on the CPU, a row a pixel, whose rows are dense; it may be some columns of a
-wider one.  N, H, W: images, height and width, with P = N * H * W.
+A feature map is a matrix [P, C] of float32 on the CPU, one row per pixel, whose rows are dense; it may be some columns
+of a wider one.  N, H, W: images, height and width, with P = N * H * W.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def normalised_product(
     Args:
         x: [P, K]
         kernel: [K, C]
-        batch_norm: Of the product.
-        widths: Of the matrices that the product's columns are split into, so that each lies dense; none: one matrix.
+        batch_norm: Parameters of the product's BatchNorm.
+        widths: Widths of the matrices into which the product's columns are split, each dense; none: one matrix.
     """
     rows, c = x.shape[0], kernel.shape[1]
     widths = widths or (c,)
@@ -144,10 +144,10 @@ def unpool(
 
     Args:
         gradient: [P, C] of the output, dense.
-        position: As ``pool_and_sum`` returned it.
+        position: Result of ``pool_and_sum``.
         hw: H and W.
-        weight: As in ``pool_and_sum``.
-        x: What was pooled; None if the gradient of the weight is not needed.
+        weight: Weight that was given to ``pool_and_sum``.
+        x: Input of the pooling; None if the gradient of the weight is not needed.
         more: A gradient of x from elsewhere, which is added.
 
     Returns:
@@ -197,13 +197,13 @@ def kernel_gradient(x: Tensor, hw: Sequence[int], kernel: Tensor, gradient: Tens
 
 
 class Normalised(NamedTuple):
-    """Behind which ``weight * relu(batch_norm(z))`` was taken.
+    """Saved inputs of ``weight * relu(batch_norm(z))``, for its backward pass.
 
     ``gradients`` are those of its output, one for each matrix.
 
     Attributes:
         z: Matrices [P, C_i], side by side the one [P, C] that was normalised.
-        normaliser: As ``BatchNorm.of`` made it.
+        normaliser: Result of ``BatchNorm.of``.
         weights: One for each matrix.
     """
 
@@ -243,8 +243,8 @@ class Normalised(NamedTuple):
         """The gradients of what z is the product of, ``x @ kernel.t()``.
 
         Args:
-            gradients: As everywhere here.
-            of_parameters: As ``of_parameters`` made it.
+            gradients: One [P, C_i] per matrix of ``z``: the gradient of its output.
+            of_parameters: Result of ``of_parameters``.
             x: [P, K] dense; None if the gradient of the kernel is not needed.
             kernel: [C, K]
             of_x: [P, K] dense, where the gradient of x goes; None if it is not needed.
@@ -283,8 +283,8 @@ class Received(NamedTuple):
     Attributes:
         total: [P, C] the sum of the gradients.
         dots: The scalar product of each gradient with the block's output; zeros without that.
-        of_parameters: Of each normalised matrix the gradients [2, C] of scale and shift.
-        of_weights: And of its weight.
+        of_parameters: Gradients [2, C] of scale and shift, for each normalised matrix.
+        of_weights: Gradient of the weight of each normalised matrix.
     """
 
     total: Tensor

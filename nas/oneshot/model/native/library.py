@@ -23,6 +23,7 @@ from pathlib import Path
 import torch  # noqa: F401  # loads the OpenMP runtime that the kernels share with it
 
 from nas.cache import cache_folder
+from results.atomic_file import write_atomically
 
 _FOLDER = Path(__file__).parent
 _SOURCES = ("terms.c", "products.c", "normalisation.c", "product_gradients.c", "pooling.c", "winograd.c")
@@ -120,7 +121,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _compile(compiler: list[str], library: Path) -> None:
-    """Compiles beside the library's place, and moves it there whole: others may be at the same."""
+    """Compiles, and puts the library in its place whole: others may be at the same."""
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         linked = Path(folder, "kernels.so")
@@ -130,9 +131,8 @@ def _compile(compiler: list[str], library: Path) -> None:
             _run([*compiler, *_OPTIONS, "-c", str(_FOLDER / name), "-o", objects[-1]])
         # Without -fopenmp here: a second OpenMP runtime would bring a second set of threads.
         _run([*compiler, "-shared", *objects, "-o", str(linked), "-lm"])
-        with linked.open("ab") as file:
-            file.write(_digest(linked.read_bytes()))
-        linked.replace(library)
+        content = linked.read_bytes()
+    write_atomically(library, content + _digest(content))
 
 
 def _remove_unused(folder: Path) -> None:

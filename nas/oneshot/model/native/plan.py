@@ -1,4 +1,4 @@
-"""What a cell's passes go by: which nodes and operations take part, where their channels lie, and their weights."""
+"""Structure of a cell's passes: which nodes and operations take part, where their channels lie, and their weights."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Weights = dict[tuple[str, int], list[float]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What does not depend on numbers.
+    """Structure of one forward pass: which blocks and operations run, and their channel ranges; no tensors.
 
     Attributes:
-        parents: As ``Mixture.parents``.
-        operations: As ``Mixture.operations``.
+        parents: ``Mixture.parents``.
+        operations: ``Mixture.operations``.
         pooling: The operation that is the max-pooling; the others are convolutions with BatchNorm and ReLU.
         channels: C.
         channel_groups: K of PC-DARTS.
-        eps: Of BatchNorm.
+        eps: Number that BatchNorm adds to the variance.
         backward: Whether there will be a backward pass.
     """
 
@@ -53,7 +53,7 @@ class Plan:
         return self.pooling in self.operations[node - 1]
 
     def place(self, node: int, operation: int) -> int:
-        """Of an operation among those of its block, and of its weight among theirs."""
+        """Position of ``operation`` in ``operations[node - 1]``; its weight has the same position."""
         return self.operations[node - 1].index(operation)
 
     def projections(self) -> dict[int, slice]:

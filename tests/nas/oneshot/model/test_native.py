@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
+from nas.oneshot.model import supernet
 from nas.oneshot.model.mixture import Mixture
 from nas.oneshot.model.native import calls, kernels
 from nas.oneshot.model.native.cell import _Forward
 from nas.oneshot.model.native.kernels import BatchNorm, Normalised, Term
-from nas.oneshot.model.supernet import Cell
 from nas.oneshot.resolve import choose_kernels, resolve
 from nas.oneshot.search import run_search
 from spaces import SEARCH_SPACES
@@ -361,8 +361,8 @@ def test_nothing_is_kept_without_a_backward_pass(monkeypatch):
 
 def test_a_search_uses_them_and_says_so(tmp_path, monkeypatch):
     calls = []
-    run_native = Cell.run_native
-    monkeypatch.setattr(Cell, "run_native", lambda *args: calls.append(1) or run_native(*args))
+    run_cell = supernet.run_cell
+    monkeypatch.setattr(supernet, "run_cell", lambda *args: calls.append(1) or run_cell(*args))
     spec = SearchSpec(epochs=1, n_stacks=1, cells_per_stack=1, init_channels=4, batch_size=200, device="cpu")
     assert choose_kernels(resolve(spec)).kernels == "native"
     run_search(spec, None, tmp_path / "native")
