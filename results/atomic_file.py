@@ -15,7 +15,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes ``path`` through a temporary sibling, so that a reader sees the old file or the new one.
 
     Raises:
-        OSError: It could not be written; ``path`` is as it was and the sibling is gone.
+        OSError: Writing failed; ``path`` is unchanged and the sibling is gone.
     """
     with replacing(path) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
@@ -23,10 +23,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A temporary sibling, open for writing, that takes the place of ``path`` once it is on disk.
+    """Opens a temporary sibling for writing; it replaces ``path`` once it is on disk.
 
     Raises:
-        OSError: It could not be written; ``path`` is as it was. The sibling is gone after any exception.
+        OSError: Writing failed; ``path`` is unchanged. The sibling is gone after any exception.
     """
     temporary = temporary_sibling(path)
     try:
@@ -43,13 +43,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A temporary sibling directory that becomes ``path`` at the end, or disappears with any exception.
+    """Makes a temporary sibling directory, which becomes ``path`` at the end or disappears after any exception.
 
-    Files in it are brought to disk by whoever writes them.
+    The writer of a file in it must bring that file to disk.
 
     Raises:
-        OSError: It could not be written. Where another process has put something at ``path`` meanwhile, ``errno`` is
-            EEXIST, ENOTEMPTY or ENOTDIR, and that stays.
+        OSError: Writing failed. If another process has put something at ``path`` meanwhile, ``errno`` is EEXIST,
+            ENOTEMPTY or ENOTDIR; what the other process wrote stays.
     """
     temporary = temporary_sibling(path)
     temporary.mkdir()
@@ -64,7 +64,7 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 def temporary_sibling(path: Path) -> Path:
-    """A hidden name beside ``path`` that nothing else uses."""
+    """Makes up a hidden name beside ``path`` that nothing else uses."""
     return path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
 
 

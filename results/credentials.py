@@ -1,7 +1,7 @@
-"""How the workers of a run find and convince its name server: ``credentials/nameserver.json``.
+"""The credentials with which the workers of a run reach its name server: ``credentials/nameserver.json``.
 
-Whoever can read the file can take part in the run, so its directory is open to its owner alone (mode 0700),
-and so is the file (0600).
+Whoever can read the file can take part in the run. Therefore the directory (mode 0700) and the file (mode 0600)
+are open to their owner alone.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ FILE = "nameserver.json"
 
 
 class Credentials(Record, frozen=True, kw_only=True):
-    """What a process needs to talk to the others of a run.
+    """Address and secret that a process needs to talk to the other processes of a run.
 
     Attributes:
-        run_id: The name of the study.
-        host: The name server's address.
-        port: The name server's port, another one for each run.
+        run_id: Name of the study.
+        host: Address of the name server.
+        port: Port of the name server; each run has another one.
         key: Secret of the run, in hexadecimal digits; every message is signed with it.
     """
 
@@ -35,7 +35,7 @@ class Credentials(Record, frozen=True, kw_only=True):
 
 
 def credentials_path(run: RunDirectory) -> Path:
-    """Where the run's credentials stand while its master lives."""
+    """Path of the run's credentials; the file exists while the master lives."""
     return run.credentials / FILE
 
 
@@ -51,15 +51,15 @@ def write_credentials(run: RunDirectory, credentials: Credentials) -> None:
 
 
 def read_credentials(run: RunDirectory) -> Credentials:
-    """The credentials of a run whose master lives.
+    """Reads the credentials of a run whose master lives.
 
     Raises:
-        FileNotFoundError: Its master has not started yet, or has ended.
+        FileNotFoundError: The master has not started yet, or has ended.
         ValueError: The file is damaged; the message names the field.
     """
     path = credentials_path(run)
     try:
         data = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path}: got no JSON ({error}), expected a run's credentials") from error
+        raise ValueError(f"{path}: a run's credentials should be JSON, but are not ({error})") from error
     return Credentials.from_dict(data, str(path))

@@ -19,10 +19,10 @@ CONFIG_SPACES: dict[str, TunerSpace] = {space.name: space for space in (CS1, CS2
 
 
 def find_config_space(name: str) -> TunerSpace:
-    """The configuration space called ``name``.
+    """Finds the configuration space called ``name``.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No configuration space has this name.
     """
     if name not in CONFIG_SPACES:
         raise ValueError(f"configuration space: got {name!r}, expected one of {', '.join(CONFIG_SPACES)}")

@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_left_out_and_named(
         "results.json, line 4",
         "results.json, line 5",
     ]
-    assert "[9, 0, 0], expected one of configs.json" in journals.left_out[-1]
+    assert "[9, 0, 0], expected one from configs.json" in journals.left_out[-1]
     assert "left out 5 lines, the first: configs.json, line 2: got a blank line" in caplog.text
 
 
