@@ -298,7 +298,9 @@ def with_budget(
     return (*dimensions, ladder), extended
 
 
-def shuffled(surrogate: Surrogate, *, n: int = 20, seed: int = 0, cutoff: Cutoff = NO_CUTOFF) -> Replicates:
+def shuffled(
+    surrogate: Surrogate, *, n: int = 20, seed: int = 0, cutoff: Cutoff = NO_CUTOFF, at_most: int | None = None
+) -> Replicates:
     """Computes the noise floor: the importances that the same forest finds in shuffled losses.
 
     Args:
@@ -306,18 +308,24 @@ def shuffled(surrogate: Surrogate, *, n: int = 20, seed: int = 0, cutoff: Cutoff
         n: Number of permutations.
         seed: Seed of the permutations and of their forests.
         cutoff: The range to which predictions are clipped.
+        at_most: Largest number of evaluations per permutation, drawn without replacement; None for all. The floor
+            falls with their number, so fewer evaluations take less time and give a floor that is too high.
     """
     rng = np.random.default_rng(seed)
-    losses = surrogate.observations.losses
-    samples = [
-        Observations(
-            dimensions=surrogate.observations.dimensions,
-            columns=surrogate.observations.columns,
-            losses=rng.permutation(losses),
-            left_out=surrogate.observations.left_out,
+    observations = surrogate.observations
+    size = len(observations.losses) if at_most is None else min(at_most, len(observations.losses))
+    samples = []
+    for _ in range(n):
+        order = rng.permutation(len(observations.losses))[:size]
+        rows = np.sort(rng.permutation(len(observations.losses))[:size])
+        samples.append(
+            Observations(
+                dimensions=observations.dimensions,
+                columns=tuple(columns[rows] for columns in observations.columns),
+                losses=observations.losses[order],
+                left_out=observations.left_out,
+            )
         )
-        for _ in range(n)
-    ]
     return _replicates(surrogate, samples, rng, cutoff)
 
 
