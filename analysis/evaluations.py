@@ -112,27 +112,31 @@ def fit_forest(evaluations: Evaluations, settings: FanovaSettings | None = None,
         raise ValueError(f"{evaluations.where}: {error}") from error
 
 
-def forests_of(run: LoadedRun, *, over_budgets: bool = False) -> list[tuple[Evaluations, Surrogate]]:
-    """Fits a forest per budget, ascending; budgets at which there can be none are left out.
+def forests_of(run: LoadedRun, *, at_most: int | None = None) -> list[tuple[Evaluations, Surrogate]]:
+    """Fits a forest per budget; budgets at which there can be none are left out.
 
     Args:
         run: The run.
-        over_budgets: Whether a forest over all budgets comes last.
+        at_most: Number of budgets, the largest ones; None for all.
+
+    Returns:
+        Evaluations and forests by ascending budget.
 
     Raises:
         ValueError: There is a forest at no budget; the message says why for each.
     """
-    found, reasons = [], []
-    for evaluations in evaluations_by_budget(run):
-        if evaluations.budget is None and not over_budgets:
+    found: list[tuple[Evaluations, Surrogate]] = []
+    reasons: list[str] = []
+    for evaluations in reversed(evaluations_by_budget(run)):
+        if evaluations.budget is None or len(found) == at_most:
             continue
         try:
             found.append((evaluations, fit_forest(evaluations)))
         except ValueError as error:
             reasons.append(str(error))
     if not found:
-        raise ValueError(". ".join(reasons))
-    return found
+        raise ValueError(". ".join(reversed(reasons)))
+    return found[::-1]
 
 
 def _at(
