@@ -21,6 +21,8 @@ from analysis.importance import Importances, Marginal, Surrogate, importances
 from analysis.load import LoadedRun
 
 COLOURS = "viridis"
+#: Above this number, points are pixels in PDF files, too.
+_MOST_VECTORS = 1_000
 _INCUMBENT, _DEFAULT, _FAILED = "#D55E00", "#FFFFFF", "#CC79A7"
 
 
@@ -101,9 +103,10 @@ def draw_map(axes: Axes, marginal: Marginal, scales: Mapping[str, Scale], norm: 
 def draw_points(axes: Axes, evaluations: Evaluations, x: Scale, y: Scale, norm: Normalize, size: float = 22) -> None:
     """Draws the evaluations in the colours of their losses, failures, the default configuration and the incumbent."""
     at_x, at_y = _places(evaluations.configurations, x, y)
-    axes.scatter(
+    places = axes.scatter(
         at_x, at_y, c=evaluations.losses, s=size, norm=norm, cmap=COLOURS, edgecolors="white", linewidths=0.8, zorder=3
     )
+    places.set_rasterized(len(at_x) > _MOST_VECTORS)
     axes.scatter([], [], s=size, color="0.5", edgecolors="black", label="evaluation in the colour of its loss")
     if evaluations.failed:
         at_x, at_y = _places(evaluations.failed, x, y)

@@ -70,6 +70,7 @@ def draw(data: MapsByBudgetData) -> Figure:
     FigureCanvasAgg(figure)
     grid = figure.subplots(n_rows, n_columns, squeeze=False)
     norm = shared_norm([each for of_run in data.rows for _, each in of_run.values()])
+    lowest_row = {budget: row for row, of_run in enumerate(data.rows) for budget in of_run}
     for row, (title, of_run) in enumerate(zip(data.titles, data.rows, strict=True)):
         for column, budget in enumerate(budgets):
             axes = grid[row][column]
@@ -81,12 +82,13 @@ def draw(data: MapsByBudgetData) -> Figure:
             x, y = (at.scales[name] for name in data.pair)
             draw_map(axes, each, at.scales, norm)
             draw_points(axes, at.evaluations, x, y, norm, size=14)
-            x.apply(axes, "x", labelled=row == n_rows - 1)
-            y.apply(axes, "y", labelled=column == 0)
+            is_first = budget == min(of_run)
+            x.apply(axes, "x", labelled=row == lowest_row[budget])
+            y.apply(axes, "y", labelled=is_first)
+            if is_first:
+                axes.set_ylabel(f"{title}\n{y.label}", fontsize=9)
             facts = f"interaction {100 * at.found.of(*data.pair):.1f} %, out-of-bag R² {r2_text(at.found)}"
             axes.set_title(f"{budget:g} search epochs\n{facts}", fontsize=9)
-        first = grid[row][0]
-        first.set_ylabel(f"{title}\n{first.get_ylabel()}", fontsize=9)
     at = next(at for of_run in data.rows for at, _ in of_run.values())
     add_colours(figure, list(grid.flat), norm, at.evaluations.loss_name)
     add_legend(figure, next(axes for axes in grid.flat if axes.axison))

@@ -124,7 +124,7 @@ def _draw_panel(axes: Axes, data: MarginalsData, name: str, curves: Mapping[floa
     edge = axes.get_xaxis_transform()
     rug = scale.coordinates(values_at(name, last.configurations))
     axes.plot(rug, [0.025] * len(rug), "|", color="0.25", markersize=6, alpha=0.6, transform=edge,
-              label=f"evaluation, {last.budget:g} epochs")  # fmt: skip
+              rasterized=len(rug) > 1_000, label=f"evaluation, {last.budget:g} epochs")  # fmt: skip
     for config, shade, line, end, label in (
         (last.default, _DEFAULT, "dashed", "v", "default configuration"),
         (last.incumbent, _INCUMBENT, "solid", "*", f"incumbent, {last.budget:g} epochs"),

@@ -118,7 +118,10 @@ def test_runs_are_rows_and_budgets_are_columns(run: LoadedRun, tmp_path: Path) -
     panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
     missing = [axes.texts[0].get_text() for axes in panels if axes.texts]
     assert missing == ["too few evaluations\nat 16 epochs", "too few evaluations\nat 4 epochs"]
-    assert "search space 1" in panels[0].get_ylabel()
+    labels = [axes.get_ylabel() for axes in panels]
+    assert labels[0].startswith("search space 1\ndarts, cs2")
+    assert labels[4].startswith("search space 2\ndarts, cs1")  # its first panel is empty
+    assert [axes.get_xlabel() for axes in panels if axes.axison] == ["cutout prob", "", "cutout prob", "cutout prob"]
     drawn = meshes(figure)
     assert len(drawn) == 4
     assert len({(mesh.norm.vmin, mesh.norm.vmax) for mesh in drawn}) == 1
