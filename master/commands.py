@@ -16,7 +16,7 @@ import tyro
 from typing_extensions import Doc
 
 from master.samplers import SAMPLERS
-from nas.datasets import DATASETS, locate
+from nas.datasets import DATASETS
 from nas.oneshot import METHODS
 from nas.tabular import TABLES
 from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
@@ -107,32 +107,26 @@ class Master:
         return run_study(self, local_workers=False)
 
     def spec(self, run_id: str) -> "StudySpec":
-        """The study that the options describe; its table and folder are named so that workers anywhere find them.
+        """Returns the study that the options describe.
 
         Raises:
             ValueError: A setting is unknown or of another type, a configuration is no list of name=value, or there is
                 no such data set or table.
         """
         from nas.oneshot.commands import parse_settings
-        from nas.oneshot.resolve import default_configuration
-        from nas.tabular import open_table, portable_name
-        from nas.tabular.matching import default_table
-        from results.records import StudySpec
+        from worker.study import define_study
 
-        space = find_config_space(self.config_space)
-        settings = {name: value for name, value in parse_settings(self.settings).items() if name not in space.names}
-        dataset, data_dir = locate(self.dataset, self.data_dir)
-        table = default_table(dataset) if self.table is None else self.table
-        largest = open_table(table).budgets[-1]
-        return StudySpec(
+        tuned = find_config_space(self.config_space).names
+        settings = {name: value for name, value in parse_settings(self.settings).items() if name not in tuned}
+        return define_study(
             run_id=run_id,
             optimizer=self.optimizer,
             search_space=self.search_space,
             config_space=self.config_space,
-            dataset=dataset,
-            data_dir=data_dir,
-            table=portable_name(table),
-            table_epochs=largest if self.table_epochs is None else self.table_epochs,
+            dataset=self.dataset,
+            data_dir=self.data_dir,
+            table=self.table,
+            table_epochs=self.table_epochs,
             min_budget=self.min_budget,
             max_budget=self.max_budget,
             eta=self.eta,
@@ -141,7 +135,6 @@ class Master:
             seed=self.seed,
             search_settings={**settings, **parse_settings(self.search)},
             sampler=self.sampler,
-            default_config=default_configuration(self.optimizer, space),
             initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
         )
 
@@ -205,7 +198,7 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     from master.progress import ProgressDisplay, schedule_line
     from master.study import create_run, run_master
     from worker.local import LocalWorkers, LocalWorkersFailedError
-    from worker.study_check import check_study
+    from worker.study import check_study
 
     path = options.run_dir or Path("runs") / datetime.now().strftime("study-%Y%m%d-%H%M%S")
     ladder(options.min_budget, options.max_budget, options.eta)

@@ -11,26 +11,31 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     """Writes ``path`` through a temporary sibling, so that a reader sees the old file or the new one.
+
+    Args:
+        path: The file.
+        content: What it is to hold.
+        mode: Its permissions, of which the process's umask takes away.
 
     Raises:
         OSError: Writing failed; ``path`` is unchanged and the sibling is gone.
     """
-    with replacing(path) as stream:
+    with replacing(path, mode) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a temporary sibling for writing; it replaces ``path`` once it is on disk.
+def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Opens a temporary sibling with these permissions for writing; it replaces ``path`` once it is on disk.
 
     Raises:
         OSError: Writing failed; ``path`` is unchanged. The sibling is gone after any exception.
     """
     temporary = temporary_sibling(path)
     try:
-        with temporary.open("xb") as stream:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -21,18 +21,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from results.records import ConfigId, Evaluation, Status, TrialResult, Value
+from results.records import ConfigId, Evaluation, Proposal, Status, TrialResult
 
 _TIMES = ("submitted", "started", "finished")
 
 
-def config_line(config_id: ConfigId, config: Mapping[str, Value], model_based: bool) -> list[Any]:
+def config_line(config_id: ConfigId, proposal: Proposal) -> list[Any]:
     """Writes a configuration as a line of ``configs.json``."""
-    return [list(config_id), dict(config), {"model_based_pick": model_based}]
+    return [list(config_id), dict(proposal.config), {"model_based_pick": proposal.model_based}]
 
 
-def parse_config_line(line: Any, where: str) -> tuple[ConfigId, dict[str, Value], bool]:
-    """Parses the configuration's id, its values, and whether the model proposed it.
+def parse_config_line(line: Any, where: str) -> tuple[ConfigId, Proposal]:
+    """Parses the configuration and its id.
 
     Raises:
         ValueError: The line has another shape.
@@ -40,7 +40,8 @@ def parse_config_line(line: Any, where: str) -> tuple[ConfigId, dict[str, Value]
     if not isinstance(line, list) or len(line) not in (2, 3) or not isinstance(line[1], dict):
         raise ValueError(f"{where}: got {line!r}, expected [[iteration, stage, index], {{config}}, {{info}}]")
     info = line[2] if len(line) == 3 and isinstance(line[2], dict) else {}
-    return _parse_config_id(line[0], where), line[1], bool(info.get("model_based_pick", False))
+    proposal = Proposal(config=line[1], model_based=bool(info.get("model_based_pick", False)))
+    return _parse_config_id(line[0], where), proposal
 
 
 def result_line(result: TrialResult) -> list[Any]:

@@ -7,11 +7,10 @@ are open to their owner alone.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from results import journal
-from results.atomic_file import temporary_sibling
+from results.atomic_file import write_atomically
 from results.record_base import Record
 from results.run_directory import RunDirectory
 
@@ -42,12 +41,7 @@ def credentials_path(run: RunDirectory) -> Path:
 def write_credentials(run: RunDirectory, credentials: Credentials) -> None:
     """Writes the credentials; a reader sees them whole or not at all."""
     run.credentials.mkdir(mode=0o700, exist_ok=True)
-    path = credentials_path(run)
-    temporary = temporary_sibling(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(journal.encode(credentials.to_dict(), FILE) + "\n")
-    temporary.replace(path)
+    write_atomically(credentials_path(run), journal.encode(credentials.to_dict(), FILE) + "\n", mode=0o600)
 
 
 def read_credentials(run: RunDirectory) -> Credentials:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from results import journal
 from results.bohb_lines import parse_config_line, parse_result_line
-from results.records import ConfigId, TrialResult, Value
+from results.records import ConfigId, Proposal, TrialResult
 from results.run_directory import RunDirectory
 
 logger = logging.getLogger("nasbohb.results")
@@ -19,26 +19,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A configuration that the tuner proposed.
-
-    Attributes:
-        config: Hyperparameter to value.
-        model_based: True if the model proposed it, False if it was drawn at random or given.
-    """
-
-    config: Mapping[str, Value]
-    model_based: bool
-
-
-@dataclass(frozen=True)
 class RunJournals:
     """Contents of the two journals of a run.
 
     Attributes:
         configs: Id to configuration, in the order of the proposals, with or without results.
-        results: All results, in the order of their arrival. A trial that ran again, because its worker was lost, has
-            several. The first one counts for the tuner, but each one cost its time.
+        results: All results, in the order of their arrival. A trial has one, also if it ran again because its worker
+            was lost. In a log that holds several of a trial, the first one counts for the tuner.
         left_out: One message per line that cannot be used.
         missing: Names of the missing files.
     """
@@ -61,12 +48,8 @@ def read_journals(run: RunDirectory | Path | str) -> RunJournals:
     # Results first: the master writes a configuration before its results, so every result has its
     # configuration in what is read second, even while both files grow.
     lines = journal.read_lines(files.results_json)
-    configs = {
-        config_id: Proposal(config, model_based)
-        for _, (config_id, config, model_based) in _usable(
-            journal.read_lines(files.configs_json), files.configs_json.name, parse_config_line, left_out
-        )
-    }
+    config_lines = journal.read_lines(files.configs_json)
+    configs = dict(parsed for _, parsed in _usable(config_lines, files.configs_json.name, parse_config_line, left_out))
     results = []
     for where, (config_id, budget, times, evaluation) in _usable(
         lines, files.results_json.name, parse_result_line, left_out

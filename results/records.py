@@ -90,6 +90,18 @@ class StudySpec(Record, frozen=True, kw_only=True):
     initial_configs: tuple[Mapping[str, Value], ...] = ()
 
 
+class Proposal(Record, frozen=True, kw_only=True):
+    """A configuration that the tuner proposed.
+
+    Attributes:
+        config: Hyperparameter to value.
+        model_based: True if the model proposed it, False if it was drawn at random or given.
+    """
+
+    config: Mapping[str, Value]
+    model_based: bool
+
+
 class TrialSpec(Record, frozen=True, kw_only=True):
     """One configuration at one budget, with all that a worker needs to run it.
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
@@ -22,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from results import journal
-from results.atomic_file import sync_directory, temporary_sibling, write_atomically
+from results.atomic_file import new_directory, write_atomically
 from results.bohb_lines import config_line, result_line
 from results.record_base import Record
-from results.records import ConfigId, StudySpec, TrialResult, Value
+from results.records import ConfigId, Proposal, StudySpec, TrialResult
 
 #: Version of the format of ``run.json``; a reader refuses any other.
 FORMAT = 2
@@ -98,16 +97,13 @@ class RunDirectory:
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         found = installed_versions() if versions is None else versions
         description = RunDescription(spec=spec, versions=dict(found), created=created)
-        draft = cls(temporary_sibling(run.path))
         try:
-            draft._fill(description, configspace)
-            draft.path.rename(run.path)
-        except BaseException as error:
-            shutil.rmtree(draft.path, ignore_errors=True)
-            if isinstance(error, OSError) and os.path.lexists(run.path):
+            with new_directory(run.path) as draft:
+                cls(draft)._fill(description, configspace)
+        except OSError as error:
+            if os.path.lexists(run.path):
                 raise RunExistsError(_exists_message(run.path)) from error
             raise
-        sync_directory(run.path.parent)
         return run
 
     @classmethod
@@ -148,8 +144,8 @@ class RunDirectory:
         """Path of the directory for a configuration at a budget (in epochs); it need not exist."""
         return self.trials / "_".join(str(part) for part in config_id) / str(budget)
 
-    def append_configs(self, *configs: tuple[ConfigId, Mapping[str, Value], bool]) -> None:
-        """Records configurations (id, values, whether the model proposed it); must come before their results."""
+    def append_configs(self, *configs: tuple[ConfigId, Proposal]) -> None:
+        """Records configurations; must come before their results."""
         journal.append(self.configs_json, *(config_line(*config) for config in configs))
 
     def append_results(self, *results: TrialResult) -> None:
@@ -157,7 +153,6 @@ class RunDirectory:
         journal.append(self.results_json, *(result_line(result) for result in results))
 
     def _fill(self, description: RunDescription, configspace: Mapping[str, Any]) -> None:
-        self.path.mkdir()
         for directory in (self.trials, self.report):
             directory.mkdir()
         self.credentials.mkdir(mode=0o700)

@@ -27,7 +27,7 @@ class Hyperparameter:
         name: Name of the hyperparameter and of the field of ``nas.oneshot.spec.SearchSpec`` that it sets.
         lower: Smallest value.
         upper: Largest value, included.
-        default: Value that DARTS uses, with which a study starts.
+        default: Value that DARTS uses; a study starts with its optimizer's own where that lies between the bounds.
         log: Logarithmic scale for drawing and modelling, in place of a linear one.
     """
 
@@ -128,3 +128,13 @@ CS3 = TunerSpace(
         ARCH_WEIGHT_DECAY,
     ),
 )
+
+#: Every configuration space by name; add one here and the command line, the tests and the docs know it.
+CONFIG_SPACES: dict[str, TunerSpace] = {
+    space.name: space
+    for space in (
+        CS1,
+        CS2,
+        CS3,
+    )
+}
