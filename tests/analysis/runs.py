@@ -90,7 +90,7 @@ def write_space_run(
         # NumPy's numbers have no place in a journal.
         config = {h.name: (int if h.is_integer else float)(values[h.name]) for h in space.hyperparameters}
         config |= fixed or {}
-        configs.append((config_id, config, False))
+        configs.append((config_id, Proposal(config=config, model_based=False)))
         for budget in budgets:
             error = loss(config, budget)
             ok = Evaluation(status=Status.OK, validation_error=error, test_error=error, t_search_s=float(budget))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.figures.trajectory import HEADER
-from analysis.load import UnknownBestError, best_test_error, load_run
+from analysis.load import UnknownBestError, find_best_test_error, load_run
 from analysis.report import Report, analyze, report_on, write_figures
 from analysis.trajectory import IncumbentMode, TimeAxis
 from nas.tabular import TableError, open_table
@@ -82,11 +82,11 @@ def test_the_summary_agrees_with_a_plain_scan_of_the_results(make_run: Callable[
 
 def test_the_regret_is_measured_from_the_best_cell_of_the_space_at_the_tables_budget() -> None:
     table: Any = TableWithBest(best=0.015)
-    assert best_test_error(study_spec(table_epochs=4), table) == 0.015
+    assert find_best_test_error(study_spec(table_epochs=4), table) == 0.015
     assert table.asked == ("1", 4)
     half: Any = TableWithBest(best=0.015, held=0.5)
     with pytest.raises(UnknownBestError, match="table mine holds 7,290 of the 14,580 architectures of search space 1"):
-        best_test_error(study_spec(), half)
+        find_best_test_error(study_spec(), half)
 
 
 def test_the_regret_is_from_the_studys_table(make_run: Callable[..., RunDirectory]) -> None:
