@@ -279,7 +279,7 @@ def test_a_log_of_hpbandster_is_analysed(tmp_path: Path) -> None:
     assert "Workers: 2 workers for 50.0 s, busy 59% of that\n" in report.text
     assert "losses outside" not in report.text
     assert [path.name for path in report.files] == names_of(report)
-    assert list(report.figures) == ["trajectory"]
+    assert not {"importances", "marginals"} & set(report.figures)
     assert "(no figure importances: the bounds of the hyperparameters are not known" in report.text
 
 
