@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "incumbents, comparison with the default configuration, plots of a run",
         "analysis.commands:Analyze",
     ),
+    "importance": (
+        "which hyperparameters and pairs of them make the loss of a run vary (fANOVA)",
+        "analysis.commands:Importance",
+    ),
     "search": ("one architecture search by itself", "nas.oneshot.commands:Search"),
     "evaluate": (
         "architectures with the shared weights of a search, and the rank correlation",
@@ -103,7 +107,7 @@ def _overview() -> str:
             "",
             __doc__.partition("\n")[0],
             "",
-            *(f"  {name:<10}{line}" for name, (line, _) in COMMANDS.items()),
+            *(f"  {name:<12}{line}" for name, (line, _) in COMMANDS.items()),
             "",
             f"Start with `{PROGRAM} study`: a real study in minutes, with nothing to download.",
         ]

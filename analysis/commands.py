@@ -1,4 +1,4 @@
-"""The command ``run_bohb.py analyze``."""
+"""The commands ``run_bohb.py analyze`` and ``importance``."""
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 from dataclasses import dataclass
@@ -7,26 +7,84 @@ from typing import Annotated
 
 import tyro
 
+_Runs = Annotated[tuple[Path, ...], tyro.conf.Positional]
+
 
 @dataclass(frozen=True)
 class Analyze:
-    """Analyse a run, also while it goes on: incumbents, the default configuration beside them, times, plots.
+    """Analyse a run, also while it goes on: incumbents, the default configuration beside them, times, figures.
 
-    A log that hpbandster's own logger wrote is analysed, too.
+    Several runs are compared by the figures that take several. A log that hpbandster's own logger wrote is analysed,
+    too.
 
     Attributes:
-        run_dir: Directory of the run.
+        run_dirs: Directories of the runs.
+        figure: Name of the only figure to write; by default all that the runs allow, and for one run its summary.
         table: Table to measure the test regret from; by default the study's.
-        output: Folder for the files; by default ``report`` in the directory of the run.
+        output: Folder for the files; by default ``report`` in the directory of a single run.
     """
 
-    run_dir: Annotated[Path, tyro.conf.Positional]
+    run_dirs: _Runs
+    figure: str | None = None
     table: str | None = None
     output: Path | None = None
 
     def run(self) -> int:
-        """Writes the report and prints its text."""
-        from analysis.report import analyze
+        """Writes the report, or the figures, and prints what there is to say."""
+        from analysis.report import analyze, write_figures
 
-        print(analyze(self.run_dir, table=self.table, output=self.output).text)
+        if not self.run_dirs:
+            raise ValueError("analyze: no run was named; name the directory of at least one")
+        if len(self.run_dirs) == 1 and self.figure is None:
+            print(analyze(self.run_dirs[0], table=self.table, output=self.output).text)
+        else:
+            print(write_figures(self.run_dirs, figure=self.figure, table=self.table, output=self.output).text)
+        return 0
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Print which hyperparameters, and which pairs of them, make the loss of a run vary (fANOVA), for each budget.
+
+    Attributes:
+        run_dirs: Directories of the runs.
+        budget: Search epochs of the only budget to look at; by default each, and all together.
+        preset: Settings: nasbohb, or those of another tool: automl, optuna, deepcave.
+        pairs: Number of pairs per table, the strongest first.
+        cutoff: Loss above which differences do not count: a number, default for the default configuration's, or
+            a share of the evaluations such as 20%.
+        bootstrap: Number of bootstrap samples of the evaluations, for the spread over them.
+        seed: Seed of the forests, the shuffled losses and the samples.
+    """
+
+    run_dirs: _Runs
+    budget: float | None = None
+    preset: str = "nasbohb"
+    pairs: int = 5
+    cutoff: str | None = None
+    bootstrap: int = 0
+    seed: int = 0
+
+    def run(self) -> int:
+        """Prints the tables of each run."""
+        from analysis.importance_text import importances_text
+        from analysis.load import load_run
+        from analysis.run_importances import run_importances
+
+        if not self.run_dirs:
+            raise ValueError("importance: no run was named; name the directory of at least one")
+        for option, number in (("--pairs", self.pairs), ("--bootstrap", self.bootstrap), ("--seed", self.seed)):
+            if number < 0:
+                raise ValueError(f"{option}: got {number}, expected no negative number")
+        for index, path in enumerate(self.run_dirs):
+            run = load_run(path)
+            found = run_importances(
+                run,
+                budget=self.budget,
+                preset=self.preset,
+                cutoff=self.cutoff,
+                n_samples=self.bootstrap,
+                seed=self.seed,
+            )
+            print(("\n" if index else "") + importances_text(run, found, self.pairs))
         return 0

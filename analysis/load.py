@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.tabular import TableError, open_table
 from nas.tabular.matching import check_table_fits
@@ -12,7 +14,10 @@ from nas.tabular.table import Table
 from results.reading import read_journals
 from results.records import ConfigId, Proposal, StudySpec, TrialResult
 from results.run_directory import RunDescription, RunDirectory
-from spaces import SEARCH_SPACES, SearchSpace
+from spaces import CONFIG_SPACES, SEARCH_SPACES, SearchSpace
+
+if TYPE_CHECKING:
+    from ConfigSpace import ConfigurationSpace
 
 #: So many lines that were left out are quoted; of the others there is only the number.
 _QUOTED = 3
@@ -32,6 +37,8 @@ class LoadedRun:
             evaluations that ran at once.
         largest_budget: Largest budget of the study; in a log of hpbandster, that of its results. None where it
             has none.
+        tuner_space: Configuration space of ``configspace.json``, or of the study's name where there is no such file;
+            None where neither is known.
         best_test_error: Lowest test error in the search space by the table; None where it is not known.
         missing: Names of the journals that are missing.
         notes: Sentences about what is unusual, or was left out.
@@ -44,6 +51,7 @@ class LoadedRun:
     results: Sequence[TrialResult]
     n_workers: int
     largest_budget: float | None
+    tuner_space: ConfigurationSpace | None = None
     best_test_error: float | None = None
     missing: Sequence[str] = ()
     notes: Sequence[str] = ()
@@ -106,6 +114,8 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
     except UnknownBestError as error:
         notes.append(f"no test regret: {error}")
     study = None if description is None else description.spec
+    tuner_space, notes_on_space = _tuner_space(run, study)
+    notes += notes_on_space
     return LoadedRun(
         path=run.path,
         description=description,
@@ -114,6 +124,7 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
         results=results,
         n_workers=_most_at_once(results) if study is None else study.n_workers,
         largest_budget=max((result.budget for result in results), default=None) if study is None else study.max_budget,
+        tuner_space=tuner_space,
         best_test_error=best_test_error,
         missing=journals.missing,
         notes=notes,
@@ -143,6 +154,20 @@ def find_best_test_error(study: StudySpec, table: Table) -> float:
             "so its best cell is not known"
         )
     return table.best_test_error(space, study.table_epochs)
+
+
+def _tuner_space(run: RunDirectory, study: StudySpec | None) -> tuple[ConfigurationSpace | None, list[str]]:
+    """The configuration space, and what is odd about it."""
+    from ConfigSpace import ConfigurationSpace
+
+    notes: list[str] = []
+    if run.configspace_json.is_file():
+        try:
+            return ConfigurationSpace.from_serialized_dict(json.loads(run.configspace_json.read_text())), notes
+        except Exception as error:  # whatever another version, or another program, has written there
+            notes.append(f"configspace.json cannot be used: {type(error).__name__}: {error}")
+    known = None if study is None else CONFIG_SPACES.get(study.config_space)
+    return None if known is None else known.build(seed=0), notes
 
 
 def _find_best_test_error(description: RunDescription | None, table_name: str | None) -> float:

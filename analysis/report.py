@@ -6,7 +6,7 @@ It can be made at any time, of a run that has not begun, goes on, or has ended; 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,30 +63,97 @@ def analyze(path: Path | str, *, table: str | None = None, output: Path | str | 
 def report_on(run: LoadedRun, output: Path | str | None = None) -> Report:
     """Writes the report of a run that was read; see ``analyze``."""
     folder = RunDirectory(run.path).report if output is None else Path(output).absolute()
-    summary, figures = summarise(run), {}
-    text = summary_text(run, summary)
-    for name, figure in FIGURES.items():
-        try:
-            figures[name] = figure.compute([run])
-        except DoesNotApplyError as error:
-            text += f"\n(no figure {name}: {error})"
+    summary, (figures, notes) = summarise(run), _compute([run], FIGURES)
+    text = "\n".join([summary_text(run, summary), *notes])
     text += f"\n\nRun:    {run.path}\nReport: {folder}"
     contents: dict[str, str | bytes] = {"summary.txt": text + "\n", "summary.json": _summary_json(run, summary)}
-    for name, data in figures.items():
-        contents[f"{name}.csv"] = csv_text(FIGURES[name].rows(data))
-        picture = FIGURES[name].draw(data)
-        contents |= {f"{name}.{kind}": render(picture, kind) for kind in ("png", "pdf")}
-    files = tuple(folder / name for name in contents)
+    contents |= _contents(figures)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, content in zip(files, contents.values(), strict=True):
-            write_atomically(file, content)
+        files = _write(folder, contents)
     except OSError as error:
         if output is not None:
             raise
         logger.warning("the report was not written (%s); name another folder with --output", error)
         text, files = text.replace(f"\nReport: {folder}", "\nReport: not written"), ()
     return Report(run=run, summary=summary, figures=figures, text=text, files=files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenFigures:
+    """What ``write_figures`` wrote.
+
+    Attributes:
+        figures: Name to the data of each figure, as its ``compute`` returned it.
+        text: The runs, the reasons why figures do not apply, and the files.
+        files: Absolute paths of what was written.
+    """
+
+    figures: Mapping[str, Any]
+    text: str
+    files: tuple[Path, ...]
+
+
+def write_figures(
+    paths: Sequence[Path | str],
+    *,
+    figure: str | None = None,
+    table: str | None = None,
+    output: Path | str | None = None,
+) -> WrittenFigures:
+    """Writes the table and the pictures of figures of one run or several.
+
+    Args:
+        paths: Directories of the runs.
+        figure: Name of the only figure; None: all that apply to the runs.
+        table: Name or path of the table to measure test regrets from; None: that of each study.
+        output: Folder for the files, made where it is missing; None: ``report`` in the directory of a single run.
+
+    Raises:
+        ValueError: There is no such run or figure, the figure does not apply, or several runs are given without a
+            folder.
+        OSError: The files cannot be written.
+    """
+    if figure is not None and figure not in FIGURES:
+        raise ValueError(f"--figure: got {figure!r}, expected one of {', '.join(FIGURES)}")
+    if output is None and len(paths) > 1:
+        raise ValueError(f"{len(paths)} runs have no common folder for the figures; name one with --output")
+    runs = [load_run(path, table) for path in paths]
+    folder = RunDirectory(runs[0].path).report if output is None else Path(output).absolute()
+    figures, notes = _compute(runs, FIGURES if figure is None else [figure])
+    if not figures:
+        raise ValueError("; ".join(note.strip("()") for note in notes))
+    files = _write(folder, _contents(figures))
+    text = "\n".join([*(run.title for run in runs), *notes, *(f"Written: {path}" for path in files)])
+    return WrittenFigures(figures=figures, text=text, files=files)
+
+
+def _compute(runs: Sequence[LoadedRun], names: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """Name to the data of each figure that applies, and a note for each other one."""
+    figures, notes = {}, []
+    for name in names:
+        try:
+            figures[name] = FIGURES[name].compute(runs)
+        except DoesNotApplyError as error:
+            notes.append(f"(no figure {name}: {error})")
+    return figures, notes
+
+
+def _contents(figures: Mapping[str, Any]) -> dict[str, str | bytes]:
+    """File name to content."""
+    contents: dict[str, str | bytes] = {}
+    for name, data in figures.items():
+        contents[f"{name}.csv"] = csv_text(FIGURES[name].rows(data))
+        picture = FIGURES[name].draw(data)
+        contents |= {f"{name}.{kind}": render(picture, kind) for kind in ("png", "pdf")}
+    return contents
+
+
+def _write(folder: Path, contents: Mapping[str, str | bytes]) -> tuple[Path, ...]:
+    files = tuple(folder / name for name in contents)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in zip(files, contents.values(), strict=True):
+        write_atomically(file, content)
+    return files
 
 
 def _summary_json(run: LoadedRun, summary: Summary) -> str:

@@ -7,6 +7,11 @@ from analysis.figures.figure import DoesNotApplyError, FigureModule
 #: Every figure by name; add one here and ``analyze``, the tests and the docs know it.
 FIGURES: dict[str, FigureModule] = {
     "trajectory": import_module("analysis.figures.trajectory"),
+    "importances": import_module("analysis.figures.importances"),
+    "marginals": import_module("analysis.figures.marginals"),
+    "interactions": import_module("analysis.figures.interactions"),
+    "pairs": import_module("analysis.figures.pairs"),
+    "maps_by_budget": import_module("analysis.figures.maps_by_budget"),
 }
 
 __all__ = ["FIGURES", "DoesNotApplyError", "FigureModule"]

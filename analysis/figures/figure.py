@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -45,6 +46,12 @@ def the_only(runs: Sequence[LoadedRun]) -> LoadedRun:
     if len(runs) != 1:
         raise DoesNotApplyError(f"it shows one run, and there are {len(runs)}")
     return runs[0]
+
+
+def add_title(figure: Figure, *lines: str) -> None:
+    """Writes lines above the panels, broken where the figure is too narrow for them."""
+    per_line = int(13 * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.fill(line, per_line) for line in lines if line), fontsize=10)
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from analysis.figures import FIGURES
 from analysis.figures.trajectory import HEADER
 from analysis.load import UnknownBestError, find_best_test_error, load_run
-from analysis.report import analyze, report_on
+from analysis.report import Report, analyze, report_on, write_figures
 from analysis.trajectory import IncumbentMode, TimeAxis
 from nas.tabular import TableError, open_table
 from nas.tabular.errors import WrongDatasetError
@@ -20,9 +19,14 @@ from results.reading import read_results
 from results.records import Status
 from results.run_directory import RunDirectory, RunNotFoundError
 from spaces import SEARCH_SPACES, SearchSpace
-from tests.analysis.runs import study_spec
+from spaces.config_spaces import CS1
+from tests.analysis.runs import study_spec, write_space_run
 
-NAMES = ["summary.txt", "summary.json", *(f"{name}.{kind}" for name in FIGURES for kind in ("csv", "png", "pdf"))]
+
+def names_of(report: Report) -> list[str]:
+    """The files of a report: the summary, and three for each figure that applies."""
+    figures = [f"{name}.{kind}" for name in report.figures for kind in ("csv", "png", "pdf")]
+    return ["summary.txt", "summary.json", *figures]
 
 
 @dataclass
@@ -46,8 +50,9 @@ def test_a_report_is_written_beside_the_results(make_run: Callable[..., RunDirec
     run = make_run(0)
     before = {path: path.read_bytes() for path in (run.run_json, run.configs_json, run.results_json)}
     report = analyze(run.path)
-    assert list(report.files) == [run.report / name for name in NAMES]
-    assert sorted(path.name for path in run.report.iterdir()) == sorted(NAMES)
+    assert list(report.files) == [run.report / name for name in names_of(report)]
+    assert {"trajectory", "marginals"} <= set(report.figures)
+    assert sorted(path.name for path in run.report.iterdir()) == sorted(names_of(report))
     assert {path: path.read_bytes() for path in before} == before
     assert (run.report / "summary.txt").read_text() == report.text + "\n"
     assert report.text.splitlines()[-2:] == [f"Run:    {run.path}", f"Report: {run.report}"]
@@ -161,7 +166,7 @@ def test_a_report_replaces_the_one_before(make_run: Callable[..., RunDirectory])
     run.results_json.write_bytes(whole)
     report = analyze(run.path)
     assert report.summary.n_evaluations == len(read_results(run)) == whole.count(b"\n")
-    assert sorted(path.name for path in run.report.iterdir()) == sorted(NAMES)
+    assert sorted(path.name for path in run.report.iterdir()) == sorted(names_of(report))
 
 
 def test_a_run_in_which_everything_failed_is_reported(make_run: Callable[..., RunDirectory]) -> None:
@@ -201,7 +206,7 @@ def test_a_run_that_cannot_be_written_to_is_reported_all_the_same(
     assert report.text.endswith("Report: not written")
     assert "--output" in caplog.text
     written = analyze(run.path, output=tmp_path / "new" / "folder")
-    assert [path.name for path in written.files] == NAMES
+    assert [path.name for path in written.files] == names_of(written)
     assert all(path.parent == tmp_path / "new" / "folder" for path in written.files)
     with pytest.raises(OSError, match="report"):
         analyze(run.path, output=run.report)
@@ -273,7 +278,9 @@ def test_a_log_of_hpbandster_is_analysed(tmp_path: Path) -> None:
     assert "default" not in report.text
     assert "Workers: 2 workers for 50.0 s, busy 59% of that\n" in report.text
     assert "losses outside" not in report.text
-    assert [path.name for path in report.files] == NAMES
+    assert [path.name for path in report.files] == names_of(report)
+    assert not {"importances", "marginals"} & set(report.figures)
+    assert "(no figure importances: the bounds of the hyperparameters are not known" in report.text
 
 
 def test_evaluations_of_a_warm_start_are_apart(tmp_path: Path) -> None:
@@ -298,3 +305,32 @@ def test_a_report_needs_no_file_once_a_run_is_read(make_run: Callable[..., RunDi
     for path in (run.path / "run.json", run.path / "configs.json", run.path / "results.json"):
         path.unlink()
     assert report_on(run).summary.n_evaluations == len(run.results)
+
+
+def test_one_figure_is_written_alone(make_run: Callable[..., RunDirectory]) -> None:
+    run = make_run(0)
+    written = write_figures([run.path], figure="trajectory")
+    assert [path.name for path in written.files] == ["trajectory.csv", "trajectory.png", "trajectory.pdf"]
+    assert sorted(run.report.iterdir()) == sorted(written.files)
+    assert written.text.splitlines() == [
+        load_run(run.path).title,
+        *(f"Written: {path}" for path in written.files),
+    ]
+
+
+def test_several_runs_are_compared_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    runs = [write_space_run(tmp_path / name, CS1, n=10, budgets=(8,)).path for name in ("a", "b")]
+    written = write_figures(runs, output=tmp_path / "both")
+    assert list(written.figures) == ["maps_by_budget"]
+    assert sorted((tmp_path / "both").iterdir()) == sorted(written.files)
+    assert "(no figure trajectory: it shows one run, and there are 2)" in written.text
+
+
+def test_figures_that_cannot_be_written_are_named(make_run: Callable[..., RunDirectory], tmp_path: Path) -> None:
+    run = make_run(0).path
+    with pytest.raises(ValueError, match="--figure: got 'pie', expected one of trajectory, importances"):
+        write_figures([run], figure="pie")
+    with pytest.raises(ValueError, match="no figure pairs: the configuration space has fewer than two"):
+        write_figures([run], figure="pairs")
+    with pytest.raises(ValueError, match="2 runs have no common folder for the figures; name one with --output"):
+        write_figures([run, run])

@@ -3,35 +3,46 @@
 import csv
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import FIGURES, DoesNotApplyError
 from analysis.figures.figure import csv_text, render
 from analysis.load import load_run
-from analysis.report import analyze
+from analysis.report import analyze, write_figures
 from results.run_directory import RunDirectory
+from spaces.config_spaces import CS1
+from tests.analysis.runs import write_space_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """A run that every figure of a single run applies to."""
+    return write_space_run(tmp_path / "run", CS1, n=10, budgets=(8,), n_failed=1)
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_its_numbers_are_a_table_and_a_picture(make_run: Callable[..., RunDirectory], name: str) -> None:
-    figure, run = FIGURES[name], load_run(make_run(0).path)
-    data = figure.compute([run])
+def test_its_numbers_are_a_table_and_a_picture(run: RunDirectory, name: str) -> None:
+    figure = FIGURES[name]
+    data = figure.compute([load_run(run.path)])
     table = list(csv.reader(io.StringIO(csv_text(figure.rows(data)))))
     assert len(table) > 1
     assert len(set(table[0])) == len(table[0]) == max(map(len, table)) == min(map(len, table))
-    assert isinstance(figure.draw(data), Figure)
-    assert render(figure.draw(data), "png").startswith(b"\x89PNG")
+    picture = figure.draw(data)
+    assert isinstance(picture, Figure)
+    assert render(picture, "png").startswith(b"\x89PNG")
+    assert all(axes.get_xlabel() or not axes.axison or axes.get_label() == "<colorbar>" for axes in _outer(picture))
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_the_same_run_gives_the_same_files(make_run: Callable[..., RunDirectory], name: str) -> None:
-    run = make_run(0)
-    files = [path for path in analyze(run.path).files if path.stem == name]
-    assert [path.suffix for path in files] == [".csv", ".png", ".pdf"]
+def test_the_same_run_gives_the_same_files(run: RunDirectory, name: str) -> None:
+    files = write_figures([run.path], figure=name).files
+    assert [path.name for path in files] == [f"{name}.csv", f"{name}.png", f"{name}.pdf"]
     first = [path.read_bytes() for path in files]
-    analyze(run.path)
+    write_figures([run.path], figure=name)
     assert [path.read_bytes() for path in files] == first
 
 
@@ -46,3 +57,9 @@ def test_it_shows_an_empty_run_or_says_why_not(make_run: Callable[..., RunDirect
     report = analyze(run.path)
     assert (name in report.figures) == (not reason)
     assert reason in report.text
+
+
+def _outer(picture: Figure) -> list[Axes]:
+    """The panels of the lowest row, which name what is on their axes."""
+    specs = [(axes, axes.get_subplotspec()) for axes in picture.axes]
+    return [axes for axes, spec in specs if spec is not None and spec.is_last_row()]
