@@ -33,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "import, download, info, query, measure: tables of stand-alone results",
         "nas.tabular.commands:COMMANDS",
     ),
+    "baselines": (
+        "black-box baselines on a table: random search, regularized evolution, REINFORCE, ...",
+        "nas.blackbox.commands:Baselines",
+    ),
     "spaces": ("the sizes of the search spaces, computed and in the paper", "spaces.commands:Spaces"),
 }
 

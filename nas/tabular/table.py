@@ -75,11 +75,13 @@ class BatchEntries:
         validation_error: [n, R]
         test_error: [n, R]
         training_time_s: [n, R]
+        rows: [n] the table's row of each cell; isomorphs share one.
     """
 
     validation_error: npt.NDArray[np.float64]
     test_error: npt.NDArray[np.float64]
     training_time_s: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int32]
 
     @property
     def mean_validation_error(self) -> npt.NDArray[np.float64]:
@@ -219,6 +221,7 @@ class Table:
             validation_error=1.0 - measurements["validation_accuracy"][position].take(rows, axis=0),
             test_error=1.0 - measurements["test_accuracy"][position].take(rows, axis=0),
             training_time_s=measurements["training_time_s"][position].take(rows, axis=0),
+            rows=rows,
         )
 
     def best_test_error(self, space: SearchSpace | None, budget: int | None = None) -> float:
