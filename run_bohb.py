@@ -19,6 +19,10 @@ from pathlib import Path
 COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("a whole tuning study on this machine, in one command", "master.commands:Study"),
     "master": ("the BOHB master of a study on a cluster", "master.commands:Master"),
+    "simulate": (
+        "what a recorded study would have taken with other numbers of workers",
+        "master.commands:Simulate",
+    ),
     "worker": ("one worker of such a study", "worker.commands:Worker"),
     "analyze": (
         "incumbents, comparison with the default configuration, plots of a run",
