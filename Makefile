@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+#: processes that share the tests
+JOBS ?= 2
 
 .PHONY: study test test-slow lint types unit install clean
 
@@ -18,7 +20,7 @@ types: $(VENV)/.installed
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-slow: $(VENV)/.installed ## the tests that take more than a few seconds each
 	$(BIN)/python -m pytest -m slow

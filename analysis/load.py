@@ -9,8 +9,8 @@ from pathlib import Path
 from nas.tabular import TableError, open_table
 from nas.tabular.matching import check_table_fits
 from nas.tabular.table import Table
-from results.reading import Proposal, read_journals
-from results.records import ConfigId, StudySpec, TrialResult
+from results.reading import read_journals
+from results.records import ConfigId, Proposal, StudySpec, TrialResult
 from results.run_directory import RunDescription, RunDirectory
 from spaces import SEARCH_SPACES, SearchSpace
 
@@ -120,7 +120,7 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
     )
 
 
-def best_test_error(study: StudySpec, table: Table) -> float:
+def find_best_test_error(study: StudySpec, table: Table) -> float:
     """The lowest test error in the study's search space, mean over the repeats, at the study's table epochs.
 
     Args:
@@ -152,9 +152,9 @@ def _find_best_test_error(description: RunDescription | None, table_name: str | 
     if table_name is not None:
         table = open_table(table_name)
         check_table_fits(table, study.dataset, study.data_dir)
-        return best_test_error(study, table)
+        return find_best_test_error(study, table)
     try:
-        return best_test_error(study, open_table(study.table))
+        return find_best_test_error(study, open_table(study.table))
     except TableError as error:
         raise UnknownBestError(str(error)) from error
 

@@ -80,7 +80,7 @@ class Summary:
     """A study in numbers; see ``summarise``.
 
     Attributes:
-        n_evaluations: All results, attempts of lost workers included.
+        n_evaluations: Number of results, failures included.
         n_pending: Configurations without any result yet.
         counts: Budget in epochs to status to the number of evaluations.
         incumbents: Mode to the incumbent at the end; None where no evaluation may be it.

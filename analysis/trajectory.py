@@ -178,7 +178,7 @@ def replay(results: Sequence[TrialResult], n_workers: int) -> tuple[TimedResult,
 
     * the evaluations of its own iteration at smaller budgets that had finished when it started, because
       successive halving compared them before it was promoted;
-    * earlier attempts at the same trial, whose worker was lost.
+    * earlier results of the same trial, in logs that hold several.
 
     A worker that waits so stays idle: no later evaluation overtakes on it. What the model had learned from
     other iterations is not waited for, as the asynchronous master does not wait for it either.

@@ -3,9 +3,10 @@
     python -m benchmarks.compare_optimizers DIRECTORY [--epochs 25] [--seeds 6] [--batch-size 16] [--processes 2]
         [--output TABLE.md]
 
-Every search has its own folder under DIRECTORY; called again, finished searches are read and interrupted ones go on.
-The test error of a found cell comes from the embedded table (space 1); a cell of the other spaces that it lacks is
-measured in the same way, on demand, and kept.  Searches run in ``--processes`` processes of one thread each.
+Every search has its own folder under DIRECTORY.  The same command again reads finished searches and continues
+interrupted ones.  The test error of a found cell comes from the embedded table, which holds space 1.  A cell of the
+other spaces that the table lacks is measured in the same way, on demand, and kept.  Searches run in ``--processes``
+processes of one thread each.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from spaces import SEARCH_SPACES
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search and what the table says of its cell.
+    """A search with the table's answer for the cell that it found.
 
     Attributes:
-        spec: The search.
+        spec: Specification of the search.
         search_s: Seconds of training and selection.
-        one_shot_error: Error of the last epoch on the architecture's half.
+        one_shot_error: One-shot validation error after the last epoch, on the architecture's half of the images.
         test_error: Test error of the found cell trained by itself, mean over the repeats, at the largest budget.
     """
 
@@ -45,7 +46,7 @@ class Outcome:
 
 
 def specifications(args: argparse.Namespace) -> Iterator[SearchSpec]:
-    """Every optimizer in every space with every seed; the first seed of all comes first."""
+    """Yields a search for every optimizer, space and seed; all searches of the first seed come first."""
     for seed in range(args.seeds):
         for space in args.spaces:
             for optimizer in args.optimizers:
@@ -63,11 +64,12 @@ def specifications(args: argparse.Namespace) -> Iterator[SearchSpec]:
 
 
 def folder(root: Path, spec: SearchSpec) -> Path:
+    """Names the folder of a search."""
     return root / f"space_{spec.search_space}" / spec.optimizer / f"seed_{spec.seed}"
 
 
 def search(spec: SearchSpec, root: Path) -> SearchResult:
-    """One search in its folder."""
+    """Runs one search in its folder."""
     return run_search(spec, None, folder(root, spec))
 
 
@@ -75,7 +77,7 @@ def run(specs: Sequence[SearchSpec], root: Path, n_processes: int) -> Iterator[t
     """Runs the searches, and yields each as it ends.
 
     Raises:
-        SystemExit: One cannot be, or cannot go on in its folder.
+        SystemExit: A search cannot run, or cannot go on in its folder.
     """
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
         jobs = {pool.submit(search, spec, root): spec for spec in specs}
@@ -89,7 +91,7 @@ def run(specs: Sequence[SearchSpec], root: Path, n_processes: int) -> Iterator[t
 
 
 def outcomes(finished: Sequence[tuple[SearchSpec, SearchResult]], table_name: str) -> Iterator[Outcome]:
-    """Looks the found cells up, measuring those that the table lacks; a search that found none is left out by name."""
+    """Looks up the found cells and measures those that the table lacks; prints the searches that found none."""
     table = measuring(open_table(table_name))
     for spec, result in tqdm(finished, unit="cell"):
         if result.status != "ok" or result.architecture_index is None or result.one_shot_validation_error is None:
@@ -101,13 +103,13 @@ def outcomes(finished: Sequence[tuple[SearchSpec, SearchResult]], table_name: st
 
 
 def markdown(results: Sequence[Outcome], args: argparse.Namespace) -> str:
-    """The table, a row an optimizer, a group of columns a space."""
+    """Writes the table: one row per optimizer, one group of columns per space."""
     spaces = list(args.spaces)
     lines = [
         f"{args.epochs} epochs, {args.seeds} seeds, {3 * args.cells_per_stack} cells, {args.channels} channels"
         f"{f', batches of {args.batch_size}' if args.batch_size else ''}. "
         "Test error of the found cell (mean ± standard deviation over the seeds, percent), one-shot validation error "
-        "at the end (mean, percent), seconds a search took (median, one thread).",
+        "at the end (mean, percent), seconds per search (median, one thread).",
         "",
         "| optimizer | " + " | ".join(f"space {s}: test error | one-shot | seconds" for s in spaces) + " |",
         "|---" * (1 + 3 * len(spaces)) + "|",
@@ -126,7 +128,7 @@ def markdown(results: Sequence[Outcome], args: argparse.Namespace) -> str:
 
 
 def mean_and_spread(values: Sequence[float], expected: int) -> str:
-    """Mean and standard deviation; and of how many, if some of those expected are missing."""
+    """Writes mean and standard deviation, with the number of values if fewer than expected are there."""
     if not values:
         return "-"
     spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
@@ -134,9 +136,9 @@ def mean_and_spread(values: Sequence[float], expected: int) -> str:
 
 
 def main() -> None:
-    """Parses the command line, runs what is missing, writes the table."""
+    """Parses the command line, runs the missing searches, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="where the searches are kept")
+    parser.add_argument("directory", type=Path, help="folder of the searches")
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--optimizers", nargs="+", choices=sorted(METHODS), default=list(METHODS))
@@ -146,13 +148,13 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, help="default: the optimizer's")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--table", default="digits")
-    parser.add_argument("--output", type=Path, help="write the table there too")
+    parser.add_argument("--output", type=Path, help="file for the table, which is printed in any case")
     args = parser.parse_args()
     try:
         specs = list(specifications(args))
     except ValueError as error:
         parser.error(str(error))
-    finished = list(run(specs, args.directory, args.processes))  # all of them: training a cell would disturb the rest
+    finished = list(run(specs, args.directory, args.processes))  # all first: training a cell would disturb the searches
     results = list(outcomes(finished, args.table))
     text = markdown(results, args)
     print(text)

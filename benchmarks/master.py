@@ -1,14 +1,16 @@
-"""The master's overhead: our BOHB and plain hpbandster's, the same jobs, the same number of worker processes.
+"""The master's overhead: our BOHB beside hpbandster's, with the same jobs and the same number of worker processes.
 
-    python -m benchmarks.master                     # 16 workers, 280 evaluations each, CS2
+    python -m benchmarks.master                     # 16 workers, 280 evaluations each, CS2.
     python -m benchmarks.master --config-space cs3 --repeats 5
-    python -m benchmarks.master proposals           # one proposal of either model, 250 observations
+    python -m benchmarks.master proposals           # One proposal of either model, 250 observations.
 
-The objective is empty, so the time from the first submission to the last result, divided by the number of
-jobs, is what the master, the network and the workers' own handling cost.  hpbandster and our master take
-turns, so that a change of the machine's load meets both; the median of the repeats is reported, as a ratio.
-hpbandster cannot send NumPy scalars, which its budgets and some values of ConfigSpace 1.2 are; here they are
-converted for it, which costs it 0.01 ms a job.
+The objective is empty, so the time per job is the cost of the master, the network and the workers' own
+handling.  It is the time from the first submission to the last result, divided by the number of jobs.
+hpbandster and our master take turns, so that a change of the machine's load meets both.  The reported ratio is
+the median over the repeats.
+
+hpbandster cannot send NumPy scalars, but its budgets and some values of ConfigSpace 1.2 are NumPy scalars.  They
+are converted for it here, which costs it 0.01 ms per job.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ _PROCESSES = multiprocessing.get_context("spawn")
 
 
 def error_of(config: dict[str, Any]) -> float:
-    """Any smooth function of a configuration, with values in [0, 1]."""
+    """Computes a smooth function of a configuration, with values in [0, 1]."""
     return float(np.clip(abs(np.log10(config["weight_decay"]) + 4) / 2 + config["cutout_prob"] / 4, 0, 1))
 
 
@@ -71,7 +73,7 @@ def empty_objective(
 
 
 class BuiltInGenerator(Generator):
-    """hpbandster's generator, whose configurations Pyro can send."""
+    """hpbandster's generator, with configurations that Pyro can send."""
 
     def get_config(self, budget: float) -> tuple[dict[str, Any], dict[str, bool]]:
         config, info = super().get_config(budget)
@@ -79,26 +81,26 @@ class BuiltInGenerator(Generator):
 
 
 class EmptyWorker(Worker):
-    """hpbandster's worker with the same objective."""
+    """hpbandster's worker with the same empty objective."""
 
     def compute(self, config_id: Any, config: dict[str, Any], budget: float, working_directory: str) -> dict[str, Any]:
         return {"loss": error_of(config), "info": {"seed": 0}}
 
 
 def serve_hpbandster(host: str, port: int, number: int) -> None:
-    """One of hpbandster's worker processes."""
+    """Runs one of hpbandster's workers in this process."""
     logger = logging.getLogger("silent")
     logger.setLevel(logging.CRITICAL)
     EmptyWorker("bench", nameserver=host, nameserver_port=port, logger=logger, id=number).run()
 
 
 def serve_ours(path: str) -> None:
-    """One of our worker processes."""
+    """Runs one of our workers in this process."""
     run_worker(path, objective=empty_objective)
 
 
 def start(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[BaseProcess]:
-    """Starts a process for each tuple of arguments."""
+    """Starts one process per tuple of arguments."""
     processes: list[BaseProcess] = [_PROCESSES.Process(target=target, args=args, daemon=True) for args in arguments]
     for process in processes:
         process.start()
@@ -106,7 +108,7 @@ def start(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list
 
 
 def join(processes: list[BaseProcess]) -> None:
-    """Waits for processes that were told to end, and ends those that did not hear it."""
+    """Waits for processes that were told to end, and kills those that do not end."""
     for process in processes:
         process.join(timeout=10)
         if process.is_alive():
@@ -114,7 +116,7 @@ def join(processes: list[BaseProcess]) -> None:
 
 
 def time_ours(config_space: str, n_iterations: int, n_workers: int) -> tuple[float, float]:
-    """Milliseconds a job: of wall clock, and of the master's processor."""
+    """Measures milliseconds per job, of wall clock and of the master's processor."""
     with tempfile.TemporaryDirectory(dir=".") as directory:
         spec = StudySpec(
             run_id="bench",
@@ -144,7 +146,7 @@ def time_ours(config_space: str, n_iterations: int, n_workers: int) -> tuple[flo
 
 
 def time_hpbandster(config_space: str, n_iterations: int, n_workers: int) -> tuple[float, float]:
-    """Milliseconds a job: of wall clock, and of the master's processor."""
+    """Measures milliseconds per job, of wall clock and of the master's processor."""
     name_server = NameServer(run_id="bench", host="127.0.0.1", port=0)
     host, port = name_server.start()
     processes = start(serve_hpbandster, [(host, port, i) for i in range(n_workers)])
@@ -169,20 +171,20 @@ def time_hpbandster(config_space: str, n_iterations: int, n_workers: int) -> tup
 
 
 def compare_overhead(config_space: str, n_iterations: int, n_workers: int, repeats: int) -> None:
-    """Prints milliseconds a job of both, and their ratio."""
+    """Prints milliseconds per job of both, and their ratio."""
     times: dict[str, list[tuple[float, float]]] = {"hpbandster": [], "nasbohb": []}
     for _ in range(repeats):
         times["hpbandster"].append(time_hpbandster(config_space, n_iterations, n_workers))
         times["nasbohb"].append(time_ours(config_space, n_iterations, n_workers))
     for name, values in times.items():
         wall, cpu = (statistics.median(column) for column in zip(*values, strict=True))
-        print(f"{name:12s} {wall:7.2f} ms a job, of which the master's processor {cpu:7.2f} ms")
+        print(f"{name:12s} {wall:7.2f} ms per job; processor time of the master {cpu:7.2f} ms")
     ratios = [ours[0] / theirs[0] for ours, theirs in zip(times["nasbohb"], times["hpbandster"], strict=True)]
     print(f"ratio        {statistics.median(ratios):7.2f}")
 
 
 def compare_proposals(config_space: str, repeats: int) -> None:
-    """Prints milliseconds of a model-based proposal of both, 250 observations at one budget."""
+    """Prints milliseconds per model-based proposal of both, with 250 observations at one budget."""
     space = CONFIG_SPACES[config_space].build(0)
     ours, theirs = KdeSampler(CONFIG_SPACES[config_space].build(0)), Generator(space, random_fraction=0.0)
     number = 0
@@ -204,11 +206,11 @@ def compare_proposals(config_space: str, repeats: int) -> None:
             milliseconds["hpbandster"].append(1e3 * (middle - begin))
             milliseconds["nasbohb"].append(1e3 * (end - middle))
     for name, values in milliseconds.items():
-        print(f"{name:12s} {statistics.median(values):7.3f} ms a proposal, {len(space)} dimensions")
+        print(f"{name:12s} {statistics.median(values):7.3f} ms per proposal, {len(space)} dimensions")
 
 
 def main() -> None:
-    """Parses the command line and measures."""
+    """Parses the command line, measures, and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["overhead", "proposals"], default="overhead")
     parser.add_argument("--config-space", choices=list(CONFIG_SPACES), default="cs2")

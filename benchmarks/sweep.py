@@ -4,8 +4,9 @@
         [--space 1] [--epochs 25] [--seeds 6] [--processes 2] [--output TABLE.md]
     python -m benchmarks.sweep DIRECTORY --vary cutout_prob 0 0.2 0.4 0.6 0.8 1
 
-Every search has its own folder under DIRECTORY; called again, finished searches are read and interrupted ones go on.
-The test error of a found cell comes from the table; a cell that it lacks is measured in the same way, and kept.
+Every search has its own folder under DIRECTORY.  The same command again reads finished searches and continues
+interrupted ones.  The test error of a found cell comes from the table.  A cell that the table lacks is measured in
+the same way, and kept.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.commands import parse_settings
 from spaces import SEARCH_SPACES
 
-#: Of the paper's study of L2 regularisation.
+#: Field and values of the paper's study of L2 regularisation.
 DEFAULT = ("weight_decay", "1e-4", "3e-4", "9e-4", "27e-4", "81e-4")
 
 
 def specifications(args: argparse.Namespace, setting: str) -> list[SearchSpec]:
-    """Every optimizer with every seed at one setting, ``name=value``."""
+    """Lists the searches of every optimizer and seed at one setting, ``name=value``."""
     return [
         SearchSpec(
             optimizer,
@@ -41,7 +42,7 @@ def specifications(args: argparse.Namespace, setting: str) -> list[SearchSpec]:
 
 
 def markdown(results: dict[str, Sequence[Outcome]], args: argparse.Namespace) -> str:
-    """The table, a row an optimizer, a column a setting."""
+    """Writes the table: one row per optimizer, one column per setting."""
     lines = [
         f"{args.epochs} epochs, {args.seeds} seeds, space {args.space}. Test error of the found cell (mean ± standard "
         "deviation over the seeds, percent).",
@@ -57,9 +58,9 @@ def markdown(results: dict[str, Sequence[Outcome]], args: argparse.Namespace) ->
 
 
 def main() -> None:
-    """Parses the command line, runs what is missing, writes the table."""
+    """Parses the command line, runs the missing searches, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="where the searches are kept")
+    parser.add_argument("directory", type=Path, help="folder of the searches")
     parser.add_argument(
         "--vary", nargs="+", default=DEFAULT, metavar=("FIELD", "VALUE"), help="a field of a search, and its values"
     )
@@ -69,11 +70,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--table", default="digits")
-    parser.add_argument("--output", type=Path, help="write the table there too")
+    parser.add_argument("--output", type=Path, help="file for the table, which is printed in any case")
     args = parser.parse_args()
     field, *values = args.vary
     if not values:
-        parser.error(f"vary: got {field!r} alone, expected its values behind it")
+        parser.error(f"--vary: got {field!r} alone, expected its values behind it")
     try:
         specs = {f"{field}={value}": specifications(args, f"{field}={value}") for value in values}
     except (TypeError, ValueError) as error:

@@ -1,12 +1,12 @@
-"""Reading, opening and asking a table, beside a plain reader and, if it is there, google-research/nasbench.
+"""Times of reading, opening and querying a table, beside a plain reader and, optionally, google-research/nasbench.
 
-    python -m benchmarks.tabular                        # a file of the cells of the three spaces, made for it
-    python -m benchmarks.tabular --cells all            # one as large as nasbench_only108.tfrecord
-    python -m benchmarks.tabular --tfrecord FILE        # any other
+    python -m benchmarks.tabular                        # A made-up file with the cells of the three spaces.
+    python -m benchmarks.tabular --cells all            # A made-up file as large as nasbench_only108.tfrecord.
+    python -m benchmarks.tabular --tfrecord FILE        # Any other file.
     python -m benchmarks.tabular --nasbench CHECKOUT --nasbench-python PYTHON
 
-Each reader runs in a process of its own, one after the other; its memory is the sum over that process and
-all it starts, sampled ten times a second.  On a machine that does other work too, compare processor times.
+Each reader runs in its own process, one reader after the other.  Its memory is the sum over that process and
+all its children, sampled ten times per second.  On a machine that does other work too, compare processor times.
 PYTHON is an interpreter with TensorFlow, NumPy, google-crc32c and a protobuf that suits the checkout's
 ``model_metrics_pb2.py``.
 """
@@ -49,12 +49,12 @@ _ROWS = {
 
 @dataclass(frozen=True)
 class Reader:
-    """What to run.
+    """A reader to measure.
 
     Attributes:
-        name: For the table that is printed.
-        functions: Of ``benchmarks.tabular_readers``, run one after the other, with their arguments.
-        python: The interpreter.
+        name: Name of the reader in the printed table.
+        functions: Functions of ``benchmarks.tabular_readers`` with their arguments, run one after the other.
+        python: Path of the interpreter.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Reader:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Parses the command line, measures, and prints."""
     options = _options()
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         source = options.tfrecord
@@ -79,13 +79,13 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tfrecord", type=Path, help="a file of NAS-Bench-101's layout, with the spaces' cells in it")
-    parser.add_argument("--cells", choices=["spaces", "all"], default="spaces", help="the cells of a made-up file")
-    parser.add_argument("--directory", type=Path, help="where there is room for it and the store (default: temporary)")
+    parser.add_argument("--tfrecord", type=Path, help="a file of NAS-Bench-101's layout that holds the spaces' cells")
+    parser.add_argument("--cells", choices=["spaces", "all"], default="spaces", help="cells of a made-up file")
+    parser.add_argument("--directory", type=Path, help="folder with room for it and the store (default: temporary)")
     parser.add_argument("--no-plain", action="store_true", help="leave out the plain reader, which needs much memory")
     parser.add_argument("--nasbench", type=Path, help="a checkout of google-research/nasbench")
-    parser.add_argument("--nasbench-python", default=sys.executable, help="the interpreter that can run it")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--nasbench-python", default=sys.executable, help="interpreter that can run nasbench")
+    parser.add_argument("--json", type=Path, help="file for the figures, which are printed in any case")
     return parser.parse_args()
 
 
@@ -101,7 +101,7 @@ def _readers(options: argparse.Namespace, source: Path, target: Path) -> list[Re
 
 
 def _cells_of_spaces() -> npt.NDArray[np.int64]:
-    """One key for each cell of the three spaces."""
+    """Lists one key per cell of the three spaces."""
     keys, hashes = [], []
     for space in SEARCH_SPACES.values():
         enumeration = enumerate_space(space)
@@ -112,7 +112,7 @@ def _cells_of_spaces() -> npt.NDArray[np.int64]:
 
 
 def measure(reader: Reader) -> dict[str, float]:
-    """Runs a reader's functions and joins what they measured; the first one's memory counts."""
+    """Runs a reader's functions and joins their figures; the peak memory is that of the first function."""
     results: dict[str, float] = {}
     for function, arguments in reader.functions:
         command = [reader.python, "-m", "benchmarks.tabular_readers", function, *arguments]
@@ -129,18 +129,18 @@ def measure(reader: Reader) -> dict[str, float]:
 
 
 def _memory_mb(pid: int) -> float:
-    """Resident memory of a process and all that it started."""
+    """Sums the resident memory of a process and of all that it started."""
     try:
         resident = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE_MB
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
             resident += sum(_memory_mb(int(child)) for child in children.read_text(encoding="ascii").split())
     except (FileNotFoundError, ProcessLookupError):
-        return 0.0  # it has just ended
+        return 0.0  # the process has just ended
     return resident
 
 
 def print_results(results: dict[str, dict[str, Any]]) -> None:
-    """A row for each figure, a column for each reader, with the ratio to ours."""
+    """Prints one row per figure and one column per reader, with the ratio to ours."""
     ours = results["nasbohb"]
     print(f"{'':45}" + "".join(f"{name:>26}" for name in results))
     for figure, title in _ROWS.items():

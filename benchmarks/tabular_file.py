@@ -1,10 +1,10 @@
-"""Files of NAS-Bench-101's layout: its real cells and hashes, with made-up numbers.
+"""Made-up files of NAS-Bench-101's layout: its real cells and hashes, with made-up numbers.
 
-The two published files cannot be had everywhere.  These are written as the formats say, by nothing of
-``nas.tabular``, and serve to test and to time reading; never report a result from one.
+The two published files are not available everywhere.  Files from here serve to test and to time reading; never
+report a result from one.  They follow the formats and use no code of ``nas.tabular``.
 
-    python -m benchmarks.tabular_file only108.tfrecord                      # 1,270,872 rows, 0.5 GB
-    python -m benchmarks.tabular_file full.tfrecord --budgets 4 12 36 108   # 5,083,488 rows, 2 GB
+    python -m benchmarks.tabular_file only108.tfrecord                      # 1,270,872 rows, 0.5 GB.
+    python -m benchmarks.tabular_file full.tfrecord --budgets 4 12 36 108   # 5,083,488 rows, 2 GB.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ _PARAMETERS = (227_274, 49_979_275)  # the smallest and the largest network of N
 
 
 def masked_checksum(data: bytes) -> bytes:
-    """The masked CRC-32C of TFRecord."""
+    """Computes the masked CRC-32C of TFRecord."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32)
 
 
 def frame(payload: bytes) -> bytes:
-    """A payload as a record of a TFRecord file."""
+    """Frames a payload as a record of a TFRecord file."""
     length = struct.pack("<Q", len(payload))
     return length + masked_checksum(length) + payload + masked_checksum(payload)
 
 
 def varint(value: int) -> bytes:
-    """An unsigned varint of a protocol buffer."""
+    """Encodes an unsigned varint of a protocol buffer."""
     low, rest = value & 0x7F, value >> 7
     return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
 
 
 def double_field(number: int, value: float) -> bytes:
-    """A field of type double."""
+    """Encodes a field of type double."""
     return bytes([number << 3 | 1]) + struct.pack("<d", value)
 
 
 def bytes_field(number: int, value: bytes) -> bytes:
-    """A field that is a text or another message."""
+    """Encodes a field that is a text or another message."""
     return bytes([number << 3 | 2]) + varint(len(value)) + value
 
 
 def evaluation(
     epoch: float, seconds: float, train: float, validation: float, test: float, checkpoint: str = ""
 ) -> bytes:
-    """An ``EvaluationData`` as a field of ``ModelMetrics``."""
+    """Encodes an ``EvaluationData`` as a field of ``ModelMetrics``."""
     body = b"".join(double_field(i, v) for i, v in enumerate((epoch, seconds, train, validation, test), start=1))
     return bytes_field(1, body + (bytes_field(6, checkpoint.encode()) if checkpoint else b""))
 
 
 def metrics(epochs: int, seconds: float, train: float, validation: float, test: float, parameters: int) -> bytes:
-    """A ``ModelMetrics``: at the start, halfway with half of everything, and at the end."""
+    """Encodes a ``ModelMetrics`` with evaluations at the start, halfway (half of each value) and at the end."""
     return (
         evaluation(0, 0, 0.1, 0.1, 0.1)
         + evaluation(epochs / 2, seconds / 2, train / 2, validation / 2, test / 2)
@@ -77,14 +77,14 @@ def metrics(epochs: int, seconds: float, train: float, validation: float, test: 
 
 
 def payload(cell_hash: str, epochs: int, cell: Cell, message: bytes) -> bytes:
-    """A row."""
+    """Encodes a row."""
     adjacency = "".join(str(bit) for row in cell.adjacency for bit in row)
     row = [cell_hash, epochs, adjacency, ",".join(cell.operations), base64.b64encode(message).decode()]
     return json.dumps(row).encode()
 
 
 def all_cells() -> npt.NDArray[np.int64]:
-    """[423624] a key for every cell of NAS-Bench-101, in ascending order of their hashes."""
+    """[423624] Keys of all cells of NAS-Bench-101, in ascending order of their hashes."""
     keys = []
     for n_vertices in range(2, MAX_VERTICES + 1):
         any_edges = np.arange(1 << (n_vertices * (n_vertices - 1) // 2), dtype=np.int64)
@@ -116,7 +116,7 @@ def payloads(
 
 
 def write_file(path: Path, rows: Iterable[bytes]) -> list[int]:
-    """Writes payloads as a TFRecord; returns the byte offset of each row, and that of the end."""
+    """Writes payloads as a TFRecord; returns the byte offsets of each row and of the end."""
     offsets = [0]
     with path.open("wb") as file:
         for row in rows:
@@ -125,11 +125,13 @@ def write_file(path: Path, rows: Iterable[bytes]) -> list[int]:
 
 
 def main() -> None:
-    """Writes a file."""
+    """Parses the command line and writes a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--budgets", type=int, nargs="+", default=[108], help="epochs; three rows each for each cell")
-    parser.add_argument("--cells", type=int, default=None, help="only the first so many (default: all 423,624)")
+    parser.add_argument(
+        "--budgets", type=int, nargs="+", default=[108], help="epochs; each cell has three rows per budget"
+    )
+    parser.add_argument("--cells", type=int, default=None, help="number of cells to write (default: all 423,624)")
     options = parser.parse_args()
     rows = len(write_file(options.out, payloads(all_cells()[: options.cells], options.budgets))) - 1
     print(f"{options.out}: {rows:,} rows, {options.out.stat().st_size / 1e6:,.0f} MB")

@@ -1,7 +1,7 @@
-"""The readers that benchmarks.tabular compares; each runs in a process of its own.
+"""The readers that benchmarks.tabular compares; each runs in its own process.
 
-``PlainReader`` reads NAS-Bench-101 as the formats say, row by row into dictionaries, as
-google-research/nasbench does, without TensorFlow and without the protobuf library.
+``PlainReader`` reads NAS-Bench-101 row by row into dictionaries, like google-research/nasbench, but without
+TensorFlow and without the protobuf library.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PlainReader:
             self.results.setdefault(cell_hash, {}).setdefault(epochs, []).append(point)
 
     def query(self, cell: Cell) -> list[dict[str, float]]:
-        """All repeats at 108 epochs."""
+        """Looks up all repeats at 108 epochs."""
         return self.results[cell.hash][108]
 
 
@@ -109,7 +109,7 @@ def _decode_varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def fresh_cells(seed: int) -> list[Cell]:
-    """Cells of the three spaces that no one has hashed yet."""
+    """Draws cells of the three spaces that have not been hashed yet."""
     rng = np.random.default_rng(seed)
     cells = []
     for space in SEARCH_SPACES.values():
@@ -119,9 +119,11 @@ def fresh_cells(seed: int) -> list[Cell]:
 
 
 def single_rates(query: Callable[[Cell], Any]) -> dict[str, float]:
-    """Queries a second from cell objects: the first thousands with everything cold, and the median after that.
+    """Measures queries per second from cell objects.
 
-    Building the objects, which validates them, counts only in the last.
+    Returns:
+        ``queries_cold``: rate of the first thousands, with cold caches; ``queries``: median rate;
+        ``queries_built``: median rate with the building of the objects, which validates them.
     """
     rates, with_building = [], []
     for seed in range(REPEATS):
@@ -139,7 +141,7 @@ def single_rates(query: Callable[[Cell], Any]) -> dict[str, float]:
 
 
 def batch_rate(table: Table) -> float:
-    """Architectures a second in batches of encoded indices, in the slowest of the spaces."""
+    """Measures architectures per second in batches of encoded indices, in the slowest of the spaces."""
     slowest = float("inf")
     for space in SEARCH_SPACES.values():
         rates = []
@@ -153,7 +155,7 @@ def batch_rate(table: Table) -> float:
 
 
 def timed(read: Callable[[], T]) -> tuple[T, dict[str, float]]:
-    """What ``read`` returns, with the seconds that passed and those of all processors, ended children included."""
+    """Calls ``read``; returns its result, with wall-clock seconds and processor seconds, ended children included."""
     begin, cpu_begin = perf_counter(), _cpu_s()
     result = read()
     return result, {"read_s": perf_counter() - begin, "read_cpu_s": _cpu_s() - cpu_begin}
@@ -165,19 +167,19 @@ def _cpu_s() -> float:
 
 
 def private_mb() -> float:
-    """Memory of this process that no other shares; what it has mapped counts unless another maps it too."""
+    """Measures this process's private memory; a mapped file counts unless another process maps it too."""
     lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3
 
 
 def measure_import(source: str, target: str) -> dict[str, float]:
-    """Importing into a store."""
+    """Measures the import into a store."""
     report, times = timed(lambda: import_tfrecord(source, target))
     return {**times, "rows": report.rows, "store_mb": report.store_bytes / 1e6}
 
 
 def measure_store(target: str) -> dict[str, float]:
-    """Opening a store and asking it."""
+    """Measures the opening of a store, and queries."""
     begin = perf_counter()
     table = open_table(target)
     open_s = perf_counter() - begin
@@ -190,7 +192,7 @@ def measure_store(target: str) -> dict[str, float]:
 
 @contextmanager
 def _another_process(target: str) -> Iterator[None]:
-    """Another worker that has the store open and has read all of it."""
+    """Runs another process, like a second worker, that has the store open and has read all of it."""
     code = (
         "import sys; from nas.tabular import open_table; arrays = open_table(sys.argv[1]).data.arrays();"
         "[array.tobytes() for array in arrays.values()]; print('ready', flush=True); sys.stdin.read()"
@@ -205,27 +207,27 @@ def _another_process(target: str) -> Iterator[None]:
 
 
 def table_cells(table: Table) -> list[Cell]:
-    """A thousand cells that the table holds."""
+    """Picks about a thousand cells that the table holds."""
     keys = table.data.cell_keys[:: max(1, len(table) // 1000)]
     return [Cell.from_key(key) for key in keys.tolist()]
 
 
 def measure_plain(source: str) -> dict[str, float]:
-    """Reading with ``PlainReader`` and asking it."""
+    """Measures reading with ``PlainReader``, and queries."""
     reader, times = timed(lambda: PlainReader(Path(source)))
     return {**times, "private_mb": private_mb(), **single_rates(reader.query)}
 
 
 def measure_floor(source: str) -> dict[str, float]:
-    """Framing and checksums alone, on one processor: what no reader can do without."""
+    """Measures framing and checksums alone, on one processor; every reader needs these."""
     return timed(lambda: sum(1 for _ in _records(Path(source))))[1]
 
 
 def measure_nasbench(source: str, checkout: str) -> dict[str, float]:
-    """google-research/nasbench itself; runs under whatever Python has TensorFlow and protobuf for it.
+    """Measures google-research/nasbench itself, under a Python with TensorFlow and protobuf for it.
 
-    Only its reading and querying are used, so what trains networks is left out and TensorFlow is asked
-    for its version 1 interface.
+    Only reading and querying are used.  Therefore the module that trains networks is replaced by an empty one, and
+    TensorFlow gives its version 1 interface.
     """
     sys.modules["tensorflow"] = import_module("tensorflow").compat.v1
     sys.modules["nasbench.lib.evaluate"] = ModuleType("nasbench.lib.evaluate")

@@ -16,7 +16,7 @@ import tyro
 from typing_extensions import Doc
 
 from master.samplers import SAMPLERS
-from nas.datasets import DATASETS, locate
+from nas.datasets import DATASETS
 from nas.oneshot import METHODS
 from nas.tabular import TABLES
 from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
@@ -109,32 +109,26 @@ class Master:
         return run_study(self, local_workers=False)
 
     def spec(self, run_id: str) -> "StudySpec":
-        """The study that the options describe; its table and folder are named so that workers anywhere find them.
+        """Returns the study that the options describe.
 
         Raises:
             ValueError: A setting is unknown or of another type, a configuration is no list of name=value, or there is
                 no such data set or table.
         """
         from nas.oneshot.commands import parse_settings
-        from nas.oneshot.resolve import default_configuration
-        from nas.tabular import open_table, portable_name
-        from nas.tabular.matching import default_table
-        from results.records import StudySpec
+        from worker.study import define_study
 
-        space = find_config_space(self.config_space)
-        settings = {name: value for name, value in parse_settings(self.settings).items() if name not in space.names}
-        dataset, data_dir = locate(self.dataset, self.data_dir)
-        table = default_table(dataset) if self.table is None else self.table
-        largest = open_table(table).budgets[-1]
-        return StudySpec(
+        tuned = find_config_space(self.config_space).names
+        settings = {name: value for name, value in parse_settings(self.settings).items() if name not in tuned}
+        return define_study(
             run_id=run_id,
             optimizer=self.optimizer,
             search_space=self.search_space,
             config_space=self.config_space,
-            dataset=dataset,
-            data_dir=data_dir,
-            table=portable_name(table),
-            table_epochs=largest if self.table_epochs is None else self.table_epochs,
+            dataset=self.dataset,
+            data_dir=self.data_dir,
+            table=self.table,
+            table_epochs=self.table_epochs,
             min_budget=self.min_budget,
             max_budget=self.max_budget,
             eta=self.eta,
@@ -143,7 +137,6 @@ class Master:
             seed=self.seed,
             search_settings={**settings, **parse_settings(self.search)},
             sampler=self.sampler,
-            default_config=default_configuration(self.optimizer, space),
             initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
         )
 
@@ -238,7 +231,7 @@ def _recorded_lines(spec: "StudySpec", journals: "RunJournals") -> Iterator[str]
     busy_h = sum(r.finished - r.started for r in results) / 3600
     share = sum(proposal.model_based for proposal in journals.configs.values()) / len(journals.configs)
     yield (
-        f"Recorded: {len(results)} evaluations on {spec.n_workers} workers in {took_h:.2f} h, {busy_h:.2f} h of "
+        f"Recorded: {len(results)} evaluations on {spec.n_workers} workers in {took_h:.3f} h, {busy_h:.3f} h of "
         f"trials, {share:.0%} of the configurations model-based"
     )
     yield (
@@ -252,7 +245,7 @@ def _simulated_line(fleet: "Fleet", done: "VirtualRun", answers: "RecordedAnswer
     speed_up = serial_s / done.duration_s if done.duration_s else 0.0
     own = answers.n_own / max(answers.n_own + answers.n_drawn, 1)
     return (
-        f"{fleet.n_workers:>7}{len(done.results):>12}{done.duration_s / 3600:>10.2f}"
+        f"{fleet.n_workers:>7}{len(done.results):>12}{done.duration_s / 3600:>10.3f}"
         f"{speed_up:>9.1f}{done.idle_share:>6.0%}{done.model_based_share:>12.0%}"
         f"{done.n_lost:>6}{done.n_preempted:>10}{own:>12.0%}"
     )
@@ -295,7 +288,7 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     from master.progress import ProgressDisplay, schedule_line
     from master.study import create_run, run_master
     from worker.local import LocalWorkers, LocalWorkersFailedError
-    from worker.study_check import check_study
+    from worker.study import check_study
 
     path = options.run_dir or Path("runs") / datetime.now().strftime("study-%Y%m%d-%H%M%S")
     ladder(options.min_budget, options.max_budget, options.eta)

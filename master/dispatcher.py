@@ -88,7 +88,8 @@ class Dispatcher:
         # Finished jobs; None only wakes the reader, because workers came or went.
         self._finished: queue.SimpleQueue[TrialJob | None] = queue.SimpleQueue()
         self._unreachable: set[str] = set()  # those that were named; of one thread
-        self._wake = threading.Event()
+        self._has_joiners = threading.Event()
+        self._has_suspects = threading.Event()
         self._threads: list[threading.Thread] = []
         # Under the lock:
         self._changed = threading.Condition()
@@ -112,7 +113,8 @@ class Dispatcher:
         self._daemon._pyroHmacKey = self._credentials.key
         name = dispatcher_name(self._credentials.run_id)
         self._name_server.register(name, self._daemon.register(self, name))
-        loops = [self._daemon.requestLoop, self._look_after_workers, *[self._hand_out_jobs] * _N_RUNNERS]
+        watchers = [self._admit_workers, self._look_after_workers]
+        loops = [self._daemon.requestLoop, *watchers, *[self._hand_out_jobs] * _N_RUNNERS]
         self._threads = [threading.Thread(target=loop, name=loop.__name__.strip("_"), daemon=True) for loop in loops]
         for thread in self._threads:
             thread.start()
@@ -137,7 +139,8 @@ class Dispatcher:
             workers = list(self._remote.values())
         if shutdown_workers and workers:
             self._take_leave(workers)
-        self._wake.set()
+        self._has_joiners.set()
+        self._has_suspects.set()
         end_daemon(self._daemon)
         for thread in self._threads:
             thread.join(timeout=self._settings.farewell_s)
@@ -204,7 +207,7 @@ class Dispatcher:
             return reason
         with self._changed:
             self._joining[worker_name] = RemoteWorker(worker_name, uri, self._credentials.key)
-        self._wake.set()
+        self._has_joiners.set()
         return None
 
     @Pyro4.expose
@@ -238,17 +241,25 @@ class Dispatcher:
     @Pyro4.expose
     def sign_off(self, worker_name: str, reason: str) -> None:
         """A worker ends of its own accord; its job, if any, runs elsewhere and is not held against it."""
+        with self._changed:
+            self._joining.pop(worker_name, None)
         self._lose(worker_name, reason, counts=False)
 
     # The threads.
 
-    def _look_after_workers(self) -> None:
-        """Admits new workers and looks after silent ones."""
+    def _admit_workers(self) -> None:
+        """Admits workers as they ask; one that cannot be reached keeps only others that ask waiting."""
         while not self._is_ending:
+            self._has_joiners.wait()
+            self._has_joiners.clear()
             self._admit_new_workers()
+
+    def _look_after_workers(self) -> None:
+        """Looks after silent workers, and at once after one whose connection has ended."""
+        while not self._is_ending:
             self._look_after_silent_workers()
-            self._wake.wait(self._settings.ping_interval_s)
-            self._wake.clear()
+            self._has_suspects.wait(self._settings.ping_interval_s)
+            self._has_suspects.clear()
 
     def _hand_out_jobs(self) -> None:
         """Hands waiting jobs to idle workers; several threads do, so one slow worker keeps nobody waiting."""
@@ -317,7 +328,7 @@ class Dispatcher:
             for remote in self._remote.values():
                 if remote.connection is connection:
                     self._pool.suspect(remote.name)
-        self._wake.set()
+        self._has_suspects.set()
 
     def _lose(self, worker_name: str, reason: str, counts: bool = True) -> None:
         """Removes a worker; its job runs again, or has finished without a report."""

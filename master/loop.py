@@ -101,8 +101,7 @@ class MasterLoop:
         self._recorder = recorder
         self._waiting = wait_settings or WaitSettings()
         self._on_progress = on_progress or (lambda progress: None)
-        self._n_submitted = 0
-        self._n_announced = 0
+        self._n_announced = tuner.n_done
         self._n_out = 0  # submitted and not finished
         self._incumbent: TrialResult | None = None
         self._bugs: Counter[str] = Counter()
@@ -160,13 +159,12 @@ class MasterLoop:
             proposal = self._tuner.proposals[trial.config_id]
             self._recorder.take_config(trial.config_id, proposal)
             self._n_out += 1
-            self._n_submitted += 1
             self._dispatcher.submit(TrialJob(trial, proposal.model_based, submitted=time.time()))
 
     def _capacity(self) -> int:
         """How many jobs to have under way: no more than there are workers, so that proposals know the most."""
         n_workers = len(self._dispatcher.workers())
-        return 0 if not self._n_submitted and n_workers < self._waiting.min_workers else n_workers
+        return 0 if not self._tuner.proposals and n_workers < self._waiting.min_workers else n_workers
 
     def _watch_workers(self) -> None:
         """Says every few seconds who is there; fails when nobody has been for too long."""

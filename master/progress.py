@@ -8,9 +8,9 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from master.brackets import evaluations_per_budget
 from master.loop import Progress
 from master.samplers import make_sampler
-from master.tuner import Tuner
 from results.records import Status, StudySpec, TrialResult
 
 
@@ -55,7 +55,7 @@ class ProgressDisplay:
 
 def schedule_line(spec: StudySpec) -> str:
     """The budgets of a study with the number of evaluations at each, before it starts."""
-    schedule = Tuner(spec, make_sampler(spec)).schedule
+    schedule = evaluations_per_budget(make_sampler(spec).brackets(spec))
     counts = ", ".join(f"{n} at {budget}" for budget, n in schedule.items())
     return f"Evaluations: {sum(schedule.values())} ({counts} search epochs), proposed by {spec.sampler}"
 

@@ -11,6 +11,7 @@ Whatever changes these calls, or a record that goes through them, raises ``PROTO
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import Any, TypedDict
 
 import Pyro4
@@ -53,6 +54,7 @@ class Version(TypedDict):
     protocol: int
 
 
+@cache
 def own_version() -> Version:
     """The version of this process."""
     return {"nasbohb": installed_versions()["nasbohb"], "protocol": PROTOCOL}

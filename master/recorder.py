@@ -1,11 +1,8 @@
-"""The journal of a run, in the shape of hpbandster's result logger."""
+"""The journal of a run, as the master writes it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from results.reading import Proposal
-from results.records import ConfigId, TrialResult, Value
+from results.records import ConfigId, Proposal, TrialResult
 from results.run_directory import RunDirectory
 
 
@@ -19,14 +16,14 @@ class Recorder:
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
         self._known: set[ConfigId] = set()
-        self._configs: list[tuple[ConfigId, Mapping[str, Value], bool]] = []
+        self._configs: list[tuple[ConfigId, Proposal]] = []
         self._results: list[TrialResult] = []
 
     def take_config(self, config_id: ConfigId, proposal: Proposal) -> None:
         """Takes a configuration; without effect if it was taken before, at a smaller budget."""
         if config_id not in self._known:
             self._known.add(config_id)
-            self._configs.append((config_id, proposal.config, proposal.model_based))
+            self._configs.append((config_id, proposal))
 
     def take_result(self, result: TrialResult) -> None:
         """Takes a result, whose configuration was taken before."""

@@ -55,7 +55,7 @@ class RemoteWorker:
             HandOverError: It did not answer, or the call failed on its side.
         """
         try:
-            return bool(self._proxy.start_computation(None, ticket, trial=trial))
+            return bool(self._proxy.start_computation(ticket, trial))
         except Exception as error:
             raise HandOverError(f"{type(error).__name__}: {error}") from error
 

@@ -38,7 +38,12 @@ def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
     space = find_config_space(spec.config_space)
     spec = msgspec.structs.replace(spec, default_config=space.complete(spec.default_config))
     spec = msgspec.structs.replace(spec, initial_configs=_initial_configs(spec, space))
-    Tuner(spec, make_sampler(spec))
+    n_configs = sum(bracket.sizes[0] for bracket in make_sampler(spec).brackets(spec))
+    if len(spec.initial_configs) > n_configs:
+        raise ValueError(
+            f"--try: got {len(spec.initial_configs)} configurations, the default among them, expected at most the "
+            f"{n_configs} that the study evaluates; raise --iterations, or try fewer"
+        )
     return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict())
 
 

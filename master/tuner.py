@@ -25,8 +25,7 @@ from hpbandster.optimizers.iterations import SuccessiveHalving
 
 from master.brackets import evaluations_per_budget
 from master.samplers import Sampler
-from results.reading import Proposal
-from results.records import ConfigId, StudySpec, TrialResult, TrialSpec, Value
+from results.records import ConfigId, Proposal, StudySpec, TrialResult, TrialSpec, Value
 
 
 def trial_seed(study_seed: int, config_id: ConfigId, budget: int) -> int:
@@ -111,10 +110,12 @@ class Tuner:
             results: In the order in which they arrived; of several results of a trial, the first counts.
 
         Raises:
-            ValueError: The tuner has begun already, or the journal is none of this study's.
+            ValueError: The tuner has begun already, or the journal holds what this study does not run: another id,
+                other initial configurations, or a result at another budget.
         """
         if self.proposals:
             raise ValueError("replay: got a tuner that has begun already, expected a new one")
+        self._check_journal(configs)
         self.proposals.update(configs)
         for result in results:
             key = (result.config_id, result.budget)
@@ -128,6 +129,21 @@ class Tuner:
                     )
             self.tell(result)
         self._to_repeat.extend(self._in_flight.values())
+
+    def _check_journal(self, configs: Mapping[ConfigId, Proposal]) -> None:
+        for (number, proposal), given in zip(enumerate(configs.values()), self.spec.initial_configs, strict=False):
+            if proposal.config != given:
+                raise ValueError(
+                    f"journal: got {dict(proposal.config)} as configuration {number}, expected {dict(given)}, with "
+                    "which this study starts; give the journal of this study"
+                )
+        for iteration, stage, index in configs:
+            is_known = 0 <= iteration < len(self._brackets) and 0 <= index < self._brackets[iteration].sizes[0]
+            if stage or not is_known:
+                raise ValueError(
+                    f"journal: got a configuration {(iteration, stage, index)}, which this study does not run; give "
+                    "the journal of this study"
+                )
 
     def _record(self, result: TrialResult) -> None:
         key = (result.config_id, result.budget)

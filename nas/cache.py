@@ -1,4 +1,4 @@
-"""Where things are kept that can be made again."""
+"""The folder for files that can be made again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """``$NASBOHB_CACHE``, else ``nasbohb`` in the user's cache folder; an absolute path, whether it exists or not.
+    """Finds the cache folder: ``$NASBOHB_CACHE``, or else ``nasbohb`` in the user's cache folder.
 
-    An empty variable is none; a relative path counts from the working directory.
+    An empty variable counts as missing.  A relative path counts from the working directory.
+
+    Returns:
+        An absolute path; the folder may not exist.
     """
     own = os.environ.get("NASBOHB_CACHE")
     if own:

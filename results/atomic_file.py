@@ -11,26 +11,31 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     """Writes ``path`` through a temporary sibling, so that a reader sees the old file or the new one.
 
+    Args:
+        path: The file.
+        content: What it is to hold.
+        mode: Its permissions, of which the process's umask takes away.
+
     Raises:
-        OSError: It could not be written; ``path`` is as it was and the sibling is gone.
+        OSError: Writing failed; ``path`` is unchanged and the sibling is gone.
     """
-    with replacing(path) as stream:
+    with replacing(path, mode) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A temporary sibling, open for writing, that takes the place of ``path`` once it is on disk.
+def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Opens a temporary sibling with these permissions for writing; it replaces ``path`` once it is on disk.
 
     Raises:
-        OSError: It could not be written; ``path`` is as it was. The sibling is gone after any exception.
+        OSError: Writing failed; ``path`` is unchanged. The sibling is gone after any exception.
     """
     temporary = temporary_sibling(path)
     try:
-        with temporary.open("xb") as stream:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -43,13 +48,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A temporary sibling directory that becomes ``path`` at the end, or disappears with any exception.
+    """Makes a temporary sibling directory, which becomes ``path`` at the end or disappears after any exception.
 
-    Files in it are brought to disk by whoever writes them.
+    The writer of a file in it must bring that file to disk.
 
     Raises:
-        OSError: It could not be written. Where another process has put something at ``path`` meanwhile, ``errno`` is
-            EEXIST, ENOTEMPTY or ENOTDIR, and that stays.
+        OSError: Writing failed. If another process has put something at ``path`` meanwhile, ``errno`` is EEXIST,
+            ENOTEMPTY or ENOTDIR; what the other process wrote stays.
     """
     temporary = temporary_sibling(path)
     temporary.mkdir()
@@ -64,7 +69,7 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 def temporary_sibling(path: Path) -> Path:
-    """A hidden name beside ``path`` that nothing else uses."""
+    """Makes up a hidden name beside ``path`` that nothing else uses."""
     return path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
 
 

@@ -8,9 +8,11 @@
 ``CRASHED``. A failed evaluation has a finite loss, because both tools misread a null result: hpbandster's
 summaries skip it and DeepCAVE takes it for a success.
 
-Logs that hpbandster's own logger wrote are read too, with whatever budgets they have. Without our fields in
-``info``, the loss is taken for the validation error, a null result or a loss that is not finite for a ``bug``,
-and the time between start and finish for the search's.
+Logs that hpbandster's own logger wrote are read too, whatever their budgets. Without our fields in ``info``:
+
+* the loss is read as the validation error;
+* a null result, or a loss that is not finite, is read as a ``bug``;
+* the time between start and finish is read as the search time.
 """
 
 from __future__ import annotations
@@ -19,18 +21,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from results.records import ConfigId, Evaluation, Status, TrialResult, Value
+from results.records import ConfigId, Evaluation, Proposal, Status, TrialResult
 
 _TIMES = ("submitted", "started", "finished")
 
 
-def config_line(config_id: ConfigId, config: Mapping[str, Value], model_based: bool) -> list[Any]:
-    """The line of ``configs.json`` for a configuration."""
-    return [list(config_id), dict(config), {"model_based_pick": model_based}]
+def config_line(config_id: ConfigId, proposal: Proposal) -> list[Any]:
+    """Writes a configuration as a line of ``configs.json``."""
+    return [list(config_id), dict(proposal.config), {"model_based_pick": proposal.model_based}]
 
 
-def parse_config_line(line: Any, where: str) -> tuple[ConfigId, dict[str, Value], bool]:
-    """The configuration's id, its values, and whether the model proposed it.
+def parse_config_line(line: Any, where: str) -> tuple[ConfigId, Proposal]:
+    """Parses the configuration and its id.
 
     Raises:
         ValueError: The line has another shape.
@@ -38,11 +40,12 @@ def parse_config_line(line: Any, where: str) -> tuple[ConfigId, dict[str, Value]
     if not isinstance(line, list) or len(line) not in (2, 3) or not isinstance(line[1], dict):
         raise ValueError(f"{where}: got {line!r}, expected [[iteration, stage, index], {{config}}, {{info}}]")
     info = line[2] if len(line) == 3 and isinstance(line[2], dict) else {}
-    return _parse_config_id(line[0], where), line[1], bool(info.get("model_based_pick", False))
+    proposal = Proposal(config=line[1], model_based=bool(info.get("model_based_pick", False)))
+    return _parse_config_id(line[0], where), proposal
 
 
 def result_line(result: TrialResult) -> list[Any]:
-    """The line of ``results.json`` for a result."""
+    """Writes a result as a line of ``results.json``."""
     evaluation = result.evaluation
     return [
         list(result.config_id),
@@ -54,9 +57,9 @@ def result_line(result: TrialResult) -> list[Any]:
 
 
 def parse_result_line(line: Any, where: str) -> tuple[ConfigId, float, dict[str, float], Evaluation]:
-    """The configuration's id, the budget, the three times in unix seconds, and the outcome.
+    """Parses the configuration's id, the budget, the three times in unix seconds, and the outcome.
 
-    A whole budget is an ``int``.
+    A budget without a fraction becomes an ``int``.
 
     Raises:
         ValueError: The line has another shape.
@@ -74,16 +77,16 @@ def parse_result_line(line: Any, where: str) -> tuple[ConfigId, float, dict[str,
 
 
 def evaluation_to_info(evaluation: Evaluation) -> dict[str, Any]:
-    """An outcome as the built-in types that stand in ``info`` and go over the wire."""
+    """Turns an outcome into built-in types, for ``info`` and for the wire."""
     return {**evaluation.to_dict(), "state": "SUCCESS" if evaluation.status is Status.OK else "CRASHED"}
 
 
 def evaluation_from_info(info: Any, where: str) -> Evaluation:
-    """The outcome that ``evaluation_to_info`` made into ``info``.
+    """Inverts ``evaluation_to_info``.
 
     Raises:
-        ValueError: A field is unknown, missing or of the wrong type, or the status is ``ok`` and the
-            validation error no fraction in [0, 1].
+        ValueError: A field is unknown, missing or of the wrong type; or the status is ``ok`` but the
+            validation error is no fraction in [0, 1].
     """
     if not isinstance(info, Mapping):
         raise ValueError(f"{where}: got {info!r}, expected an object with the fields of an evaluation")

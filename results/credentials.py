@@ -1,17 +1,16 @@
-"""How the workers of a run find and convince its name server: ``credentials/nameserver.json``.
+"""The credentials with which the workers of a run reach its name server: ``credentials/nameserver.json``.
 
-Whoever can read the file can take part in the run, so its directory is open to its owner alone (mode 0700),
-and so is the file (0600).
+Whoever can read the file can take part in the run. Therefore the directory (mode 0700) and the file (mode 0600)
+are open to their owner alone.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from results import journal
-from results.atomic_file import temporary_sibling
+from results.atomic_file import write_atomically
 from results.record_base import Record
 from results.run_directory import RunDirectory
 
@@ -19,12 +18,12 @@ FILE = "nameserver.json"
 
 
 class Credentials(Record, frozen=True, kw_only=True):
-    """What a process needs to talk to the others of a run.
+    """Address and secret that a process needs to talk to the other processes of a run.
 
     Attributes:
-        run_id: The name of the study.
-        host: The name server's address.
-        port: The name server's port, another one for each run.
+        run_id: Name of the study.
+        host: Address of the name server.
+        port: Port of the name server; each run has another one.
         key: Secret of the run, in hexadecimal digits; every message is signed with it.
     """
 
@@ -35,31 +34,26 @@ class Credentials(Record, frozen=True, kw_only=True):
 
 
 def credentials_path(run: RunDirectory) -> Path:
-    """Where the run's credentials stand while its master lives."""
+    """Path of the run's credentials; the file exists while the master lives."""
     return run.credentials / FILE
 
 
 def write_credentials(run: RunDirectory, credentials: Credentials) -> None:
     """Writes the credentials; a reader sees them whole or not at all."""
     run.credentials.mkdir(mode=0o700, exist_ok=True)
-    path = credentials_path(run)
-    temporary = temporary_sibling(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(journal.encode(credentials.to_dict(), FILE) + "\n")
-    temporary.replace(path)
+    write_atomically(credentials_path(run), journal.encode(credentials.to_dict(), FILE) + "\n", mode=0o600)
 
 
 def read_credentials(run: RunDirectory) -> Credentials:
-    """The credentials of a run whose master lives.
+    """Reads the credentials of a run whose master lives.
 
     Raises:
-        FileNotFoundError: Its master has not started yet, or has ended.
+        FileNotFoundError: The master has not started yet, or has ended.
         ValueError: The file is damaged; the message names the field.
     """
     path = credentials_path(run)
     try:
         data = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path}: got no JSON ({error}), expected a run's credentials") from error
+        raise ValueError(f"{path}: a run's credentials should be JSON, but are not ({error})") from error
     return Credentials.from_dict(data, str(path))

@@ -1,4 +1,4 @@
-"""One record of an epoch of a search: a line of ``trajectory.jsonl``.
+"""The record of one epoch of a search: a line of ``trajectory.jsonl``.
 
 ``nas.oneshot`` writes the lines, the workers pass them on, and the analysis reads them.
 """
@@ -16,7 +16,7 @@ TRAJECTORY = "trajectory.jsonl"
 
 
 class TableAnswer(Record, frozen=True, kw_only=True):
-    """What the table says of a cell at one budget, means over the repeats; errors in [0, 1], seconds."""
+    """A table's answer for a cell at one budget: means over the repeats; errors in [0, 1], times in seconds."""
 
     validation_error: float
     test_error: float
@@ -27,18 +27,19 @@ class EpochRecord(Record, frozen=True, kw_only=True):
     """The state of a search after an epoch.
 
     Attributes:
-        epoch: Epochs completed, 1 for the first.
+        epoch: Number of completed epochs, 1 after the first.
         train_loss: Mean loss of the weight steps.
-        arch_loss: Mean loss of the architecture steps; None where there are none.
+        arch_loss: Mean loss of the architecture steps; None if there are none.
         one_shot_validation_error: Error of the supernet, or of the selected architecture for methods that sample.
         learning_rate: Learning rate of the weights in this epoch.
         cutout_prob: Probability of cutout in this epoch.
-        architecture_index: The discrete cell as an index of the search space.
-        cell_hash: Its NAS-Bench-101 hash.
-        search_s: Seconds of search so far: training, and the selection at the end, alone.
-        table: Budget to the table's answer; empty where there is no table, or none of this cell.
-        architecture_weights: Logits, block by block, of the candidate parents where there is a choice, then of the
-            operations, and of the output's candidates last; None for methods that sample.
+        architecture_index: Index of the discrete architecture in the search space.
+        cell_hash: NAS-Bench-101 hash of that architecture's cell.
+        search_s: Seconds of search so far; only training and the selection at the end count.
+        table: Budget to the table's answer; empty without a table, or if the table lacks the cell.
+        architecture_weights: Logits, block by block: first those of the candidate parents, where the block has a
+            choice, then those of the operations. The logits of the output's candidates come last. None for methods
+            that sample.
     """
 
     epoch: int

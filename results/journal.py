@@ -1,17 +1,17 @@
-"""An append-only journal: one JSON array or object a line, on disk before ``append`` returns.
+"""An append-only journal: one JSON array or object per line, on disk before ``append`` returns.
 
-A process that is killed while it appends leaves a torn last line: bytes without a line break. What stands
-there counts if it is a whole array or object (only its line break is missing) and is ignored otherwise:
+A process that is killed while it appends leaves a last line without a line break. That line counts if it is a
+whole array or object, because only its line break is missing. Otherwise it is torn:
 
-* ``read`` ignores a torn last line, so a journal can be read while somebody appends to it;
-* ``append`` first repairs it: a whole line gets its missing line break, torn bytes are cut off. Bytes before
+* ``read`` ignores a torn last line, so a journal can be read while another process appends to it;
+* ``append`` repairs the last line first: a whole line gets its line break, and torn bytes are cut off. Bytes before
   the last line break are never changed.
 
-One process at a time may append so; any number may read.
+Only one process at a time may use ``append``; any number may read.
 
-Where several processes append to one journal, none may cut off what another is about to write. They use
-``append_shared``: one write in append mode, a line break before it. A torn line then ends there and stays for good.
-``read_shared`` leaves it out, says how many there were, and can go on where it stopped the last time.
+Several processes may append to one journal with ``append_shared``. None of them may cut off what another is about
+to write. Therefore each makes one write in append mode, which begins with a line break: it ends a torn line, which
+stays in the file. ``read_shared`` leaves torn lines out, counts them, and can go on where it stopped before.
 """
 
 from __future__ import annotations
@@ -34,22 +34,21 @@ _BLOCK = 4096
 
 
 class JournalError(ValueError):
-    """A line of a journal that is followed by others is not JSON: the file was changed by something else."""
+    """A line before the last one is not JSON: something other than this program changed the file."""
 
 
 def append(path: Path, *objects: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> None:
-    """Appends a line for each object and returns when all are on disk; creates the file where there is none.
+    """Appends one line per object and returns when all are on disk; creates the file if it is missing.
 
     Several lines at once cost one synchronisation, which takes milliseconds on a busy disk.
 
     Args:
         path: The journal.
-        objects: What to append, of built-in types and with finite floats alone.
+        objects: Arrays or objects of built-in types, with finite floats only.
 
     Raises:
-        ValueError: One is not an array or object, or holds something that strict JSON cannot; nothing
-            is written then.
-        OSError: They could not be written (no space, ...); the journal is as it was.
+        ValueError: One is not an array or object, or holds a value that strict JSON lacks; nothing is written.
+        OSError: Writing failed (no space, ...); the journal is unchanged.
     """
     lines = b"".join(encode(obj, path.name).encode() + _NEWLINE for obj in objects)
     is_new = not path.exists()
@@ -69,16 +68,16 @@ def append(path: Path, *objects: Mapping[str, Any] | list[Any] | tuple[Any, ...]
 
 
 def read(path: Path) -> list[Any]:
-    """The lines of a journal, the first one first; none where the file is missing or empty.
+    """Reads the contents of a journal's lines, in order; none if the file is missing or empty.
 
     Raises:
-        JournalError: A line that is not the last one is not JSON.
+        JournalError: A line before the last one is not JSON.
     """
     return [decode(line, f"{path}, line {number}") for number, line in read_lines(path)]
 
 
 def read_lines(path: Path) -> list[tuple[int, bytes]]:
-    """The lines of a journal with their numbers, 1 for the first; a torn last line is left out."""
+    """Reads the lines of a journal with their numbers, 1 for the first; leaves out a torn last line."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -90,12 +89,12 @@ def read_lines(path: Path) -> list[tuple[int, bytes]]:
 
 
 def decode(line: bytes, where: str) -> Any:
-    """The content of a line.
+    """Decodes a line.
 
-    Bare ``NaN`` and ``Infinity`` are accepted, because logs that hpbandster itself wrote hold them.
+    Bare ``NaN`` and ``Infinity`` are accepted, because hpbandster's own logs hold them.
 
     Raises:
-        JournalError: It is not JSON.
+        JournalError: The line is not JSON.
     """
     try:
         return msgspec.json.decode(line)
@@ -111,15 +110,15 @@ def decode(line: bytes, where: str) -> Any:
 
 
 def append_shared(path: Path, *objects: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> None:
-    """Appends to a journal to which other processes append at the same time; creates the file where there is none.
+    """Appends to a journal to which other processes append at the same time; creates the file if it is missing.
 
     Args:
-        path: The journal, on a file system on which appending writes do not mix (NFS is none).
-        objects: As for ``append``.
+        path: The journal, on a file system where appending writes do not mix (on NFS they do).
+        objects: Arrays or objects of built-in types, with finite floats only.
 
     Raises:
-        ValueError: As ``append``.
-        OSError: They could not be written, or only in part; a torn line remains at the most.
+        ValueError: One is not an array or object, or holds a value that strict JSON lacks; nothing is written.
+        OSError: Writing failed, or only a part was written; at most one torn line remains.
     """
     lines = b"".join(_NEWLINE + encode(obj, path.name).encode() + _NEWLINE for obj in objects)
     is_new = not path.exists()
@@ -140,9 +139,9 @@ class SharedLines:
     """Lines of a journal to which several processes append.
 
     Attributes:
-        records: The whole lines, the first one first.
-        n_torn: Number of lines that were left out.
-        end: Offset in bytes from which to read what is appended later.
+        records: Contents of the whole lines, in order.
+        n_torn: Number of torn lines, which were left out.
+        end: Offset in bytes at which the next reading starts.
     """
 
     records: list[Any]
@@ -151,7 +150,7 @@ class SharedLines:
 
 
 def read_shared(path: Path, start: int = 0) -> SharedLines:
-    """Reads the complete lines from ``start`` on; none where the file is missing.
+    """Reads the complete lines from the offset ``start`` on; none if the file is missing.
 
     Raises:
         OSError: The file cannot be read.
@@ -171,12 +170,12 @@ def read_shared(path: Path, start: int = 0) -> SharedLines:
 
 
 def encode(obj: Any, where: str, indent: int | None = None) -> str:
-    """``obj`` as strict JSON.
+    """Encodes ``obj`` as strict JSON.
 
     Args:
         obj: An array or object of built-in types and finite floats.
-        where: Names what is encoded in the error.
-        indent: Spaces a level, or None for a single line.
+        where: Name of the encoded thing, for error messages.
+        indent: Spaces per level, or None for a single line.
 
     Raises:
         ValueError: ``obj`` is not an array or object, or it holds NaN, an infinity or another type.
@@ -193,7 +192,7 @@ def encode(obj: Any, where: str, indent: int | None = None) -> str:
 
 
 def _first_offence(obj: Any, position: str) -> str | None:
-    """Where in ``obj`` the first value stands that strict JSON does not know, and that value."""
+    """Describes the first value in ``obj`` that strict JSON lacks, with its position; None if there is none."""
     if isinstance(obj, float) and not math.isfinite(obj):
         return f"{obj!r} at {position}"
     if obj is None or isinstance(obj, str | int | float):
@@ -209,7 +208,7 @@ def _first_offence(obj: Any, position: str) -> str | None:
 
 
 def _repair(descriptor: int) -> int:
-    """Ends the last line properly; returns the journal's size in bytes thereafter."""
+    """Completes or cuts off a last line without a line break; returns the journal's new size in bytes."""
     end = os.fstat(descriptor).st_size
     start = _start_of_last_line(descriptor, end)
     if start == end:
@@ -222,7 +221,7 @@ def _repair(descriptor: int) -> int:
 
 
 def _start_of_last_line(descriptor: int, end: int) -> int:
-    """The offset just behind the last line break before ``end``, 0 where there is none."""
+    """Finds the offset just behind the last line break before ``end``; 0 if there is none."""
     while end > 0:
         block_start = max(0, end - _BLOCK)
         found = os.pread(descriptor, end - block_start, block_start).rfind(_NEWLINE)
@@ -233,7 +232,7 @@ def _start_of_last_line(descriptor: int, end: int) -> int:
 
 
 def _is_whole(tail: bytes) -> bool:
-    """Whether bytes without a line break are a whole line: an array or object, closed by its last bracket."""
+    """Whether bytes without a line break are a whole array or object, closed by its last bracket."""
     try:
         return isinstance(json.loads(tail), dict | list)
     except ValueError:

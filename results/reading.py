@@ -1,4 +1,4 @@
-"""Reading a run's configurations and results, finished or still going on."""
+"""Reading of the configurations and results of a run, which may still be going on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from results import journal
 from results.bohb_lines import parse_config_line, parse_result_line
-from results.records import ConfigId, TrialResult, Value
+from results.records import ConfigId, Proposal, TrialResult
 from results.run_directory import RunDirectory
 
 logger = logging.getLogger("nasbohb.results")
@@ -19,28 +19,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A configuration that the tuner proposed.
-
-    Attributes:
-        config: Hyperparameter to value.
-        model_based: Whether the model proposed it, or chance.
-    """
-
-    config: Mapping[str, Value]
-    model_based: bool
-
-
-@dataclass(frozen=True)
 class RunJournals:
-    """All that the two journals of a run hold.
+    """Contents of the two journals of a run.
 
     Attributes:
-        configs: Id to configuration, in the order in which they were proposed, with results or not yet.
-        results: All results, in the order in which they arrived. A trial that was run again, because its worker
-            was lost, has several; the first one counts for the tuner, but each one cost its time.
-        left_out: One message for each line that cannot be used.
-        missing: Names of the files that are missing.
+        configs: Id to configuration, in the order of the proposals, with or without results.
+        results: All results, in the order of their arrival. A trial has one, also if it ran again because its worker
+            was lost. In a log that holds several of a trial, the first one counts for the tuner.
+        left_out: One message per line that cannot be used.
+        missing: Names of the missing files.
     """
 
     configs: Mapping[ConfigId, Proposal]
@@ -50,10 +37,10 @@ class RunJournals:
 
 
 def read_journals(run: RunDirectory | Path | str) -> RunJournals:
-    """Reads both journals once; what cannot be used is left out and named.
+    """Reads both journals once; leaves out lines that cannot be used, and names them.
 
     Args:
-        run: The run, or its path; of a directory that hpbandster's own logger wrote, the path.
+        run: The run, or its path. A directory that hpbandster's own logger wrote is given by its path.
     """
     files = run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
     missing = [path.name for path in (files.configs_json, files.results_json) if not path.exists()]
@@ -61,19 +48,15 @@ def read_journals(run: RunDirectory | Path | str) -> RunJournals:
     # Results first: the master writes a configuration before its results, so every result has its
     # configuration in what is read second, even while both files grow.
     lines = journal.read_lines(files.results_json)
-    configs = {
-        config_id: Proposal(config, model_based)
-        for _, (config_id, config, model_based) in _usable(
-            journal.read_lines(files.configs_json), files.configs_json.name, parse_config_line, left_out
-        )
-    }
+    config_lines = journal.read_lines(files.configs_json)
+    configs = dict(parsed for _, parsed in _usable(config_lines, files.configs_json.name, parse_config_line, left_out))
     results = []
     for where, (config_id, budget, times, evaluation) in _usable(
         lines, files.results_json.name, parse_result_line, left_out
     ):
         proposal = configs.get(config_id)
         if proposal is None:
-            left_out.append(f"{where}: got the configuration {list(config_id)}, expected one of configs.json")
+            left_out.append(f"{where}: got the configuration {list(config_id)}, expected one from configs.json")
             continue
         result = TrialResult(
             config_id=config_id,
@@ -88,7 +71,7 @@ def read_journals(run: RunDirectory | Path | str) -> RunJournals:
 
 
 def read_results(run: RunDirectory | Path | str) -> list[TrialResult]:
-    """The results of ``read_journals``; a warning says which files are missing, and how many lines are left out."""
+    """Reads the results; warns of missing files and of lines that cannot be used. See ``read_journals``."""
     journals = read_journals(run)
     if journals.missing:
         logger.warning("%s: missing: %s", run, ", ".join(journals.missing))
@@ -100,7 +83,7 @@ def read_results(run: RunDirectory | Path | str) -> list[TrialResult]:
 def _usable(
     lines: Iterable[tuple[int, bytes]], name: str, parse: Callable[[Any, str], T], left_out: list[str]
 ) -> Iterator[tuple[str, T]]:
-    """Where each line stands and its parsed content; messages on the other lines go to ``left_out``."""
+    """Yields the place and the parsed content of each usable line; puts a message on each other into ``left_out``."""
     for number, line in lines:
         where = f"{name}, line {number}"
         try:

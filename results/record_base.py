@@ -1,4 +1,4 @@
-"""The base of all records: plain data, checked once, where it comes from outside."""
+"""The base of all records: plain data, checked once, when it comes from outside."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ R = TypeVar("R", bound="Record")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the records: immutable, made with keywords, and checked where they come from outside."""
+    """Base of the records: immutable, built with keywords, and checked when they come from outside."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as built-in types; keys are strings, as in JSON.
+        """Turns the record into built-in types; keys become strings, as in JSON.
 
         Raises:
-            ValueError: A value is of no built-in type.
+            ValueError: A value has no built-in type.
         """
         builtins: dict[str, Any] = msgspec.to_builtins(self, str_keys=True, enc_hook=_to_builtin)
         return builtins
 
     @classmethod
     def from_dict(cls: type[R], data: Any, where: str) -> R:
-        """The record that ``to_dict`` turned into ``data``; fields with a default may be missing.
+        """Inverts ``to_dict``; fields with a default may be missing.
 
         Args:
-            data: A mapping of the record's fields, of built-in types.
-            where: Names the source in errors, e.g. ``"run.json"``.
+            data: Mapping of the record's fields, of built-in types.
+            where: Name of the source, for error messages, e.g. ``"run.json"``.
 
         Raises:
             ValueError: A field is unknown, missing, or of the wrong type; the message names it.
@@ -42,7 +42,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def _to_builtin(value: Any) -> Any:
-    """Turns subclasses of built-in numbers, such as NumPy's float64, into these; refuses the rest."""
+    """Turns instances of subclasses, such as NumPy's float64, into float, int or str; refuses the rest."""
     for kind in (float, int, str):
         if isinstance(value, kind):
             return kind(value)
@@ -50,7 +50,7 @@ def _to_builtin(value: Any) -> Any:
 
 
 def _explain(text: str, data: Any) -> str:
-    """Msgspec's message in the project's style: field, value found, type expected."""
+    """Rewrites a message of msgspec in the project's style: field, value found, type expected."""
     what, _, place = text.partition(" - at `")
     is_key = place.startswith("key` in")
     path = re.findall(r"\.\w+|\[(?:\d+|\.\.\.)\]", place[place.find("$") :])
@@ -68,7 +68,7 @@ def _explain(text: str, data: Any) -> str:
     return f"{_position(path)}: got {found}, expected {expected}{length}"
 
 
-#: What msgspec calls types that JSON names otherwise than Python.
+#: Names that msgspec gives to types which JSON names otherwise than Python.
 _JSON_NAMES = {type(None): "null", list: "array", tuple: "array", dict: "object"}
 
 
@@ -77,7 +77,7 @@ def _position(path: list[str]) -> str:
 
 
 def _values_at(path: list[str], data: Any) -> Iterator[tuple[list[str], Any]]:
-    """Every value to which a path of msgspec may lead, with its own path: ``[...]`` stands for any key."""
+    """Yields every value to which a path of msgspec may lead, with its own path: ``[...]`` stands for any key."""
     if not path:
         yield [], data
         return

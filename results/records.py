@@ -19,10 +19,11 @@ Value = float | int | str | bool
 
 
 class Status(str, Enum):
-    """How an evaluation ended.
+    """The way in which an evaluation ended.
 
     ``ok``, ``diverged``, ``out_of_memory`` and ``bad_config`` say something about the configuration and
-    may inform the model; ``worker_lost`` is run again elsewhere; ``bug`` is a fault of the program.
+    may inform the model. A trial that ended as ``worker_lost`` is run again elsewhere. ``bug`` is a fault of
+    the program.
     """
 
     OK = "ok"
@@ -34,7 +35,7 @@ class Status(str, Enum):
 
     @property
     def informs_model(self) -> bool:
-        """Whether the model may learn from an evaluation that ended so."""
+        """Whether the model may learn from an evaluation with this status."""
         return self in (Status.OK, Status.DIVERGED, Status.OUT_OF_MEMORY, Status.BAD_CONFIG)
 
 
@@ -43,24 +44,24 @@ FAILURE_LOSS = 1.0
 
 
 class StudySpec(Record, frozen=True, kw_only=True):
-    """Everything that defines a study; written to ``run.json`` before its first evaluation.
+    """Definition of a study, written to ``run.json`` before the first evaluation.
 
     Attributes:
-        run_id: Names the study in the name server and in logs.
-        optimizer: The one-shot optimizer, a key of ``nas.oneshot.METHODS``.
-        search_space: A key of ``spaces.SEARCH_SPACES``.
-        config_space: A key of ``spaces.CONFIG_SPACES``.
-        dataset: What the searches train on, a key of ``nas.datasets.DATASETS``, or the absolute path of an
+        run_id: Name of the study in the name server and in logs.
+        optimizer: One-shot optimizer, a key of ``nas.oneshot.METHODS``.
+        search_space: Search space, a key of ``spaces.SEARCH_SPACES``.
+        config_space: Configuration space, a key of ``spaces.CONFIG_SPACES``.
+        dataset: Data set of the searches: a key of ``nas.datasets.DATASETS``, or the absolute path of an
             ``.npz`` file.
-        data_dir: The data set's folder, or None where it needs none.
-        table: A key of ``nas.tabular.TABLES``, or the path of a store.
-        table_epochs: The table's budget whose validation error is the objective (108 in the paper).
-        min_budget: The smallest number of search epochs.
-        max_budget: The largest number of search epochs.
-        eta: The factor between budgets, and the fraction of configurations that is kept.
-        n_iterations: How many iterations of successive halving.
-        n_workers: How many workers the study is made for; it begins with the first that comes.
-        seed: The study's seed; every trial's seed is derived from it.
+        data_dir: Folder of the data set, or None if it needs none.
+        table: Table of the objective: a key of ``nas.tabular.TABLES``, or the path of a store.
+        table_epochs: Budget of the table whose validation error is the objective (108 in the paper).
+        min_budget: Smallest number of search epochs.
+        max_budget: Largest number of search epochs.
+        eta: Factor between successive budgets; one in ``eta`` configurations is kept at each.
+        n_iterations: Number of iterations of successive halving.
+        n_workers: Number of workers for which the study is planned; the first one that comes starts it.
+        seed: Seed of the study, from which every trial's seed is derived.
         search_settings: Further settings of the searches, fields of ``nas.oneshot.SearchSpec``, that are the
             same for all trials (number of cells, initial channels, threads, ...).
         sampler: Way to propose configurations, a key of ``master.samplers.SAMPLERS``.
@@ -89,15 +90,27 @@ class StudySpec(Record, frozen=True, kw_only=True):
     initial_configs: tuple[Mapping[str, Value], ...] = ()
 
 
-class TrialSpec(Record, frozen=True, kw_only=True):
-    """One configuration at one budget: all that a worker needs to run it.
+class Proposal(Record, frozen=True, kw_only=True):
+    """A configuration that the tuner proposed.
 
     Attributes:
-        study: The study that it belongs to.
+        config: Hyperparameter to value.
+        model_based: True if the model proposed it, False if it was drawn at random or given.
+    """
+
+    config: Mapping[str, Value]
+    model_based: bool
+
+
+class TrialSpec(Record, frozen=True, kw_only=True):
+    """One configuration at one budget, with all that a worker needs to run it.
+
+    Attributes:
+        study: Study to which the trial belongs.
         config_id: (iteration, stage, index).
         budget: Search epochs.
         config: Hyperparameter to value, as drawn from the configuration space.
-        seed: Derived from (study seed, config_id, budget).
+        seed: Seed of the trial, derived from (study seed, config_id, budget).
     """
 
     study: StudySpec
@@ -111,18 +124,19 @@ class Evaluation(Record, frozen=True, kw_only=True):
     """The outcome of a trial.
 
     Attributes:
-        status: How it ended; the other values are None unless it is ``ok``, but for ``t_search_s``.
-        validation_error: The table's, mean over the repeats: the objective.
-        test_error: The table's, mean over the repeats: reported, never optimised.
+        status: Way in which the trial ended. Unless it is ``ok``, the found cell, its errors and its training
+            time are None.
+        validation_error: Validation error in the table, mean over the repeats: the objective.
+        test_error: Test error in the table, mean over the repeats; it is reported, never optimised.
         t_search_s: Wall-clock seconds of the search.
-        t_train_s: The table's training time of the cell.
-        architecture_index: The found cell as an index of the search space.
-        cell_hash: Its NAS-Bench-101 hash.
-        one_shot_validation_error: At the end, of the supernet, or of the found cell with the shared weights for methods
-            that sample.
-        seed: The trial's seed.
-        worker: The worker that ran it.
-        error: What went wrong, with the traceback for a ``bug``.
+        t_train_s: Training time of the cell in the table, in seconds.
+        architecture_index: Index of the found architecture in the search space.
+        cell_hash: NAS-Bench-101 hash of the found architecture's cell.
+        one_shot_validation_error: Error of the supernet at the end; for methods that sample, error of the found cell
+            with the shared weights.
+        seed: Seed of the trial.
+        worker: Name of the worker that ran the trial.
+        error: Description of a failure, with the traceback for a ``bug``.
     """
 
     status: Status
@@ -139,27 +153,27 @@ class Evaluation(Record, frozen=True, kw_only=True):
 
     @property
     def loss(self) -> float:
-        """What BOHB minimises: the validation error, or the worst possible one for a failure."""
+        """The number that BOHB minimises: the validation error, or the worst possible one for a failure."""
         return FAILURE_LOSS if self.validation_error is None else self.validation_error
 
     @property
     def t_sim_s(self) -> float:
-        """The paper's simulated wall-clock time: search plus the table's training time."""
+        """The paper's simulated wall-clock time: seconds of search plus the table's training time."""
         return self.t_search_s + (self.t_train_s or 0.0)
 
 
 class TrialResult(Record, frozen=True, kw_only=True):
-    """An evaluation with its configuration and times, as read back from a run.
+    """An evaluation with its configuration and times.
 
     Attributes:
         config_id: (iteration, stage, index).
         config: Hyperparameter to value.
-        model_based: Whether the model proposed the configuration.
-        budget: Search epochs; in logs of other programs any number.
+        model_based: True if the model proposed the configuration.
+        budget: Search epochs; any number in logs of other programs.
         submitted: Unix seconds at which the master queued the job.
-        started: Unix seconds at which a worker began it.
-        finished: Unix seconds at which its result arrived.
-        evaluation: The outcome.
+        started: Unix seconds at which a worker began the job.
+        finished: Unix seconds at which the result arrived.
+        evaluation: Outcome of the trial.
     """
 
     config_id: ConfigId

@@ -1,9 +1,12 @@
-"""A run's directory: where everything of a study stands, and the description it starts with.
+"""A run's directory, which holds all files of a study:
 
-``run.json`` (specification, versions, time of creation), ``configspace.json``, ``configs.json``,
-``results.json``, ``trials/<iteration>_<stage>_<index>/<budget>/``, ``credentials/`` (mode 0700), ``report/``.
+* ``run.json``: specification, versions, time of creation;
+* ``configspace.json``, ``configs.json``, ``results.json``;
+* ``trials/<iteration>_<stage>_<index>/<budget>/``;
+* ``credentials/`` (mode 0700);
+* ``report/``.
 
-Only the master appends to ``configs.json`` and ``results.json``; anybody may read at any time.
+Only the master appends to ``configs.json`` and ``results.json``; any process may read at any time.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
@@ -19,23 +21,23 @@ from pathlib import Path
 from typing import Any
 
 from results import journal
-from results.atomic_file import sync_directory, temporary_sibling, write_atomically
+from results.atomic_file import new_directory, write_atomically
 from results.bohb_lines import config_line, result_line
 from results.record_base import Record
-from results.records import ConfigId, StudySpec, TrialResult, Value
+from results.records import ConfigId, Proposal, StudySpec, TrialResult
 
-#: Of ``run.json``; a reader refuses any other.
+#: Version of the format of ``run.json``; a reader refuses any other.
 FORMAT = 2
 #: The distributions whose versions decide what a run computes.
 _RECORDED = ("nasbohb", "ConfigSpace", "hpbandster", "numpy", "Pyro4", "scikit-learn", "scipy", "torch")
 
 
 class RunExistsError(ValueError):
-    """A run is to be created where something exists already."""
+    """Something exists already at the path of a new run."""
 
 
 class RunNotFoundError(ValueError):
-    """There is no run where one is to be opened."""
+    """There is no run at the given path."""
 
 
 class RunDescription(Record, frozen=True, kw_only=True):
@@ -43,10 +45,10 @@ class RunDescription(Record, frozen=True, kw_only=True):
 
     Attributes:
         spec: The study.
-        versions: Name to version, of Python and the libraries that the run uses; None for one that is not
+        versions: Name to version of Python and of the libraries that the run uses; None for a library that is not
             installed.
-        created: When the run was created, ISO 8601 in UTC.
-        format: The version of this layout.
+        created: Time of creation, ISO 8601 in UTC.
+        format: Version of this layout.
     """
 
     spec: StudySpec
@@ -56,7 +58,7 @@ class RunDescription(Record, frozen=True, kw_only=True):
 
 
 class RunDirectory:
-    """The paths in a run's directory, its description, and what the master appends to it."""
+    """The paths in a run's directory, its description, and the master's appending to its journals."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -76,17 +78,17 @@ class RunDirectory:
         configspace: Mapping[str, Any],
         versions: Mapping[str, str | None] | None = None,
     ) -> RunDirectory:
-        """A new run's directory; it appears whole or not at all.
+        """Creates the directory of a new run; it appears whole or not at all.
 
         Args:
-            path: Where; nothing may be there yet. Missing parents are made.
+            path: Path of the directory, which must not exist. Missing parents are made.
             spec: The study.
             configspace: ConfigSpace's own JSON, as ``ConfigurationSpace.to_serialized_dict()`` returns it.
-            versions: Name to version of what the run uses; None: those installed here.
+            versions: Name to version of the libraries that the run uses; None for those installed here.
 
         Raises:
             RunExistsError: ``path`` exists.
-            OSError: It cannot be written there; nothing is left behind.
+            OSError: The directory cannot be written; nothing is left behind.
         """
         run = cls(Path(path).absolute())
         if os.path.lexists(run.path):
@@ -95,58 +97,55 @@ class RunDirectory:
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         found = installed_versions() if versions is None else versions
         description = RunDescription(spec=spec, versions=dict(found), created=created)
-        draft = cls(temporary_sibling(run.path))
         try:
-            draft._fill(description, configspace)
-            draft.path.rename(run.path)
-        except BaseException as error:
-            shutil.rmtree(draft.path, ignore_errors=True)
-            if isinstance(error, OSError) and os.path.lexists(run.path):
+            with new_directory(run.path) as draft:
+                cls(draft)._fill(description, configspace)
+        except OSError as error:
+            if os.path.lexists(run.path):
                 raise RunExistsError(_exists_message(run.path)) from error
             raise
-        sync_directory(run.path.parent)
         return run
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:
-        """The run at ``path``.
+        """Opens the run at ``path``.
 
         Raises:
-            RunNotFoundError: There is none.
+            RunNotFoundError: ``path`` holds no run.
         """
         run = cls(Path(path).absolute())
         if not run.run_json.is_file():
             raise RunNotFoundError(
-                f"{path}: got a path without a run.json, expected a run's directory; "
+                f"{path}: this path holds no run.json, so it is no run's directory; "
                 "give the directory that the study named when it started"
             )
         return run
 
     def describe(self) -> RunDescription:
-        """What ``run.json`` says.
+        """Reads ``run.json``.
 
         Raises:
-            ValueError: It is damaged, or of another version of this program; the message names the field.
+            ValueError: The file is damaged, or another version of this program wrote it; the message names the field.
         """
         try:
             data = json.loads(self.run_json.read_text())
         except ValueError as error:
-            raise ValueError(f"{self.run_json}: got no JSON ({error}), expected a run's description") from error
+            raise ValueError(f"{self.run_json}: a run's description should be JSON, but is not ({error})") from error
         found = data.get("format") if isinstance(data, dict) else None
         if found != FORMAT:
             raise ValueError(f"{self.run_json}: got format {found!r}, expected {FORMAT}; use the version that wrote it")
         return RunDescription.from_dict(data, str(self.run_json))
 
     def spec(self) -> StudySpec:
-        """The study that ``run.json`` describes; raises as ``describe`` does."""
+        """Reads the study from ``run.json``; raises the errors of ``describe``."""
         return self.describe().spec
 
     def trial_directory(self, config_id: ConfigId, budget: float) -> Path:
-        """Where the files of a configuration at a budget (in epochs) belong; it need not exist."""
+        """Path of the directory for a configuration at a budget (in epochs); it need not exist."""
         return self.trials / "_".join(str(part) for part in config_id) / str(budget)
 
-    def append_configs(self, *configs: tuple[ConfigId, Mapping[str, Value], bool]) -> None:
-        """Records configurations (id, values, whether the model proposed it), before any result of them."""
+    def append_configs(self, *configs: tuple[ConfigId, Proposal]) -> None:
+        """Records configurations; must come before their results."""
         journal.append(self.configs_json, *(config_line(*config) for config in configs))
 
     def append_results(self, *results: TrialResult) -> None:
@@ -154,7 +153,6 @@ class RunDirectory:
         journal.append(self.results_json, *(result_line(result) for result in results))
 
     def _fill(self, description: RunDescription, configspace: Mapping[str, Any]) -> None:
-        self.path.mkdir()
         for directory in (self.trials, self.report):
             directory.mkdir()
         self.credentials.mkdir(mode=0o700)
@@ -165,7 +163,7 @@ class RunDirectory:
 
 
 def installed_versions() -> dict[str, str | None]:
-    """Name to version of Python, the platform and the libraries a run uses; imports none of them."""
+    """Looks up the versions of Python, the platform and the libraries of a run; imports none of them."""
     versions: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
     for name in _RECORDED:
         try:
@@ -176,7 +174,4 @@ def installed_versions() -> dict[str, str | None]:
 
 
 def _exists_message(path: Path) -> str:
-    return (
-        f"{path}: got a path that exists already, expected a new one, as runs are never overwritten; "
-        "choose another name, or remove it"
-    )
+    return f"{path}: this path exists already, and runs are never overwritten; choose another name, or remove it"

@@ -1,4 +1,4 @@
-"""The files of one trial: ``spec.json``, which it starts from, and ``trajectory.jsonl``, which it writes."""
+"""The files of one trial: ``spec.json``, from which it starts, and ``trajectory.jsonl``, which it writes."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ SPEC = "spec.json"
 
 
 def write_trial_spec(directory: Path, trial: TrialSpec) -> None:
-    """Writes ``spec.json``; makes the directory where it is missing."""
+    """Writes ``spec.json``; makes the directory if it is missing."""
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / SPEC, journal.encode(trial.to_dict(), SPEC, indent=2) + "\n")
 
 
 def read_trial_spec(directory: Path) -> TrialSpec:
-    """What ``spec.json`` says.
+    """Reads ``spec.json``.
 
     Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is damaged; the message names the field.
+        FileNotFoundError: The file is missing.
+        ValueError: The file is damaged; the message names the field.
     """
     path = directory / SPEC
     try:
         data = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path}: got no JSON ({error}), expected a trial's specification") from error
+        raise ValueError(f"{path}: a trial's specification should be JSON, but is not ({error})") from error
     return TrialSpec.from_dict(data, str(path))
 
 
 def read_trajectory(directory: Path) -> list[EpochRecord]:
-    """The epochs of a trial so far; none where it wrote nothing yet.
+    """Reads the epochs of a trial so far; none if it has written nothing yet.
 
     Raises:
-        ValueError: A line has another shape; the message names it.
+        ValueError: A line has another shape; the message names the line.
     """
     path = directory / TRAJECTORY
     return [

@@ -1,7 +1,7 @@
 """Cells of NAS-Bench-101, the search spaces inside it, and the configuration spaces of the tuner."""
 
 from spaces.cell import OPERATIONS, Cell, InvalidCellError
-from spaces.config_spaces import CS1, CS2, CS3, TunerSpace
+from spaces.config_spaces import CONFIG_SPACES, TunerSpace
 from spaces.search_space import Architecture, SearchSpace
 
 #: Every search space by name; add one here and the command line, the tests and the docs know it.
@@ -14,15 +14,12 @@ SEARCH_SPACES: dict[str, SearchSpace] = {
     )
 }
 
-#: Every configuration space by name.
-CONFIG_SPACES: dict[str, TunerSpace] = {space.name: space for space in (CS1, CS2, CS3)}
-
 
 def find_config_space(name: str) -> TunerSpace:
-    """The configuration space called ``name``.
+    """Finds the configuration space called ``name``.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No configuration space has this name.
     """
     if name not in CONFIG_SPACES:
         raise ValueError(f"configuration space: got {name!r}, expected one of {', '.join(CONFIG_SPACES)}")

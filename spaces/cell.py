@@ -35,8 +35,8 @@ MAX_EDGES = 9
 
 _LABELS = {INPUT: -1, OUTPUT: -2, **{op: label for label, op in enumerate(OPERATIONS)}}
 
-#: The operations of every cell of at most 7 vertices, packed as in ``Cell.key``: a lookup both
-#: validates and packs, which is what makes building a cell cheap.
+#: The operations of every cell of at most 7 vertices, packed as in ``Cell.key``.  One lookup both
+#: validates and packs, which makes building a cell cheap.
 _OPERATION_CODES = {
     (INPUT, *(OPERATIONS[label] for label in labels), OUTPUT): sum(
         d * len(OPERATIONS) ** k for k, d in enumerate(labels)
@@ -47,7 +47,7 @@ _OPERATION_CODES = {
 
 
 def _row_codes(n_vertices: int) -> list[dict[tuple[int, ...], int]]:
-    """[V] for each vertex x, every admissible row of the adjacency with the edge bits it stands for."""
+    """[V] One mapping per vertex: admissible row of the adjacency to its edge bits."""
     return [
         {
             (*(0,) * (x + 1), *bits): sum(bit << (x + y * (y - 1) // 2) for y, bit in enumerate(bits, start=x + 1))
@@ -64,16 +64,16 @@ Packed = TypeVar("Packed", int, npt.NDArray[np.int64])
 
 
 class InvalidCellError(ValueError):
-    """The graph is no cell of NAS-Bench-101, and says why."""
+    """The graph is no cell of NAS-Bench-101; the message says why."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell as it was written down; ``pruned`` is what it computes.
+    """One cell as it was written down; ``pruned`` leaves out the vertices that compute nothing.
 
     Attributes:
-        adjacency: [V, V] rows of 0 and 1, upper triangular; 1 in row x, column y is an edge x -> y.
-        operations: [V] names: ``input``, then entries of ``OPERATIONS``, then ``output``.
+        adjacency: [V, V] Rows of 0 and 1, upper triangular; 1 in row x, column y is an edge x -> y.
+        operations: [V] Names: ``input``, then entries of ``OPERATIONS``, then ``output``.
 
     Raises:
         InvalidCellError: The matrix is not square or not upper triangular, or an operation is unknown.
@@ -90,7 +90,7 @@ class Cell:
             self.__dict__["edges"] = edges
 
     def _check(self) -> None:
-        """Says what is wrong with a cell that is not among the known small ones; larger ones may be right."""
+        """Raises unless the cell is valid; called for cells outside the lookup tables, which hold small cells only."""
         n = len(self.operations)
         if n < 2 or self.operations[0] != INPUT or self.operations[-1] != OUTPUT:
             raise InvalidCellError(
@@ -114,7 +114,7 @@ class Cell:
 
     @classmethod
     def from_matrix(cls, adjacency: Sequence[Sequence[int]], operations: Sequence[str]) -> Cell:
-        """The cell of any nested sequences, NumPy arrays included.
+        """Builds a cell from nested sequences, NumPy arrays included.
 
         Raises:
             InvalidCellError: A value is neither 0 nor 1, or the graph is no cell.
@@ -123,11 +123,11 @@ class Cell:
 
     @classmethod
     def from_edges(cls, edges: int, labels: Sequence[int]) -> Cell:
-        """The cell of packed edges, see ``pack_edges``.
+        """Builds a cell from packed edges, see ``pack_edges``.
 
         Args:
-            edges: Edge x -> y (x < y) is bit ``x + y * (y - 1) / 2``.
-            labels: [V - 2] index into ``OPERATIONS`` of every interior vertex.
+            edges: Packed edges: edge x -> y (x < y) is bit ``x + y * (y - 1) / 2``.
+            labels: [V - 2] Index in ``OPERATIONS`` of every interior vertex.
         """
         n = len(labels) + 2
         adjacency = tuple(
@@ -137,7 +137,7 @@ class Cell:
 
     @classmethod
     def from_key(cls, key: int) -> Cell:
-        """The pruned cell that a ``key`` stands for."""
+        """Builds the pruned cell with this ``key``."""
         vertices, edges, operations = unpack_key(key)
         return cls.from_edges(
             edges, [operations // len(OPERATIONS) ** k % len(OPERATIONS) for k in range(vertices - 2)]
@@ -153,12 +153,12 @@ class Cell:
 
     @cached_property
     def edges(self) -> int:
-        """The adjacency packed into an integer, as ``from_edges`` reads it."""
+        """The adjacency packed into an integer, for ``from_edges``."""
         return pack_edges(self.adjacency)
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """[V - 2] the index in ``OPERATIONS`` of every interior vertex."""
+        """[V - 2] Index in ``OPERATIONS`` of every interior vertex."""
         return tuple(_LABELS[op] for op in self.operations[1:-1])
 
     @cached_property
@@ -180,11 +180,16 @@ class Cell:
     def key(self) -> int:
         """The pruned cell as one integer: equal for equal pruned cells, but not for all isomorphic ones.
 
-        Packs vertices, edges (see ``pack_edges``) and the operations as digits in base 3, the first
-        vertex's lowest; ascending keys are in ascending order of the three.  Much cheaper than the hash.
+        The key packs three numbers, and keys sort by them in this order:
+
+        * the number of vertices;
+        * the edges, see ``pack_edges``;
+        * the operations as digits in base 3, the first vertex's digit lowest.
+
+        A key is much cheaper than the hash.
 
         Raises:
-            InvalidCellError: As ``pruned``.
+            InvalidCellError: The cell cannot be pruned, see ``pruned``.
         """
         kept, edges = _prune(self.n_vertices, self.edges)
         operations = self.operations
@@ -197,19 +202,19 @@ class Cell:
         """The NAS-Bench-101 hash of the pruned cell, 32 hexadecimal digits.
 
         Raises:
-            InvalidCellError: As ``pruned``.
+            InvalidCellError: The cell cannot be pruned, see ``pruned``.
         """
         pruned = self.pruned
         return graph_hash(pruned.adjacency, [_LABELS[op] for op in pruned.operations])
 
 
 def _as_bit(value: Any) -> Any:
-    """0 or 1 of any type as an int; anything else as it is, for ``Cell`` to refuse."""
+    """Turns 0 or 1 of any type into an int; returns anything else unchanged, and ``Cell`` refuses it."""
     return int(value) if value in (0, 1) else value
 
 
 def _known_edges(adjacency: tuple[tuple[int, ...], ...], operations: tuple[str, ...]) -> int | None:
-    """The packed edges of a valid cell of at most 7 vertices; None for any other, valid or not."""
+    """Packs the edges of a valid cell of at most 7 vertices; None for any other cell, valid or not."""
     try:
         rows = _ROW_CODES[len(operations)]
         if operations not in _OPERATION_CODES or len(adjacency) != len(rows):
@@ -224,7 +229,7 @@ def _known_edges(adjacency: tuple[tuple[int, ...], ...], operations: tuple[str, 
 
 @lru_cache(maxsize=1 << 14)  # the paper's three spaces have 5,940 different graphs
 def _prune(n_vertices: int, edges: int) -> tuple[tuple[int, ...], int]:
-    """The vertices of a packed graph that lie on a path from input to output, and the packed rest."""
+    """Returns the vertices of a packed graph on a path from input to output, and the packed edges between them."""
     vertices = range(n_vertices)
     parents = [edges >> (y * (y - 1) // 2) & (1 << y) - 1 for y in vertices]  # [V] sets of vertices, as bits
     from_input = 1
@@ -252,7 +257,7 @@ def _prune(n_vertices: int, edges: int) -> tuple[tuple[int, ...], int]:
 
 
 def is_a_cell(n_vertices: int, edges: int) -> bool:
-    """Whether a graph, packed as by ``pack_edges``, can be pruned to a cell; see ``Cell.pruned``."""
+    """Whether a packed graph (see ``pack_edges``) can be pruned to a cell; see ``Cell.pruned``."""
     try:
         _prune(n_vertices, edges)
     except InvalidCellError:
@@ -261,12 +266,12 @@ def is_a_cell(n_vertices: int, edges: int) -> bool:
 
 
 def pack_key(vertices: Packed, edges: Packed, operations: Packed) -> Packed:
-    """A pruned cell as one integer, see ``Cell.key``; also of whole arrays of int64."""
+    """Packs a pruned cell into one integer, see ``Cell.key``; also packs whole arrays of int64."""
     return vertices << 40 | edges << 10 | operations
 
 
 def unpack_key(key: Packed) -> tuple[Packed, Packed, Packed]:
-    """The inverse of ``pack_key``: vertices, edges, operations."""
+    """Inverts ``pack_key``; returns vertices, edges, operations."""
     return key >> 40, key >> 10 & (1 << 30) - 1, key & (1 << 10) - 1
 
 
@@ -281,11 +286,11 @@ def pack_edges(adjacency: Sequence[Sequence[int]]) -> int:
 
 
 def graph_hash(adjacency: Sequence[Sequence[int]], labels: Sequence[int]) -> str:
-    """The isomorphism-invariant hash of a labelled graph, as NAS-Bench-101 defines it.
+    """Computes the isomorphism-invariant hash of a labelled graph, as NAS-Bench-101 defines it.
 
     Args:
-        adjacency: [V, V] of 0 and 1.
-        labels: [V] -1 for the input, -2 for the output, else the operation's index.
+        adjacency: [V, V] Matrix of 0 and 1.
+        labels: [V] Label per vertex: -1 for the input, -2 for the output, else the operation's index.
 
     Returns:
         32 hexadecimal digits.

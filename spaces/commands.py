@@ -13,7 +13,7 @@ class Spaces:
     """Count the search spaces by exhaustive enumeration, beside the numbers of the paper's Table 1."""
 
     def run(self) -> int:
-        """Prints a line for each space."""
+        """Prints one line per space."""
         from spaces import SEARCH_SPACES
         from spaces.enumeration import count
 

@@ -1,11 +1,11 @@
-"""The configuration spaces of the tuner: which hyperparameters of a one-shot search BOHB tunes, and where.
+"""The configuration spaces of the tuner: the hyperparameters of a one-shot search that BOHB tunes, and their ranges.
 
-A space is plain data here; ``ConfigSpace`` (slow to import) is loaded when one is built.
+A space is plain data here; ``build`` loads ``ConfigSpace``, which is slow to import.
 
 Source: Zela, Siems and Hutter (2020), *NAS-Bench-1Shot1*, section 5 and appendix; the defaults are DARTS's.
 
-Differs from the original: the public code left the defaults of CS3 open, so that its "start from the
-default configuration" did not start from DARTS's defaults. Here every hyperparameter has its default.
+Differs from the original: the public code left the defaults of CS3 open.  Its "start from the default
+configuration" therefore did not start from DARTS's defaults.  Here every hyperparameter has a default.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Hyperparameter:
     """A numerical hyperparameter; an integer one if its bounds are integers.
 
     Attributes:
-        name: Its name, also the name of the field of ``nas.oneshot.spec.SearchSpec`` that it sets.
-        lower: The smallest value.
-        upper: The largest value, included.
-        default: The value that DARTS uses, with which a study starts.
-        log: Whether it is drawn and modelled on a logarithmic scale.
+        name: Name of the hyperparameter and of the field of ``nas.oneshot.spec.SearchSpec`` that it sets.
+        lower: Smallest value.
+        upper: Largest value, included.
+        default: Value that DARTS uses; a study starts with its optimizer's own where that lies between the bounds.
+        log: Logarithmic scale for drawing and modelling, in place of a linear one.
     """
 
     name: str
@@ -46,14 +46,14 @@ class Hyperparameter:
 
     @property
     def is_integer(self) -> bool:
-        """Whether its values are integers."""
+        """Whether the values are integers."""
         return isinstance(self.lower, int) and isinstance(self.upper, int)
 
     def checked(self, value: object) -> float | int:
-        """The value as this hyperparameter has it: an integer, or a float.
+        """Checks a value and returns it in this hyperparameter's type: an integer, or a float.
 
         Raises:
-            ValueError: It is no number of this kind, or lies outside of the bounds.
+            ValueError: The value is no number of this type, or lies outside the bounds.
         """
         kinds = (int,) if self.is_integer else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not self.lower <= value <= self.upper:
@@ -66,7 +66,7 @@ class Hyperparameter:
 class TunerSpace:
     """A configuration space: its name and its hyperparameters, nothing else.
 
-    What a space leaves out stays at the search's default.
+    Hyperparameters outside the space stay at the search's defaults.
     """
 
     name: str
@@ -83,10 +83,10 @@ class TunerSpace:
         return {h.name: h.default for h in self.hyperparameters}
 
     def complete(self, given: Mapping[str, float | int | str | bool]) -> dict[str, float | int | str | bool]:
-        """A whole configuration: what ``given`` leaves out has its default.
+        """Completes ``given`` to a whole configuration with the default of each missing hyperparameter.
 
         Raises:
-            ValueError: A name is none of the space's, or a value does not lie between its bounds.
+            ValueError: A name does not belong to the space, or a value lies outside its bounds.
         """
         unknown = sorted(set(given) - set(self.names))
         if unknown:
@@ -94,7 +94,7 @@ class TunerSpace:
         return {h.name: h.checked(given[h.name]) if h.name in given else h.default for h in self.hyperparameters}
 
     def build(self, seed: int) -> ConfigurationSpace:
-        """The space as ConfigSpace has it (which orders the hyperparameters by name), seeded."""
+        """Builds the seeded space for ConfigSpace, which orders the hyperparameters by name."""
         from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter, UniformIntegerHyperparameter
 
         space = ConfigurationSpace(name=self.name, seed=seed)
@@ -128,3 +128,13 @@ CS3 = TunerSpace(
         ARCH_WEIGHT_DECAY,
     ),
 )
+
+#: Every configuration space by name; add one here and the command line, the tests and the docs know it.
+CONFIG_SPACES: dict[str, TunerSpace] = {
+    space.name: space
+    for space in (
+        CS1,
+        CS2,
+        CS3,
+    )
+}

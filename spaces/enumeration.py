@@ -18,11 +18,11 @@ class Enumeration:
     """Every architecture of a space, mapped to its distinct cells.
 
     Attributes:
-        keys: [K] int64, ascending: the distinct pruned cells, see ``spaces.Cell.key``; isomorphs have
-            different keys.
-        hash_bytes: [H] S16, ascending: their distinct NAS-Bench-101 hashes as bytes.
-        key_of_index: [size] int32, for each encoded architecture the position of its pruned cell in ``keys``.
-        hash_of_key: [K] int32, for each pruned cell the position of its hash in ``hash_bytes``.
+        keys: [K] int64, ascending: keys of the distinct pruned cells, see ``spaces.Cell.key``; isomorphs
+            have different keys.
+        hash_bytes: [H] S16, ascending: the cells' distinct NAS-Bench-101 hashes as bytes.
+        key_of_index: [size] int32: position in ``keys`` of each encoded architecture's pruned cell.
+        hash_of_key: [K] int32: position in ``hash_bytes`` of each pruned cell's hash.
     """
 
     keys: npt.NDArray[np.int64]
@@ -32,16 +32,16 @@ class Enumeration:
 
     @property
     def hash_of_index(self) -> npt.NDArray[np.int32]:
-        """[size] for each encoded architecture the position of its hash in ``hashes``."""
+        """[size] Position in ``hashes`` of each encoded architecture's hash."""
         return self.hash_of_key[self.key_of_index]
 
     @cached_property
     def hashes(self) -> tuple[str, ...]:
-        """[H] the distinct hashes as text, ascending."""
+        """[H] Distinct hashes as text, ascending."""
         return tuple(self.hash_bytes[i : i + 1].tobytes().hex() for i in range(len(self.hash_bytes)))
 
     def distinct_cells(self) -> list[Cell]:
-        """[H] one pruned cell for each hash, in the order of ``hashes``."""
+        """[H] One pruned cell per hash, in the order of ``hashes``."""
         _, first = np.unique(self.hash_of_key, return_index=True)
         return [Cell.from_key(key) for key in self.keys[first].tolist()]
 
@@ -51,12 +51,13 @@ class Counts:
     """The sizes of a space under each definition that the paper's Table 1 mixes.
 
     Attributes:
-        all_choices: The product of all choices of parents and operations.
-        with_loose_ends: The sum, over all connectivity patterns, of 3 to the number of blocks that have
-            an outgoing edge: the definition under which the paper's numbers for spaces 1 and 3 come out.
-        without_loose_ends: Distinct pruned cells whose vertices keep their numbers: the paper's number
-            for space 1.
-        without_isomorphs: Distinct NAS-Bench-101 hashes: the paper's numbers for all three.
+        all_choices: Product of all choices of parents and operations.
+        with_loose_ends: Sum over all connectivity patterns of 3^(blocks with an outgoing edge).  This
+            definition reproduces the paper's numbers for spaces 1 and 3.
+        without_loose_ends: Number of distinct pruned cells whose vertices keep their numbers.  This
+            definition reproduces the paper's number for space 1.
+        without_isomorphs: Number of distinct NAS-Bench-101 hashes.  This definition reproduces the paper's
+            numbers for all three spaces.
     """
 
     all_choices: int
@@ -66,7 +67,7 @@ class Counts:
 
 
 def on_a_path(edges: npt.NDArray[np.int64], n_vertices: int) -> npt.NDArray[np.bool_]:
-    """[V, N] which vertices of N packed graphs lie on a path from the input to the output."""
+    """[V, N] Marks the vertices of N packed graphs that lie on a path from the input to the output."""
     edge = _edge_masks(edges, n_vertices)
     from_input = np.zeros((n_vertices, len(edges)), dtype=bool)
     from_input[0] = True
@@ -87,7 +88,7 @@ def _edge_masks(edges: npt.NDArray[np.int64], n_vertices: int) -> dict[tuple[int
 
 @lru_cache(maxsize=8)
 def enumerate_space(space: SearchSpace) -> Enumeration:
-    """Enumerates, prunes and hashes a whole space (about two seconds for the largest of the paper's)."""
+    """Enumerates, prunes and hashes a whole space (about two seconds for the paper's largest)."""
     keys, key_of_index = np.unique(_pruned_keys(space), return_inverse=True)
     hash_bytes, hash_of_key = np.unique(hash_cells(keys), return_inverse=True)
     return Enumeration(
@@ -99,14 +100,15 @@ def enumerate_space(space: SearchSpace) -> Enumeration:
 
 
 def _pruned_keys(space: SearchSpace, *, renumber: bool = True) -> npt.NDArray[np.int64]:
-    """[size] the key of every architecture's pruned cell.
+    """[size] Key of every architecture's pruned cell.
 
     Pruning depends on the parents alone, so it is done once for each choice of parents.
 
     Args:
-        space: The space.
-        renumber: Close the gaps that pruned vertices leave, which makes it the key of ``spaces.Cell``;
-            without it the others keep their numbers, and operations are digits in base 4, 0 where pruned.
+        space: The space to enumerate.
+        renumber: Renumbering of the vertices that pruning leaves.  With it, a key is that of
+            ``spaces.Cell``.  Without it, vertices keep their numbers, and operations are digits in base 4,
+            0 for a pruned vertex.
     """
     edges, labels = space.all_edges(), space.all_operations()
     n_vertices = space.n_blocks + 2
@@ -123,16 +125,16 @@ def _pruned_keys(space: SearchSpace, *, renumber: bool = True) -> npt.NDArray[np
 
 
 def distinct_architectures(space: SearchSpace) -> npt.NDArray[np.int64]:
-    """[n] indices, ascending: one architecture for each cell without loose ends whose vertices keep their numbers.
+    """[n] Ascending indices of one architecture for each cell that differs after pruning without renumbering.
 
-    Those that it stands for share all weights of a one-shot model with it; isomorphs do not.
+    Architectures with the same such cell share all weights of a one-shot model; isomorphs do not.
     """
     _, first = np.unique(_pruned_keys(space, renumber=False), return_index=True)
     return np.sort(first)
 
 
 def count(space: SearchSpace) -> Counts:
-    """Counts a space by exhaustive enumeration, once under each definition."""
+    """Counts a space by exhaustive enumeration, under each definition."""
     edges = space.all_edges()
     blocks = range(1, space.n_blocks + 1)
     masks = _edge_masks(edges, space.n_blocks + 2)

@@ -2,8 +2,8 @@
 
 Notation:
     N: number of cells, V: their number of vertices (cells of one size are hashed together).
-    A vertex's *state* is its 16 byte digest after so many rounds.
-    The vertices of all N cells are numbered through: vertex v of cell n is n * V + v.
+    State: the 16-byte digest of a vertex after the rounds so far.
+    Number of a vertex among all N cells: n * V + v for vertex v of cell n.
 
 Source: as ``spaces.cell``.
 """
@@ -19,18 +19,18 @@ import numpy.typing as npt
 from spaces.cell import OPERATIONS, unpack_key
 from spaces.md5 import md5_many, padded_length
 
-_BATCH = 1 << 15  # cells that are hashed at a time, which bounds the memory
+_BATCH = 1 << 15  # cells hashed at a time, which bounds the memory
 _HEX_BYTES = 32
 _BAR = ord("|")
-#: [256] the two hexadecimal digits of every byte, as one number.
+#: [256] The two hexadecimal digits of every byte, as one number.
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype=np.uint16)
 
 
 def hash_cells(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bytes_]:
-    """The hashes of pruned cells.
+    """Hashes pruned cells.
 
     Args:
-        keys: [N] see ``spaces.Cell.key``.
+        keys: [N] Keys of the cells, see ``spaces.Cell.key``.
 
     Returns:
         [N] S16, the hashes' bytes.  NumPy drops trailing zero bytes of single items; take slices.
@@ -51,7 +51,7 @@ def _batches(positions: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
 
 
 def _unpack(keys: npt.NDArray[np.int64], n_vertices: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """[N, V, V] adjacency and [N, V] labels of cells of V vertices."""
+    """Unpacks cells of V vertices into [N, V, V] adjacency and [N, V] labels."""
     _, edges, operations = unpack_key(keys)
     adjacency = np.zeros((len(keys), n_vertices, n_vertices), dtype=bool)
     for y in range(n_vertices):
@@ -65,15 +65,15 @@ def _unpack(keys: npt.NDArray[np.int64], n_vertices: int) -> tuple[npt.NDArray[n
 
 
 def _renumbered(adjacency: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """[N] numbers: equal ones belong to isomorphic cells, and most isomorphic cells have equal ones.
+    """[N] Numbers of cells: cells with equal numbers are isomorphic, and most isomorphic cells have equal numbers.
 
-    The number spells out the whole graph, after its vertices were sorted by a fingerprint of their
-    neighbourhood.  So it saves hashing most isomorphs again, and never confuses two different graphs,
+    A number spells out the whole graph with its vertices sorted by a fingerprint of their neighbourhood.
+    Therefore most isomorphs are hashed only once.  Two different graphs never get the same number,
     whatever the fingerprints.
     """
     edges = adjacency.astype(np.uint64)
     fingerprint = _scramble((labels + 2).astype(np.uint64))
-    for _ in range(4):  # then the neighbourhoods of cells this small hold all that they ever will
+    for _ in range(4):  # more rounds add nothing to the neighbourhoods of cells this small
         from_below = (edges * fingerprint[:, :, None]).sum(axis=1)
         from_above = (edges * fingerprint[:, None, :]).sum(axis=2)
         fingerprint = _scramble(_scramble(_scramble(fingerprint) + from_below) + from_above)
@@ -92,7 +92,7 @@ def _renumbered(adjacency: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64])
 
 
 def _scramble(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A one-to-one mixing of 64 bits (Fibonacci hashing, then folding the high bits down)."""
+    """Mixes 64 bits one-to-one (Fibonacci hashing, then folding the high bits down)."""
     value = value * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x632BE59BD9B4E019)
     return np.asarray(value ^ (value >> np.uint64(29)))
 
@@ -102,10 +102,10 @@ class _Neighbourhoods:
     """M vertices of the same degrees.
 
     Attributes:
-        vertices: [M]
-        first_of_cell: [M, 1] the first vertex of each one's cell.
-        parents: [M, in degree]
-        children: [M, out degree]
+        vertices: [M] Numbers of the vertices.
+        first_of_cell: [M, 1] Number of the first vertex of each one's cell.
+        parents: [M, in degree] Numbers of the parents.
+        children: [M, out degree] Numbers of the children.
     """
 
     vertices: npt.NDArray[np.int64]
@@ -115,7 +115,7 @@ class _Neighbourhoods:
 
     @property
     def n_bytes(self) -> int:
-        """The length of the text that a round digests."""
+        """Length of the text that a round digests."""
         return _HEX_BYTES * (self.parents.shape[1] + self.children.shape[1] + 1) + 2
 
     def write_texts(
@@ -125,13 +125,15 @@ class _Neighbourhoods:
         by_rank: npt.NDArray[np.int64],
         out: npt.NDArray[np.uint8],
     ) -> None:
-        """Writes in-neighbours' states, a bar, out-neighbours', a bar, own; neighbours in ascending order.
+        """Writes one text per vertex: parents' states, a bar, children's states, a bar, the vertex's own state.
+
+        The states of parents, and those of children, are in ascending order.
 
         Args:
-            texts: [N * V, 32] every vertex's state in hexadecimal.
-            rank: [N * V] the place of every vertex among the states of its cell.
-            by_rank: [N * V] the inverse: the vertex at each place of each cell.
-            out: [M, at least n_bytes]
+            texts: [N * V, 32] State of every vertex in hexadecimal.
+            rank: [N * V] Rank of every vertex among the states of its cell.
+            by_rank: [N * V] Inverse of ``rank``: the vertex at each rank of each cell.
+            out: [M, at least n_bytes] Array to write to.
         """
         column = 0
         for neighbours in (self.parents, self.children):
@@ -145,7 +147,7 @@ class _Neighbourhoods:
 
 
 def _hash_batch(adjacency: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """[N, 16] the hashes of N cells of V vertices."""
+    """[N, 16] Hashes of N cells of V vertices."""
     n_vertices = labels.shape[1]
     by_length: dict[int, list[_Neighbourhoods]] = {}
     for group in _group_by_degrees(adjacency):
@@ -178,12 +180,12 @@ def _group_by_degrees(adjacency: npt.NDArray[np.bool_]) -> list[_Neighbourhoods]
 
 
 def _neighbours(adjacency: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """[N * V, V] for each vertex the vertices of its cell, those that its row names before the others."""
+    """[N * V, V] Vertices of each vertex's cell, sorted so that those with a 1 in its row come first."""
     return np.argsort(~adjacency, axis=2, kind="stable").reshape(-1, adjacency.shape[1])
 
 
 def _first_states(adjacency: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """[N, V, 16] digests of the text of (out degree, in degree, label)."""
+    """[N, V, 16] Digests of the text of (out degree, in degree, label)."""
     base = adjacency.shape[1] + 2
     code = (adjacency.sum(axis=2) * base + adjacency.sum(axis=1)) * base + labels + 2
     distinct, which = np.unique(code, return_inverse=True)
@@ -194,7 +196,7 @@ def _first_states(adjacency: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64
 
 
 def _next_states(states: npt.NDArray[np.uint8], by_length: dict[int, list[_Neighbourhoods]]) -> npt.NDArray[np.uint8]:
-    """[N, V, 16] the states after another round."""
+    """[N, V, 16] States after another round."""
     n, n_vertices, _ = states.shape
     texts = _as_hex(states).reshape(-1, _HEX_BYTES)
     ascending = _ascending(states)
@@ -214,7 +216,7 @@ def _next_states(states: npt.NDArray[np.uint8], by_length: dict[int, list[_Neigh
 
 
 def _digest_lists(texts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """[N, 16] digests of the text that Python prints for each list of V strings."""
+    """[N, 16] Digests of the text that Python prints for each list of V strings."""
     n, n_vertices, _ = texts.shape
     items = np.empty((n, n_vertices, _HEX_BYTES + 4), dtype=np.uint8)
     items[..., :_HEX_BYTES] = texts
@@ -228,11 +230,11 @@ def _digest_lists(texts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _ascending(states: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """[N, V] the vertices of each cell in ascending order of their states."""
+    """[N, V] Vertices of each cell in ascending order of their states."""
     words = states.view(">u8").astype(np.uint64)
     return np.asarray(np.lexsort((words[..., 1], words[..., 0]), axis=-1))
 
 
 def _as_hex(states: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """[..., 16] bytes as [..., 32] characters."""
+    """Writes [..., 16] bytes as [..., 32] hexadecimal characters."""
     return _HEX[states].view(np.uint8)

@@ -1,9 +1,9 @@
 """MD5 of many short messages at once.
 
-The graph hash of NAS-Bench-101 takes about fifty digests a cell; for a hundred thousand cells a call
-of ``hashlib`` for each costs more than the digests themselves.
+The graph hash of NAS-Bench-101 takes about fifty digests per cell.  For a hundred thousand cells, one call
+of ``hashlib`` per digest costs more than the digests themselves.
 
-Source: RFC 1321; the names a, b, c, d, K, S and the order of the words are its.
+Source: RFC 1321, also for the names a, b, c, d, K, S and the order of the words.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 BLOCK_BYTES = 64
 _LENGTH_BYTES = 8
-_SLICE = 1 << 14  # messages that are digested at a time: their working set stays in the processor's cache
+_SLICE = 1 << 14  # messages digested at a time: their working set stays in the processor's cache
 
 _K = [np.uint32(floor(abs(sin(i + 1)) * 2**32)) for i in range(64)]
 _S = [s for shifts in ((7, 12, 17, 22), (5, 9, 14, 20), (4, 11, 16, 23), (6, 10, 15, 21)) for s in shifts * 4]
@@ -24,20 +24,20 @@ _START = (0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476)
 
 
 def padded_length(n_bytes: int) -> int:
-    """The length of a message of ``n_bytes`` with its padding, a multiple of 64."""
+    """Length of a message of ``n_bytes`` with its padding, a multiple of 64."""
     return -(-(n_bytes + 1 + _LENGTH_BYTES) // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def md5_many(messages: npt.NDArray[np.uint8], n_bytes: int) -> npt.NDArray[np.uint8]:
-    """The digests of M messages of the same length.
+    """Digests M messages of the same length.
 
     Args:
-        messages: [M, padded_length(n_bytes)] each message in its first ``n_bytes`` columns; the rest is
-            overwritten with the padding.
-        n_bytes: The length of every message.
+        messages: [M, padded_length(n_bytes)] One message per row, in the first ``n_bytes`` columns; the
+            other columns are overwritten with the padding.
+        n_bytes: Length of every message.
 
     Returns:
-        [M, 16]
+        [M, 16] Digests.
     """
     messages[:, n_bytes:] = 0
     messages[:, n_bytes] = 0x80
@@ -54,7 +54,7 @@ def md5_many(messages: npt.NDArray[np.uint8], n_bytes: int) -> npt.NDArray[np.ui
 
 
 def _add_block(state: list[npt.NDArray[np.uint32]], words: npt.NDArray[np.uint32]) -> None:
-    """Digests the [16, M] words of a block into the four [M] words of the state, in place."""
+    """Digests the [16, M] words of one block into the four [M] words of the state, in place."""
     a, b, c, d = (word.copy() for word in state)
     f, shifted = np.empty_like(a), np.empty_like(a)
     for i in range(64):
@@ -78,7 +78,7 @@ def _mix(
     d: npt.NDArray[np.uint32],
     out: npt.NDArray[np.uint32],
 ) -> None:
-    """The functions F, G, H and I of RFC 1321, F and G as exclusive ors, which saves an operation."""
+    """Computes F, G, H or I of RFC 1321; F and G are written with exclusive ors, which saves an operation."""
     if stage == 0:
         np.bitwise_xor(c, d, out=out)
         out &= b

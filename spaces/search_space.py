@@ -7,9 +7,9 @@ Notation:
     P(v): the set of nodes 0..v-1 from which node v draws its parents.
 
 An *architecture* names the parents of nodes 1..B+1 and the operation of every block.  It becomes a
-``Cell`` of B + 2 vertices whose loose ends (blocks without a path to the output) pruning removes.
-All architectures of a space are numbered 0..size-1 in a mixed radix (see ``SearchSpace.encode``);
-several numbers may be the same cell.
+``Cell`` of B + 2 vertices.  Pruning the cell removes loose ends: blocks without a path to the output.
+All architectures of a space are numbered 0..size-1 in a mixed radix (see ``SearchSpace.encode``).
+Several numbers may stand for the same cell.
 
 Source: Zela, Siems and Hutter (2020), *NAS-Bench-1Shot1*, section 3 and Table 1.
 """
@@ -36,8 +36,8 @@ class Architecture:
     """A discrete choice for each node.
 
     Attributes:
-        parents: [B + 1] the parents, ascending, of blocks 1..B and of the output.
-        operations: [B] the index in ``OPERATIONS`` of each block.
+        parents: [B + 1] Parents, ascending, of blocks 1..B and of the output.
+        operations: [B] Index in ``OPERATIONS`` of each block's operation.
     """
 
     parents: tuple[tuple[int, ...], ...]
@@ -46,13 +46,13 @@ class Architecture:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A space is its numbers of parents, nothing else.
+    """A search space, defined by its numbers of parents alone.
 
     Attributes:
-        name: What the command line and result files call it.
-        n_parents: [B + 1] the number of parents of blocks 1..B and of the output; they sum to 9.
-        paper_counts: The paper's Table 1: with loose ends, without, and without isomorphs; empty
-            for a space of one's own.
+        name: Name on the command line and in result files.
+        n_parents: [B + 1] Number of parents of blocks 1..B and of the output; they sum to 9.
+        paper_counts: Numbers of the paper's Table 1: with loose ends, without loose ends, and without
+            isomorphs; empty for a space of one's own.
     """
 
     name: str
@@ -71,14 +71,14 @@ class SearchSpace:
 
     @cached_property
     def parent_sets(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """[B + 1] for blocks 1..B and the output, every admissible parent set in lexicographic order."""
+        """[B + 1] Admissible parent sets of blocks 1..B and of the output, in lexicographic order."""
         return tuple(tuple(combinations(range(node), k)) for node, k in enumerate(self.n_parents, start=1))
 
     @cached_property
     def radices(self) -> tuple[int, ...]:
-        """[2B + 1] the number of values of each choice: parent sets of nodes 1..B+1, then operations.
+        """[2B + 1] Number of values of each choice: parent sets of nodes 1..B+1, then operations.
 
-        The architecture as categorical choices: choice i takes a value in 0..radices[i]-1.
+        An architecture is a list of categorical choices: choice i takes a value in 0..radices[i]-1.
         """
         return (*(len(sets) for sets in self.parent_sets), *(N_OPERATIONS,) * self.n_blocks)
 
@@ -89,17 +89,17 @@ class SearchSpace:
 
     @cached_property
     def _places(self) -> npt.NDArray[np.int64]:
-        """[2B + 1] the place value of each choice; the last choice varies fastest."""
+        """[2B + 1] Place value of each choice; the last choice varies fastest."""
         return np.array([prod(self.radices[i + 1 :]) for i in range(len(self.radices))], dtype=np.int64)
 
     def decode_choices(self, index: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """The categorical choices of encoded architectures.
+        """Decodes indices into categorical choices.
 
         Args:
-            index: [...] integers in 0..size-1.
+            index: [...] Integers in 0..size-1.
 
         Returns:
-            [..., 2B + 1] choices, see ``radices``.
+            [..., 2B + 1] Choices, see ``radices``.
 
         Raises:
             ValueError: An index lies outside the space.
@@ -110,7 +110,7 @@ class SearchSpace:
         return np.asarray(index[..., None] // self._places % np.array(self.radices))
 
     def encode_choices(self, choices: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """The inverse of ``decode_choices``: [..., 2B + 1] choices to [...] indices."""
+        """Inverts ``decode_choices``: encodes [..., 2B + 1] choices as [...] indices."""
         choices = np.asarray(choices, dtype=np.int64)
         if choices.size and ((choices < 0) | (choices >= np.array(self.radices))).any():
             raise ValueError(f"choices: got {choices.tolist()}, expected each below {self.radices}")
@@ -118,16 +118,16 @@ class SearchSpace:
 
     @cached_property
     def _choices_of_parents(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """[size / O^B] the parents of nodes 1..B+1, in the order of the indices."""
+        """[size / O^B] Parents of nodes 1..B+1, in the order of the indices."""
         return tuple(product(*self.parent_sets))
 
     @cached_property
     def _choices_of_operations(self) -> tuple[tuple[int, ...], ...]:
-        """[O^B] likewise the operations."""
+        """[O^B] Operations of the blocks, in the order of the indices."""
         return tuple(product(range(N_OPERATIONS), repeat=self.n_blocks))
 
     def decode(self, index: int) -> Architecture:
-        """The architecture of an index; ``ValueError`` outside 0..size-1."""
+        """Decodes an index into its architecture; raises ``ValueError`` outside 0..size-1."""
         if not 0 <= index < self.size:
             raise self._outside(index, index)
         of_parents, of_operations = divmod(index, len(self._choices_of_operations))
@@ -139,7 +139,7 @@ class SearchSpace:
         )
 
     def encode(self, architecture: Architecture) -> int:
-        """The index of an architecture.
+        """Encodes an architecture as its index.
 
         Raises:
             ValueError: The architecture does not lie in this space.
@@ -162,46 +162,46 @@ class SearchSpace:
         return int(self.encode_choices([*choices, *architecture.operations]))
 
     def sample_indices(self, rng: np.random.Generator, n: int) -> npt.NDArray[np.int64]:
-        """[n] indices of architectures drawn uniformly (with replacement) from all ``size``."""
+        """Draws [n] indices uniformly, with replacement, from all ``size``."""
         return rng.integers(self.size, size=n)
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """An architecture drawn uniformly from all ``size``."""
+        """Draws an architecture uniformly from all ``size``."""
         return self.decode(int(rng.integers(self.size)))
 
     def cell(self, architecture: Architecture) -> Cell:
-        """The architecture as a cell of B + 2 vertices, loose ends included."""
+        """Builds the architecture's cell of B + 2 vertices, loose ends included."""
         names = (INPUT, *[OPERATIONS[op] for op in architecture.operations], OUTPUT)
         return Cell(_adjacency(architecture.parents), names)
 
     def cell_of(self, index: int) -> Cell:
-        """The cell of the architecture with this index, loose ends included."""
+        """Builds the cell of the architecture with this index, loose ends included."""
         return self.cell(self.decode(index))
 
     def has_parent_choice(self, node: int) -> bool:
-        """Whether node 1..B+1 has more candidates than parents, and so an architecture weight."""
+        """Whether a node in 1..B+1 has more candidates than parents, and therefore architecture weights."""
         return self.n_parents[node - 1] < node
 
     def discretise(
         self, alpha: Sequence[npt.ArrayLike | None], beta: npt.ArrayLike, gamma: npt.ArrayLike
     ) -> Architecture:
-        """The architecture of the highest weights (paper, section 3.2).
+        """Selects the architecture with the highest weights (paper, section 3.2).
 
         Each block takes its arg-max operation; each node takes its top-k parents, k from Table 1.
         Ties go to the earlier parent and to the earlier operation.
 
         Args:
-            alpha: [B] for block j the weights [j] of its candidates 0..j-1; None (or anything) where
-                the block has no choice of parents.
-            beta: [B, O] weights of the operations.
-            gamma: [B + 1] weights of the output's candidates.
+            alpha: [B] Weights per block: [j] weights of the candidates 0..j-1 of block j.  A block
+                without a choice of parents may have anything, for example None.
+            beta: [B, O] Weights of the operations.
+            gamma: [B + 1] Weights of the output's candidates.
 
         Raises:
             ValueError: A shape is wrong or a weight is not finite.
         """
         beta = _weights("beta", beta, (self.n_blocks, N_OPERATIONS))
         if len(alpha) != self.n_blocks:
-            raise ValueError(f"alpha: got {len(alpha)} entries, expected {self.n_blocks}, one a block")
+            raise ValueError(f"alpha: got {len(alpha)} entries, expected {self.n_blocks}, one per block")
         parents = []
         for node, (k, weights) in enumerate(zip(self.n_parents, [*alpha, gamma], strict=True), start=1):
             if self.has_parent_choice(node):
@@ -213,7 +213,7 @@ class SearchSpace:
         return Architecture(tuple(parents), tuple(int(op) for op in beta.argmax(axis=1)))
 
     def all_edges(self) -> npt.NDArray[np.int64]:
-        """[size / O^B] every choice of parents as packed edges (``spaces.cell.pack_edges``), before pruning.
+        """[size / O^B] Packed edges (``spaces.cell.pack_edges``) of every choice of parents, before pruning.
 
         Architecture i has the parents i // O^B and the operations i % O^B.
         """
@@ -226,13 +226,13 @@ class SearchSpace:
         return edges
 
     def all_operations(self) -> npt.NDArray[np.int64]:
-        """[O^B, B] every choice of operations, numbered as in ``all_edges``."""
+        """[O^B, B] Every choice of operations, numbered as in ``all_edges``."""
         return self.decode_choices(np.arange(N_OPERATIONS**self.n_blocks))[:, self.n_blocks + 1 :]
 
 
 @lru_cache(maxsize=1 << 14)
 def _adjacency(parents: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-    """[B + 2, B + 2] rows of 0 and 1 from the parents of nodes 1..B+1."""
+    """[B + 2, B + 2] Rows of 0 and 1 from the parents of nodes 1..B+1."""
     n = len(parents) + 1
     rows = [[0] * n for _ in range(n)]
     for node, its_parents in enumerate(parents, start=1):

@@ -155,9 +155,9 @@ def test_optimizers_are_compared_and_what_is_done_is_kept(tmp_path):
 
 def test_one_hyperparameter_is_varied(tmp_path):
     small = ("--epochs", 1, "--seeds", 1, "--processes", 1, "--optimizers", "darts")
-    table = run("sweep", tmp_path, "--vary", "weight_decay", "1e-4", "1e-2", *small)
+    table = run("sweep", tmp_path, "--vary", "init_channels", "2", "4", *small)
     assert re.search(
-        r"\| optimizer \| weight_decay=1e-4 \| weight_decay=1e-2 \|\n.*\n\| darts \| [\d.]+ \| [\d.]+ \|", table
+        r"\| optimizer \| init_channels=2 \| init_channels=4 \|\n.*\n\| darts \| [\d.]+ \| [\d.]+ \|", table
     )
 
 

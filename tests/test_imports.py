@@ -21,6 +21,12 @@ FILES = frozenset({"results.atomic_file", "results.journal", "results.record_bas
 #: What each part below ``nas`` may import from outside of it, and the one module that they share.
 FOR_NAS = FILES | {"spaces", "nas.cache"}
 
+#: The packages' commands wire them together: all of them inside functions; for their help, registries at the top.
+COMMANDS = frozenset(f"{package}.commands" for package in ("spaces", "worker", "master", "analysis"))
+REGISTRIES = frozenset(
+    {"spaces", "nas.datasets.DATASETS", "nas.oneshot.METHODS", "nas.tabular.TABLES", "master.samplers.SAMPLERS"}
+)
+
 #: Part -> the parts it may import besides itself. The longest matching part of a module counts, and the
 #: module ``nas`` itself belongs to no other part.
 MAY_IMPORT: dict[str, frozenset[str]] = {
@@ -37,10 +43,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "master": frozenset({"spaces", "results"}),
     "analysis": frozenset({"results", "spaces", "nas.tabular"}),
     "run_bohb": EVERYTHING,
-    "spaces.commands": EVERYTHING,
-    "worker.commands": EVERYTHING,
-    "master.commands": EVERYTHING,
-    "analysis.commands": EVERYTHING,
+    **dict.fromkeys(COMMANDS, EVERYTHING),
 }
 
 #: What trains, and so loads torch when it is imported: the searches and the measuring of tables. Others import
@@ -169,7 +172,9 @@ def violations(found: Import) -> Iterator[str]:
     is_owner = any(is_in(found.importer, module) for module in LOADS_TORCH)
     if loads_torch and not is_owner and not found.is_lazy:
         yield f"{found}: expected it inside the function that needs it, as it loads torch"
-    if importer_part == "run_bohb" and target_part is not None and target_part != "run_bohb" and not found.is_lazy:
+    is_wiring = importer_part in COMMANDS | {"run_bohb"} and target_part not in (None, importer_part)
+    is_registry = importer_part in COMMANDS and any(is_in(found.target, registry) for registry in REGISTRIES)
+    if is_wiring and not found.is_lazy and not is_registry:
         yield f"{found}: expected it inside the command that needs it, so that --help is quick"
 
 
@@ -247,6 +252,8 @@ def test_imports_keep_to_the_tables(path: Path) -> None:
         ("run_bohb", "COMMANDS = {'search': 'nas.oneshot.commands:Search', 'time': '12:30'}", 0),
         ("run_bohb", "import tyro\ndef study():\n    from master.study import run_master", 0),
         ("run_bohb", "from master.study import run_master", 1),
+        ("master.commands", "from nas.oneshot import METHODS\ndef f():\n    from worker.study import check_study", 0),
+        ("master.commands", "from worker.study import check_study", 1),
     ],
 )
 def test_the_rules_themselves(importer: str, source: str, n_violations: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import run_bohb
-from master.commands import Study
+from master.commands import Master, Study
 from master.samplers import SAMPLERS
 from nas.datasets import DATASETS
 from nas.oneshot import METHODS
@@ -22,7 +22,7 @@ from nas.tabular import TABLES, open_table
 from nas.tabular.contents import TableData
 from nas.tabular.store import write_store
 from results.reading import read_journals, read_results
-from results.records import Status
+from results.records import Status, StudySpec
 from results.run_directory import RunDirectory
 from results.trial_directory import read_trajectory
 from spaces import CONFIG_SPACES, SEARCH_SPACES
@@ -114,14 +114,17 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["study", "--min-budget", "20", "--max-budget", "10"], "min_budget: got 20"),
         (["study", "--eta", "1"], "eta: got 1"),
         (["study", "--workers", "0"], "n_workers: got 0"),
-        (["study", "--dataset", "cifar10"], "table nasbench101: got nothing at data/nasbench101.table; write it with"),
+        (
+            ["study", "--dataset", "cifar10"],
+            "table nasbench101: there is nothing at data/nasbench101.table; write it with",
+        ),
         (["study", "--dataset", "cifar10", "--table", "digits"], "of data set digits, expected one of cifar10"),
         (["search", "--dataset", "cifar10", "--table", "digits"], "of data set digits, expected one of cifar10"),
-        (["search", "--dataset", "cifar10", "--table", "nasbench101"], "table nasbench101: got nothing at"),
-        (["search", "--data-dir", "cifar"], "data_dir: got 'cifar', but data set digits has no files"),
-        (["study", "--data-dir", "cifar"], "data_dir: got 'cifar', but data set digits has no files"),
+        (["search", "--dataset", "cifar10", "--table", "nasbench101"], "table nasbench101: there is nothing at"),
+        (["search", "--data-dir", "cifar"], "--data-dir: got 'cifar', but data set digits has no files"),
+        (["study", "--data-dir", "cifar"], "--data-dir: got 'cifar', but data set digits has no files"),
         (["search", "--dataset", "mnist"], "got 'mnist', expected one of"),
-        (["search", "--dataset", "own.npz"], "got none for data set"),
+        (["search", "--dataset", "own.npz"], "needs a table that was measured on it"),
         (["search", "--dataset", "own.npz", "--table", "none"], "own.npz, which is no file"),
         (["study", "--dataset", "own.npz", "--table", "digits"], "own.npz, which is no file"),
         (["study", "--search", "colour=red"], "got 'colour=red', expected name=value"),
@@ -149,7 +152,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["search", "--table", "absent"], "got absent, expected one of"),
         (["analyze", "absent"], "absent"),
         (["table", "info", "absent"], "got absent"),
-        (["table", "query", "digits"], "expected exactly one of"),
+        (["table", "query", "digits"], "give exactly one of"),
         (["table", "query", "digits", "--index", "14580"], "expected 0 to 14579"),
         (["table", "query", "digits", "--hash", "abc"], "got 'abc', expected 32 hexadecimal digits"),
         (["table", "query", "digits", "--hash", "0" * 32], "expected one of the 2685 cells"),
@@ -157,7 +160,10 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["table", "query", "digits", "--search-space", "2", "--index", "7777"], "expected one of the 2685 cells"),
         (["table", "query", "digits", "--adjacency", "01", "--operations"], "adjacency"),
         (["table", "query", "digits", "--adjacency", "0x", "00"], "got row '0x'"),
-        (["table", "measure", "x.table", "--network.image-channels", "3"], "got 3 image channels"),
+        (
+            ["table", "measure", "x.table", "--network.image-channels", "3"],
+            "--network.image-channels, --network.n-classes: got 3 and",
+        ),
         (["table", "import", "absent.tfrecord", "x.table"], "absent.tfrecord, which does not exist"),
         (["table", "measure", "x.table", "--dataset", "absent.npz"], "absent.npz, which is no file"),
         (["table", "measure", "x.table", "--search-space", "4"], "got '4', expected one of"),
@@ -294,6 +300,26 @@ def test_the_settings_of_a_small_study_give_way_to_ones_own() -> None:
         "threads": 1,
         "n_stacks": 2,
     }
+
+
+def test_a_masters_defaults_are_the_papers_study() -> None:
+    """Section 5 of the paper: 280 evaluations of 25, 50 and 100 epochs by BOHB with eta 2, 16 workers."""
+    master = Master()
+    spec = StudySpec(
+        run_id="x", optimizer="darts", search_space="1", config_space="cs2", dataset="cifar10", data_dir=None,
+        table="nasbench101", table_epochs=108,
+    )  # fmt: skip
+    paper = (25, 100, 2, 64, 16, "bohb")
+    assert (
+        master.min_budget,
+        master.max_budget,
+        master.eta,
+        master.iterations,
+        master.workers,
+        master.sampler,
+    ) == paper
+    assert (spec.min_budget, spec.max_budget, spec.eta, spec.n_iterations, spec.n_workers, spec.sampler) == paper
+    assert (master.dataset, master.settings, master.search) == ("cifar10", (), ())
 
 
 def test_a_study_starts_from_the_defaults_of_its_optimizer() -> None:

@@ -1,1 +1,1 @@
-"""The worker: a trial to its outcome, and the thin Pyro service around it."""
+"""The worker: turns a trial into its outcome, and is a thin Pyro service around that."""

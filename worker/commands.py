@@ -11,11 +11,11 @@ import tyro
 
 @dataclass(frozen=True)
 class Worker:
-    """Run one worker of a study: it waits for the master, evaluates what it is sent, and ends with the study.
+    """Run one worker of a study: wait for the master, evaluate the trials that it sends, and end with the study.
 
     Attributes:
         run_dir: Directory of the run, on a file system that master and workers share.
-        host: Address to listen at; by default the one that reaches the master.
+        host: Address to listen at; by default this machine's address towards the master.
         wait_s: Seconds to wait for the master to start.
     """
 

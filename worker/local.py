@@ -10,23 +10,23 @@ from types import TracebackType
 
 logger = logging.getLogger("nasbohb.worker")
 
-#: How many workers may end early, for each that was asked for, before the study is given up.
+#: Number of early ends, per worker asked for, that the study survives.
 _DEATHS_PER_WORKER = 3
 _LAST_LINES = 15
 
 
 class LocalWorkersFailedError(RuntimeError):
-    """The workers keep dying."""
+    """Too many workers have ended early."""
 
 
 class LocalWorkers:
-    """A number of worker processes; a dead one is replaced.  A context manager: they end with it.
+    """Worker processes; a dead one is replaced.  As a context manager, it ends them on exit.
 
     Args:
-        command: Starts one worker.
-        n_workers: How many.
-        logs: A folder for what they print, a file each; created where missing.
-        farewell_s: Seconds that they get to end by themselves before they are stopped.
+        command: Command that starts one worker.
+        n_workers: Number of processes.
+        logs: Folder for the output of the workers, one file per slot; created if missing.
+        farewell_s: Seconds in which the workers may end by themselves before they are stopped.
     """
 
     def __init__(self, command: Sequence[str], n_workers: int, logs: Path, farewell_s: float = 10.0) -> None:
@@ -51,14 +51,14 @@ class LocalWorkers:
             _end(process, self._farewell_s)
 
     def log(self, slot: int) -> Path:
-        """Where the worker in this slot prints to, all its successors too."""
+        """Path of the output of the worker in this slot, and of all its successors."""
         return self._logs / f"worker-{slot}.log"
 
     def watch(self) -> None:
         """Replaces the workers that have ended; call it only while the study runs.
 
         Raises:
-            LocalWorkersFailedError: Too many have; the message ends with the last words of one.
+            LocalWorkersFailedError: Too many workers have ended; the message ends with the last output of one.
         """
         for slot, process in enumerate(self._processes):
             status = None if process is None else process.poll()

@@ -1,4 +1,4 @@
-"""From a trial to its outcome: one search, and the table's answer for the cell it finds.  No Pyro here.
+"""The objective: runs one search per trial and looks up the found cell in the table.  It uses no Pyro.
 
 ``nas.oneshot`` loads PyTorch, so it is imported when the first trial runs.
 """
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nasbohb.worker")
 
-#: Fields of ``SearchSpec`` that a study sets itself, so that its ``search_settings`` may not.  The split is always
-#: ``tuning``: the study's objective comes from the images that it leaves out.
+#: Fields of ``SearchSpec`` that a study sets itself; its ``search_settings`` must not hold them.  The split is always
+#: ``tuning``: the study's objective comes from the images that this split leaves out.
 SET_BY_STUDY = frozenset({"optimizer", "search_space", "dataset", "data_dir", "epochs", "seed", "split"})
 
 
@@ -44,10 +44,10 @@ def evaluate(
     A search that was interrupted in the same directory goes on from its last epoch.
 
     Args:
-        trial: What to run.
-        directory: Directory of the trial; made where it is missing.
-        on_epoch: Called after each epoch, before it is saved; what it raises beside ``Exception`` ends the trial
-            and passes, and leaves the files to whoever runs the trial now.
+        trial: The trial.
+        directory: Directory of the trial; made if it is missing.
+        on_epoch: Callback after each epoch, before the epoch is saved.  It may raise an exception that is no
+            ``Exception``: that one ends the trial, is passed on, and leaves the files to the worker that has the trial.
         worker: Name of the worker, for the record.
 
     Returns:
@@ -65,12 +65,12 @@ def evaluate(
 
 
 def search_spec(trial: TrialSpec) -> SearchSpec:
-    """The search of a trial: the study's settings, and over them the trial's configuration.
+    """Builds the search of a trial: the study's settings, overridden by the trial's configuration.
 
     Raises:
-        BadConfigError: A value of the configuration is out of its range.
-        ValueError: A setting of the study is.
-        TypeError: The study, or the configuration, names a field that a search does not have.
+        BadConfigError: A value of the configuration is out of range.
+        ValueError: A setting of the study is out of range.
+        TypeError: The study or the configuration names a field that a search does not have.
     """
     from nas.oneshot import SearchSpec
 
@@ -91,7 +91,7 @@ def search_spec(trial: TrialSpec) -> SearchSpec:
 
 
 class BadConfigError(ValueError):
-    """A configuration that no search can have."""
+    """No search can have this configuration."""
 
 
 def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], None] | None) -> Evaluation:
@@ -111,7 +111,7 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
     try:
         result = search()
     except UnreadableCheckpointError as error:
-        logger.warning("removing it, and starting the search again: %s", error)
+        logger.warning("removing a checkpoint that cannot be read, and starting the search again: %s", error)
         (directory / CHECKPOINT).unlink()
         result = search()
     if result.status != "ok":
@@ -139,7 +139,7 @@ _open_table: Callable[[str], Table] = lru_cache(maxsize=4)(open_table)
 
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    """Appends what the project logs meanwhile to a file."""
+    """Appends the project's log messages to a file while the context is open."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     project = logging.getLogger("nasbohb")

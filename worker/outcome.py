@@ -1,4 +1,4 @@
-"""From whatever an objective does to an ``Evaluation`` that can go over the wire and into the journal."""
+"""Containment of an objective: its answer or exception becomes an ``Evaluation`` for the wire and the journal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from results.records import Evaluation, Status, TrialSpec
 
 
 class Objective(Protocol):
-    """What a worker evaluates: a trial, in a directory of its own, to an outcome."""
+    """The function that a worker evaluates: runs a trial in its own directory and returns the outcome."""
 
     def __call__(
         self,
@@ -26,17 +26,18 @@ class Objective(Protocol):
         """Runs the trial.
 
         Args:
-            trial: What to run.
-            directory: Where its files belong; it may not exist yet.
-            on_epoch: To be called after each epoch; may raise ``TrialAbandonedError``, which must pass.
-            worker: The worker's name, for the record.
+            trial: The trial.
+            directory: Directory for the trial's files; it may not exist yet.
+            on_epoch: Callback for after each epoch.  It may raise ``TrialAbandonedError``, which the objective must
+                not catch.
+            worker: Name of the worker, for the record.
         """
 
 
 class TrialAbandonedError(BaseException):
-    """The trial is somebody else's by now, or the worker ends.
+    """Another worker has the trial now, or this worker is about to end.
 
-    No ``Exception``, for the same reason as ``KeyboardInterrupt``: nothing on its way may take it for a
+    It is no ``Exception``, for the same reason as ``KeyboardInterrupt``: no handler on its way may take it for a
     failure of the trial.
     """
 
@@ -48,16 +49,17 @@ def contained(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
 ) -> Evaluation:
-    """What the objective answers, in built-in types; any exception, and any other answer, becomes a ``bug``.
+    """Runs the objective and returns its answer in built-in types.
 
-    A bug keeps its traceback.  It is never turned into a large loss that the model would learn.
+    An exception, or an answer of another type, becomes a ``bug`` with its traceback.  It never becomes a large loss
+    that the model would learn.
     """
     try:
         evaluation = objective(trial, directory, on_epoch, worker)
         if not isinstance(evaluation, Evaluation):
-            raise TypeError(f"the objective: got {evaluation!r} from it, expected an Evaluation")
+            raise TypeError(f"the objective's answer: got {evaluation!r}, expected an Evaluation")
         info = evaluation_to_info(evaluation)
         encode(info, "the objective's answer")  # refuses what the journal cannot hold: infinities
         return evaluation_from_info(info, "the objective's answer")
-    except Exception:  # the one broad handler: whatever went wrong is data, with its traceback
+    except Exception:  # the one broad handler: a failure is data, with its traceback
         return Evaluation(status=Status.BUG, seed=trial.seed, worker=worker, error=traceback.format_exc())

@@ -2,12 +2,13 @@
 
 Differs from hpbandster's:
 
-* it asks the master to let it join, with its version, so that it is found at once, or refused with a reason;
-* a job carries its whole trial, so a worker keeps no state between jobs;
-* the objective runs in the thread that called ``run`` (the main thread of a process), and calls only hand
-  things over; a report is repeated until the master has acknowledged it;
-* it sends a sign of life every second, learns from the answer what it must abandon, joins again if the
-  master has given it up, and ends by itself if the master is gone.
+* The worker asks the master to let it join and states its version.  The master admits it at once, or refuses it
+  with a reason.
+* A job carries its whole trial, so a worker keeps no state between jobs.
+* The objective runs in the thread that called ``run`` (the main thread of a process).  Remote calls only hand jobs
+  over.  A report is repeated until the master has acknowledged it.
+* The worker sends a sign of life every second.  The answer names the trials that it must abandon.  If the master has
+  given the worker up, it joins again; if the master is gone, it ends.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ logger = logging.getLogger("nasbohb.worker")
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """A worker's waits, all in seconds.
+    """Waits and limits of a worker, all in seconds.
 
     Attributes:
-        start_limit_s: How long to wait for the master to start.
-        message_interval_s: Between two messages while it waits.
-        heartbeat_s: Between two signs of life.
-        master_limit_s: Without an answer of the master after which the worker ends.
+        start_limit_s: Longest wait for the master to start.
+        message_interval_s: Time between two messages while the worker waits for the master.
+        heartbeat_s: Time between two signs of life.
+        master_limit_s: Silence of the master after which the worker ends.
     """
 
     start_limit_s: float = 3600.0
@@ -75,7 +76,7 @@ class WorkerRefusedError(RuntimeError):
 
 
 class WorkerStopped(BaseException):
-    """The process was told to end (SIGTERM); like ``KeyboardInterrupt``, no error."""
+    """The process was told to end (SIGTERM); like ``KeyboardInterrupt``, this is no error."""
 
 
 def run_worker(
@@ -85,22 +86,22 @@ def run_worker(
     host: str | None = None,
     settings: WorkerSettings | None = None,
 ) -> str:
-    """Works for the run at ``path`` until its study ends; waits for its master first.
+    """Waits for the master of the run at ``path``, then works for it until the study ends.
 
-    SIGTERM ends it at once: its job runs elsewhere.
+    SIGTERM ends the worker at once; the master runs its job elsewhere.
 
     Args:
-        path: The run's directory; it need not exist yet.
-        objective: What to evaluate; by default a search, and the table's answer for the cell it finds.
-        host: The address to listen at; None for the one that reaches the master.
-        settings: None for the defaults.
+        path: Directory of the run; it need not exist yet.
+        objective: Function to evaluate; by default it runs a search and looks up the found cell in the table.
+        host: Address to listen at; None for this machine's address towards the master.
+        settings: Waits and limits; None for the defaults.
 
     Returns:
-        Why it ended, for a message.
+        Why the worker ended, for a message.
 
     Raises:
         MasterNotFoundError: No master started within ``start_limit_s``.
-        WorkerRefusedError: The master runs another version.
+        WorkerRefusedError: The master runs another version of this program.
         ValueError: The run's credentials are damaged.
     """
     settings = settings or WorkerSettings()
@@ -120,7 +121,7 @@ class WorkerService(Worker):
     def __init__(
         self, run: RunDirectory, credentials: Credentials, objective: Objective, host: str, settings: WorkerSettings
     ) -> None:
-        """Prepares everything; nothing listens before ``run``.  See ``run_worker``."""
+        """Prepares the worker, which listens to nothing before ``run``.  See ``run_worker`` for the arguments."""
         super().__init__(
             wire_id(credentials.run_id), credentials.host, credentials.port, logger, host, id=secrets.token_hex(4)
         )  # host name and process alone collide in containers
@@ -139,14 +140,14 @@ class WorkerService(Worker):
         self._refusal: str | None = None
 
     def run(self, background: bool = False) -> str:
-        """Joins the master, and evaluates what it is given, in this thread, until it is to end.
+        """Joins the master, and evaluates the jobs that arrive, in this thread, until the worker is to end.
 
         Returns:
-            Why it ended.
+            Why the worker ended.
 
         Raises:
-            WorkerRefusedError: The master runs another version.
-            RuntimeError: One of its threads has died.
+            WorkerRefusedError: The master runs another version of this program.
+            RuntimeError: One of the worker's threads has died.
         """
         with Pyro4.Daemon(host=self.host) as daemon:
             daemon._pyroHmacKey = self._key
@@ -167,30 +168,30 @@ class WorkerService(Worker):
     # Called by the master.
 
     @Pyro4.expose
-    def start_computation(self, callback: Any, id: str, trial: Mapping[str, Any]) -> bool:
-        """Takes a job; ``callback`` is hpbandster's, which hands over the dispatcher that is known already.
+    def start_computation(self, ticket: str, trial: Mapping[str, Any]) -> bool:
+        """Takes a job.
 
         Returns:
-            Whether it takes it: not while it evaluates another, or is about to end.
+            True if the worker takes the job; False while it has another one or is about to end.
         """
         with self.thread_cond:
             if self.busy or self._inbox is not None or self._end_reason is not None:
                 return False
-            self._inbox = (id, trial)
+            self._inbox = (ticket, trial)
             self.thread_cond.notify_all()
             return True
 
     @Pyro4.expose
     def is_busy(self) -> bool:
-        """Whether it holds a job."""
+        """Whether the worker holds a job."""
         return bool(self._tickets())
 
     @Pyro4.expose
     def shutdown(self) -> None:
-        """Tells it to end; a running trial ends after its epoch."""
+        """Tells the worker to end; a running trial ends after its current epoch."""
         self.end("the study has ended")
 
-    # Its own.
+    # Called by the worker itself.
 
     def end(self, reason: str) -> None:
         """Makes ``run`` return; the first reason counts."""
@@ -207,7 +208,7 @@ class WorkerService(Worker):
                 if self._end_reason is not None:
                     return self._end_reason
                 if not all(thread.is_alive() for thread in threads):
-                    raise RuntimeError("one of the worker's threads has died; its traceback stands above")
+                    raise RuntimeError("one of the worker's threads has died; its traceback is in the worker's output")
                 if self._inbox is None:
                     continue
                 (ticket, trial), self._inbox = self._inbox, None
@@ -226,7 +227,7 @@ class WorkerService(Worker):
                 self._abandoned.discard(ticket)
 
     def compute(self, ticket: str, wire_trial: Any) -> Evaluation:
-        """The outcome of a trial that came over the wire; raises ``TrialAbandonedError``."""
+        """Runs a trial that came over the wire and returns its outcome; raises ``TrialAbandonedError``."""
         try:
             trial = TrialSpec.from_dict(wire_trial, "the job")
         except ValueError as error:
@@ -253,6 +254,7 @@ class WorkerService(Worker):
 
     def _send_heartbeats(self) -> None:
         last_answer_s = time.monotonic()
+        was_known = True
         while self._end_reason is None:
             pause_s = self._settings.heartbeat_s
             try:
@@ -262,14 +264,15 @@ class WorkerService(Worker):
                     self._abandoned.update(set(answer["abandon"]) & set(self._tickets()))
                 if not answer["known"]:
                     self._ask_to_join()
-                    pause_s /= 10  # the master is about to admit it
+                    pause_s /= 10 if was_known else 1  # the master is about to admit it, if it can reach it
+                was_known = answer["known"]
             except COMMUNICATION_ERRORS as error:
                 self._check_master(error, time.monotonic() - last_answer_s)
             with self.thread_cond:
                 self.thread_cond.wait_for(lambda: self._end_reason, timeout=pause_s)
 
     def _check_master(self, error: Exception, silence_s: float) -> None:
-        """Ends the worker if the master is gone: it took its credentials away, or has been silent too long."""
+        """Ends the worker if the master is gone: its credentials are gone, or it has been silent too long."""
         if not credentials_path(self._run).exists():
             self.end("the master has ended")
         elif silence_s > self._settings.master_limit_s:
@@ -280,7 +283,7 @@ class WorkerService(Worker):
         return ([] if ticket is None else [ticket]) + ([] if inbox is None else [inbox[0]])
 
     def _join(self) -> None:
-        """Asks to join until the master has answered, or is gone, which may end while it is being joined."""
+        """Asks to join until the master has answered or is gone; the master may end while the worker asks."""
         start_s = time.monotonic()
         while self._end_reason is None:
             try:
@@ -293,11 +296,11 @@ class WorkerService(Worker):
                 self.thread_cond.wait_for(lambda: self._end_reason, timeout=self._settings.heartbeat_s)
 
     def _ask_to_join(self) -> None:
-        """Joins, or ends if the master refuses; raises COMMUNICATION_ERRORS."""
+        """Joins, or ends the worker if the master refuses; raises COMMUNICATION_ERRORS."""
         try:
             self._refusal = self._dispatcher.join(self.worker_id, self._uri, own_version())
         except AttributeError:
-            self._refusal = "the master runs a version that does not say which; install this one for both"
+            self._refusal = "the master runs a version that does not state its number; install this one for both"
         if self._refusal is not None:
             self.end(self._refusal)
 
@@ -312,10 +315,10 @@ class WorkerService(Worker):
 
 
 def _await_master(run: RunDirectory, settings: WorkerSettings) -> Credentials:
-    """The run's credentials, as soon as the master that wrote them answers.
+    """Returns the run's credentials as soon as the master that wrote them answers.
 
-    They are read anew each time: a master writes them a moment before it listens, and those of a master that was
-    killed stay until another takes their place.
+    The credentials are read anew in each attempt, for two reasons.  A master writes them a moment before it listens.
+    The credentials of a master that was killed stay until another master replaces them.
     """
     start_s = next_message_s = time.monotonic()
     while True:
@@ -331,7 +334,7 @@ def _await_master(run: RunDirectory, settings: WorkerSettings) -> Credentials:
         now = time.monotonic()
         if now - start_s > settings.start_limit_s:
             raise MasterNotFoundError(
-                f"{run.path}: got {found} for {settings.start_limit_s:.0f} s, expected the master of this run; "
+                f"{run.path}: no master of this run started within {settings.start_limit_s:.0f} s ({found}); "
                 "start it, on a file system that both see, with a --host that this machine reaches"
             )
         if now >= next_message_s:
@@ -342,7 +345,7 @@ def _await_master(run: RunDirectory, settings: WorkerSettings) -> Credentials:
 
 @contextmanager
 def _stop_on_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into ``WorkerStopped``; without effect in a thread that is not the main one."""
+    """Turns SIGTERM into ``WorkerStopped``; has no effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -28,8 +28,7 @@ from ConfigSpace.util import deactivate_inactive_hyperparameters
 from master.density import Density, FloatArray
 from master.samplers.random import built_in, draw
 from master.samplers.sampler import Sampler
-from results.reading import Proposal
-from results.records import Value
+from results.records import Proposal, Value
 
 #: Keeps the ratio of two vanishing densities finite, as in hpbandster.
 _SMALLEST_DENSITY = 1e-32

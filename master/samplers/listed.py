@@ -6,8 +6,7 @@ import numpy as np
 
 from master.brackets import Bracket
 from master.samplers.sampler import Sampler
-from results.reading import Proposal
-from results.records import StudySpec
+from results.records import Proposal, StudySpec
 
 
 class ListedSampler(Sampler):

@@ -6,8 +6,7 @@ import numpy as np
 from ConfigSpace import Configuration, ConfigurationSpace
 
 from master.samplers.sampler import Sampler
-from results.reading import Proposal
-from results.records import Value
+from results.records import Proposal, Value
 
 
 class RandomSampler(Sampler):

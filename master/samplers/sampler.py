@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from master.brackets import Bracket, hyperband, ladder
-from results.reading import Proposal
-from results.records import StudySpec, Value
+from results.records import Proposal, StudySpec, Value
 
 if TYPE_CHECKING:
     import numpy as np

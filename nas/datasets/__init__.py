@@ -18,17 +18,17 @@ DATASETS: dict[str, DatasetSource] = {
 
 
 def find_dataset(name: str) -> DatasetSource:
-    """The source of a data set by its name in ``DATASETS``, or by the path of an ``.npz`` file.
+    """Finds the source of a data set by its name in ``DATASETS``, or by the path of an ``.npz`` file.
 
     Raises:
-        DatasetError: The name is neither.
+        DatasetError: The name is neither of these.
     """
     if name in DATASETS:
         return DATASETS[name]
     if not own.is_path(name):
         raise DatasetError(
-            f"dataset: got {name!r}, expected one of {list(DATASETS)} or the path of an .npz file with images, labels, "
-            "train, validation and test"
+            f"--dataset: got {name!r}, expected one of {list(DATASETS)} or the path of an .npz file with images, "
+            "labels, train, validation and test"
         )
     return DatasetSource(load=partial(own.load, Path(name)), folder=Path(name).parent)
 
@@ -40,12 +40,12 @@ def load_dataset(
 
     Args:
         name: Key of ``DATASETS``, or the path of an ``.npz`` file.
-        data_dir: Folder of its files; None for where it lies by default.
-        parts: The parts that are needed; files that hold others alone are not read.
-        download: Fetches what is not there, where it can be fetched.
+        data_dir: Folder of the data set's files; None for the default folder.
+        parts: Parts that are needed; files that hold only other parts are not read.
+        download: Download of missing files, if the data set can be downloaded.
 
     Raises:
-        DatasetError: The data set is unknown, missing or damaged, cannot be downloaded, or has no folder.
+        DatasetError: The data set is unknown, missing or damaged, cannot be downloaded, or takes no ``data_dir``.
     """
     source = find_dataset(name)
     folder = _folder(name, source, data_dir)
@@ -55,20 +55,20 @@ def load_dataset(
 
 
 def locate(name: str, data_dir: Path | str | None = None) -> tuple[str, str | None]:
-    """The name and the folder of a data set as processes in any working directory find it.
+    """Makes a data set's name and folder independent of the working directory, with absolute paths.
 
     Raises:
-        DatasetError: The data set is unknown, or has no folder.
+        DatasetError: The data set is unknown, or takes no ``data_dir``.
     """
     folder = _folder(name, find_dataset(name), data_dir)
     return name if name in DATASETS else str(Path(name).absolute()), None if folder is None else str(folder.absolute())
 
 
 def identify(name: str, data_dir: Path | str | None = None) -> DatasetId:
-    """What tells the data set from others; reads an ``.npz`` file, and nothing for a data set with a name.
+    """Identifies a data set; reads an ``.npz`` file, but no file of a data set with a name.
 
     Raises:
-        DatasetError: As ``load_dataset``.
+        DatasetError: The ``.npz`` file is missing or damaged, or the name is unknown.
     """
     return DatasetId(name) if name in DATASETS else load_dataset(name, data_dir).id
 
@@ -79,7 +79,7 @@ def _folder(name: str, source: DatasetSource, data_dir: Path | str | None) -> Pa
     if source.folder is None:
         others = " or ".join(other for other in DATASETS if DATASETS[other].folder is not None)
         raise DatasetError(
-            f"data_dir: got {str(data_dir)!r}, but data set {name} has no files; leave it out, or name the data set "
+            f"--data-dir: got {str(data_dir)!r}, but data set {name} has no files; leave it out, or name the data set "
             f"that lies there (--dataset {others}, or the path of an .npz file)"
         )
     return Path(data_dir)

@@ -1,4 +1,4 @@
-"""CIFAR-10 in its standard on-disk layout: its split, reading without trusting its pickles, downloading.
+"""CIFAR-10 in its standard layout on disk: split, reading without trust in its pickles, downloading.
 
 Source: A. Krizhevsky (2009), *Learning Multiple Layers of Features from Tiny Images*; the "python version" on
 https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from nas.datasets.dataset import PARTS, Dataset, DatasetError, DatasetId, DatasetSource, Images, Part
 
-#: Where the folder of the batches lies unless told otherwise.
+#: Default folder, in which the folder of the batches lies.
 FOLDER = Path("data")
 BATCHES = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -38,7 +38,7 @@ MEAN = (0.49139968, 0.48215827, 0.44653124)
 STD = (0.24703233, 0.24348505, 0.26158768)
 _IMAGE_SHAPE = (3, 32, 32)
 
-#: All that the pickles of NumPy arrays, bytes and lists of CIFAR-10 refer to.
+#: Globals to which the pickles of CIFAR-10 may refer; they hold NumPy arrays, bytes and lists.
 _ALLOWED_GLOBALS = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -49,7 +49,7 @@ _ALLOWED_GLOBALS = {
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Rebuilds NumPy arrays and built-in types; refuses everything that could run code."""
+    """Rebuilds NumPy arrays and built-in types; refuses any global that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED_GLOBALS:
@@ -64,7 +64,7 @@ def read_batch(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]
         Images [n, 3, 32, 32] and labels [n] in 0..9.
 
     Raises:
-        DatasetError: The file is missing, or no batch of CIFAR-10.
+        DatasetError: The file is missing, or is no batch of CIFAR-10.
     """
     try:
         with path.open("rb") as file:
@@ -92,13 +92,13 @@ def read_batch(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]
 
 
 def load(folder: Path | None, parts: Collection[Part] = PARTS) -> Dataset:
-    """The images [3, 32, 32] of some parts: batches 1 to 4 train, batch 5 validation, the test batch test.
+    """Loads the images [3, 32, 32] of some parts: batches 1 to 4 train, batch 5 validation, the test batch test.
 
-    Files of other parts are not read.  An archive that lies in the folder is unpacked where the batches are missing.
+    Files of other parts are not read.  If batches are missing, an archive in the folder is unpacked.
 
     Args:
-        folder: Holds ``cifar-10-batches-py``, or the published archive.
-        parts: The parts to read.
+        folder: Folder that contains ``cifar-10-batches-py`` or the published archive; None for ``FOLDER``.
+        parts: Parts to read.
 
     Raises:
         DatasetError: There is no data set in ``folder``, or a batch is missing or damaged.
@@ -120,12 +120,12 @@ def _check_folder(folder: Path) -> None:
         return
     if (folder / FILES["train"][0]).exists():
         raise DatasetError(
-            f"data_dir: got {folder}, which holds the batches themselves, expected the folder that contains "
+            f"--data-dir: got {folder}, which holds the batches themselves, expected the folder that contains "
             f"{BATCHES}; give its parent"
         )
     raise DatasetError(
-        f"data_dir: got {str(folder)!r}, expected a folder that contains {BATCHES} or {ARCHIVE}; ask for the download "
-        f"(--download), or put {ARCHIVE_URL} there"
+        f"--data-dir: got {str(folder)!r}, expected a folder that contains {BATCHES} or {ARCHIVE}; ask for the "
+        f"download (--download), or put {ARCHIVE_URL} there"
     )
 
 
@@ -141,20 +141,21 @@ def _read_parts(folder: Path, parts: Collection[Part]) -> dict[Part, Images]:
 def download(data_dir: Path, url: str = ARCHIVE_URL) -> Path:
     """Makes the data set complete: fetches the archive (163 MB) and unpacks what is missing or damaged.
 
-    The archive is taken from ``data_dir`` where it lies there; nothing remains of a download that failed.
+    If ``data_dir`` contains the archive, it is not fetched.  If all batches can be read, nothing is done.  A failed
+    download leaves nothing behind.
 
     Args:
-        data_dir: The folder to put ``cifar-10-batches-py`` into; made where it is missing.
-        url: Where the archive is.
+        data_dir: Folder for ``cifar-10-batches-py``; made if it is missing.
+        url: Address of the archive.
 
     Returns:
-        The unpacked folder; where all batches can be read, nothing is fetched.
+        The folder of the batches.
 
     Raises:
         DatasetError: The archive cannot be fetched, or is not the expected one.
     """
     if data_dir.name == BATCHES:
-        raise DatasetError(f"data_dir: got {data_dir}, the folder of the batches themselves; give its parent")
+        raise DatasetError(f"--data-dir: got {data_dir}, the folder of the batches themselves; give its parent")
     target = data_dir / BATCHES
     if not _unusable(target):
         return target
@@ -177,7 +178,7 @@ def download(data_dir: Path, url: str = ARCHIVE_URL) -> Path:
 
 
 def _unusable(folder: Path) -> list[str]:
-    """The batches that are missing or damaged."""
+    """Names the batches that are missing or damaged."""
     unusable = []
     for name in (name for names in FILES.values() for name in names):
         try:
@@ -188,7 +189,7 @@ def _unusable(folder: Path) -> list[str]:
 
 
 def _unpack(archive: Path, data_dir: Path, origin: str | None = None) -> None:
-    """Verifies an archive and puts those of its batches into place that are missing or damaged, each one whole."""
+    """Verifies an archive and replaces the missing or damaged batches with those in it, each one whole."""
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != ARCHIVE_MD5:

@@ -1,4 +1,4 @@
-"""The digits of scikit-learn: 1,797 real images of 8x8 pixels, and how this project splits them.
+"""The digits of scikit-learn: 1,797 real images of 8x8 pixels, with this project's split.
 
 The images come with scikit-learn, so nothing is downloaded.  Source: E. Alpaydin and C. Kaynak (1998),
 *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository (its test part).
@@ -14,14 +14,14 @@ import numpy as np
 from nas.datasets.dataset import PARTS, Dataset, DatasetId, DatasetSource, Images, Part, moments
 
 N_TRAIN, N_VALIDATION, N_TEST = 800, 497, 500
-#: Seed of the shuffle that splits the images; part of the table's definition, never to be changed.
+#: Seed of the shuffle that splits the images.  It must never change, because it is part of the table's definition.
 _SPLIT_SEED = 101
 
 
 def load(folder: Path | None = None, parts: Collection[Part] = PARTS) -> Dataset:
-    """The images [1, 8, 8] and their split, the same every time: 800 train, 497 validation, 500 test.
+    """Loads the images [1, 8, 8] with a fixed split: 800 train, 497 validation, 500 test.
 
-    A mirrored digit is none, so there is no flip; crops move by one pixel, as 4 of 32.
+    A mirrored digit is no digit, so images are not flipped.  Crops move by 1 of 8 pixels, as by 4 of 32 on CIFAR-10.
     """
     from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""Tables of results of stand-alone training: NAS-Bench-101, and the embedded one of the digits."""
+"""Tables of results of stand-alone training: NAS-Bench-101, and the embedded table of the digits."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class TableSource:
     """A table that has a name.
 
     Attributes:
-        description: One line for a person who chooses.
-        path: Where its store is.
-        if_missing: What to do when it is not there.
+        description: One line that helps a person to choose a table.
+        path: Function that returns the path of the store.
+        if_missing: Advice for a store that is not there, for error messages.
     """
 
     description: str
@@ -46,24 +46,24 @@ def open_table(name_or_path: str | Path) -> Table:
     """Opens a table by its name in ``TABLES``, or by the path of its directory.
 
     Raises:
-        TableError: There is none, or it is no table, or it is damaged.
+        TableError: The table is missing or damaged, or the directory is no table.
     """
     source = TABLES.get(str(name_or_path))
     if source is None:
         if not Path(name_or_path).exists():
             raise TableNotFoundError(
                 f"table: got {name_or_path}, expected one of {list(TABLES)} or the path of a table's directory; "
-                "write one with `table import`"
+                "`table import` and `table measure` write such a directory"
             )
         return open_store(name_or_path)
     path = source.path()
     if not (path / DESCRIPTION).exists():
-        raise TableNotFoundError(f"table {name_or_path}: got nothing at {path}; {source.if_missing}")
+        raise TableNotFoundError(f"table {name_or_path}: there is nothing at {path}; {source.if_missing}")
     return open_store(path)
 
 
 def portable_name(name_or_path: str | Path) -> str:
-    """The name of a table that every folder knows, or its absolute path."""
+    """Makes a table's name independent of the working directory: the name of an embedded table, or an absolute path."""
     source = TABLES.get(str(name_or_path))
     if source is None:
         return str(Path(name_or_path).absolute())

@@ -1,4 +1,4 @@
-"""The commands of ``run_bohb.py table``: typed options, and what to do with them."""
+"""The commands of ``run_bohb.py table``."""
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 import os
@@ -22,12 +22,12 @@ from spaces import SEARCH_SPACES, Cell, SearchSpace
 
 @dataclass(frozen=True)
 class Import:
-    """Import a TFRecord of NAS-Bench-101 into a compact table, every checksum verified.
+    """Import a TFRecord of NAS-Bench-101 into a compact table, and verify every checksum.
 
     Attributes:
-        source: nasbench_full.tfrecord or nasbench_only108.tfrecord.
-        target: The directory to create.
-        processes: By default one for each processor.
+        source: Path of nasbench_full.tfrecord or nasbench_only108.tfrecord.
+        target: Directory to create.
+        processes: Number of processes; by default one per processor.
     """
 
     source: Annotated[Path, tyro.conf.Positional]
@@ -35,7 +35,7 @@ class Import:
     processes: int | None = None
 
     def run(self) -> int:
-        """Imports, with a progress bar."""
+        """Imports the file, with a progress bar."""
         from nas.tabular.nasbench101.importing import import_tfrecord
 
         self.target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,18 +50,19 @@ class Import:
 
 @dataclass(frozen=True)
 class Download:
-    """Download a file of NAS-Bench-101 from its home, verified; a broken download goes on where it was.
+    """Download a file of NAS-Bench-101 from its official address and verify it; a broken download can be resumed.
 
     Attributes:
-        file: only108 (499 MB: 108 epochs, all that the paper needs) or full (1.95 GB: 4, 12, 36 and 108).
-        directory: Where to; created where missing.
+        file: File to download: only108 (499 MB: 108 epochs, enough for the paper) or full (1.95 GB: 4, 12, 36 and 108
+            epochs).
+        directory: Directory for the file; created if missing.
     """
 
     file: Annotated[Literal["only108", "full"], tyro.conf.Positional] = "only108"
     directory: Annotated[Path, tyro.conf.Positional] = Path("data")
 
     def run(self) -> int:
-        """Downloads, with a progress bar."""
+        """Downloads the file, with a progress bar."""
         from nas.tabular.nasbench101.download import NASBENCH101_FILES, download
 
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -73,16 +74,16 @@ class Download:
 
 @dataclass(frozen=True)
 class Info:
-    """Say what a table holds and where its numbers come from.
+    """Describe the contents of a table and the origin of its numbers.
 
     Attributes:
-        table: digits, nasbench101, or the path of a table's directory; by default every named table.
+        table: Name of a table (digits, nasbench101), or path of its directory; by default every named table.
     """
 
     table: Annotated[str | None, tyro.conf.Positional] = None
 
     def run(self) -> int:
-        """Prints a paragraph for each table."""
+        """Prints one paragraph per table."""
         for name in [self.table] if self.table else TABLES:
             try:
                 table = open_table(name)
@@ -100,15 +101,15 @@ class Query:
     """Look up one cell: by its hash, by its number in a search space, or by its graph.
 
     Attributes:
-        table: digits, nasbench101, or the path of a table's directory.
-        hash: 32 hexadecimal digits.
-        search_space: The search space of ``index``.
-        index: The architecture's number in the space, as results files give it.
-        adjacency: Rows of 0 and 1, for example 011 001 000.
-        operations: The interior vertices' operations, for example conv3x3-bn-relu.
-        budget: Epochs; by default every budget of the table.
-        measure: Train the cell now if a table that was measured here does not hold it.
-        data_dir: Folder of the table's data set, where it has moved.
+        table: Name of a table (digits, nasbench101), or path of its directory.
+        hash: Hash of the cell, 32 hexadecimal digits.
+        search_space: Search space of the index.
+        index: Index of the architecture in the search space, as in results files.
+        adjacency: Rows of the graph's adjacency matrix in 0 and 1, for example 011 001 000.
+        operations: Operations of the interior vertices, for example conv3x3-bn-relu.
+        budget: Epochs of training; by default every budget of the table.
+        measure: Training of the cell now, if the table lacks it and was measured by this program.
+        data_dir: Folder of the table's data set, if it has moved.
     """
 
     table: Annotated[str, tyro.conf.Positional] = "digits"
@@ -126,7 +127,7 @@ class Query:
         from nas.tabular.measured.on_demand import measuring
 
         if sum((self.hash is not None, self.index is not None, bool(self.adjacency))) != 1:
-            raise TableError("query: expected exactly one of --hash, --index and --adjacency")
+            raise TableError("query: give exactly one of --hash, --index and --adjacency")
         table = open_table(self.table)
         budgets = table.budgets if self.budget is None else (self.budget,)
         if self.hash is not None:
@@ -144,7 +145,7 @@ class Query:
             return space.cell_of(self.index)
         wrong = [row for row in self.adjacency if set(row) - set("01")]
         if wrong:
-            raise TableError(f"adjacency: got row {wrong[0]!r}, expected only 0 and 1")
+            raise TableError(f"--adjacency: got row {wrong[0]!r}, expected only 0 and 1")
         rows = [[int(value) for value in row] for row in self.adjacency]
         return Cell.from_matrix(rows, ["input", *self.operations, "output"])
 
@@ -153,18 +154,19 @@ class Query:
 class Measure:
     """Measure a table: train every distinct cell of a search space, on the digits or on images of your own.
 
-    It can be stopped at any time and goes on from its journal when the same command is given again.
+    The measurement can be stopped at any time; give the same command again to go on from its journal.
 
     Attributes:
-        target: The table's directory to create, for example data/own.table.
-        dataset: digits, cifar10, or an .npz file with images [N, C, S, S], labels, and indices train, validation, test.
-        data_dir: Folder of the data set's files; by default data for cifar10, that of the .npz file.
-        search_space: The search space whose cells are trained.
-        training: How.
-        processes: By default one for each processor.
-        journal: Where each measured cell is kept at once; by default beside the target.
-        name: What messages call the table; by default the target's name.
-        limit: Only the first cells in the order of their hashes (to try it).
+        target: Directory to create for the table, for example data/own.table.
+        dataset: Data set to train on: digits, cifar10, or an .npz file with images [N, C, S, S], labels, and indices
+            train, validation, test.
+        data_dir: Folder of the data set's files; by default ./data for cifar10, and the .npz file's own folder.
+        search_space: Search space whose cells are trained.
+        training: Network size, optimizer and budgets.
+        processes: Number of processes; by default one per processor.
+        journal: Journal that keeps each measured cell at once; by default beside the target.
+        name: Name of the table in messages; by default the target's name.
+        limit: Number of cells to train, the first ones in the order of their hashes (for a trial run); by default all.
     """
 
     target: Annotated[Path, tyro.conf.Positional]
@@ -178,7 +180,7 @@ class Measure:
     limit: int | None = None
 
     def run(self) -> int:
-        """Measures what is missing, then writes the table."""
+        """Measures the cells that are missing, then writes the table."""
         from nas.datasets import load_dataset, locate
         from nas.tabular.measured.measure import (
             Measurement,
@@ -212,7 +214,7 @@ class Measure:
                 measure(cells, name, spec, journal, n_processes=processes, data_dir=data_dir, on_measured=show)
             except BrokenProcessPool:
                 raise TableError(
-                    f"measuring: a process was killed (for lack of memory?), expected all {processes} to live; "
+                    f"measuring: one of {processes} processes was killed, perhaps for lack of memory; "
                     "give the same command again to go on, perhaps with fewer --processes"
                 ) from None
         measured = [m for m in read_journal(journal) if m.cell.hash in wanted]
@@ -234,12 +236,12 @@ COMMANDS = {"import": Import, "download": Download, "info": Info, "query": Query
 
 def _find_space(name: str) -> SearchSpace:
     if name not in SEARCH_SPACES:
-        raise TableError(f"search space: got {name!r}, expected one of {list(SEARCH_SPACES)}")
+        raise TableError(f"--search-space: got {name!r}, expected one of {list(SEARCH_SPACES)}")
     return SEARCH_SPACES[name]
 
 
 def _describe(name: str, table: Table) -> Iterator[str]:
-    """A table in a few lines: size, coverage of the search spaces, best cells, provenance."""
+    """Describes a table in a few lines: size, coverage of the search spaces, best cells, provenance."""
     yield f"{name}: {len(table):,} cells, budgets {list(table.budgets)} epochs, {table.n_repeats} repeats"
     for space in SEARCH_SPACES.values():
         held, size = table.coverage(space)
@@ -272,7 +274,7 @@ def _entry_lines(entries: list[Entry]) -> Iterator[str]:
 
 @contextmanager
 def _bytes_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; nothing elsewhere."""
+    """Shows a progress bar on a terminal, and nothing elsewhere."""
     with tqdm(desc=what, unit="B", unit_scale=True, disable=None) as bar:
 
         def show(done: int, total: int) -> None:

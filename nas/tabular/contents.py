@@ -3,7 +3,7 @@
 Notation:
     N: number of distinct cells (rows), in ascending order of their hashes.
     T: number of training budgets, in epochs, ascending.
-    R: number of repeats, that is of trainings with different seeds, in order of appearance.
+    R: number of repeats (trainings with different seeds), in order of appearance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from nas.tabular.errors import IncompleteTableError
 from spaces import Cell
 
-#: The measurements every table has, each [T, N, R] float64: fractions in [0, 1], and seconds.
+#: The measurements that every table has, each [T, N, R] float64: fractions in [0, 1], and seconds.
 MEASUREMENTS = ("validation_accuracy", "test_accuracy", "train_accuracy", "training_time_s")
 
 
@@ -27,14 +27,14 @@ class TableData:
     """The contents of a table as arrays, in memory or mapped from files.
 
     Attributes:
-        budgets: [T] epochs, ascending.
-        cell_hashes: [N] S16, the hashes' bytes, strictly ascending.
-        cell_keys: [N] int64 one pruned cell for each hash, see ``spaces.Cell.key``.
-        trainable_parameters: [N] int64
-        measurements: [T, N, R] float64 each: at least ``MEASUREMENTS``, and whatever else was kept.
+        budgets: [T] Epochs, ascending.
+        cell_hashes: [N] S16, bytes of the cells' hashes, strictly ascending.
+        cell_keys: [N] int64, key of one pruned cell per hash, see ``spaces.Cell.key``.
+        trainable_parameters: [N] int64, number of parameters of a cell's network.
+        measurements: [T, N, R] float64 each: ``MEASUREMENTS``, and perhaps others.
 
     Raises:
-        IncompleteTableError: Shapes, order or types are not these.
+        IncompleteTableError: A shape, type or order differs from these.
     """
 
     budgets: tuple[int, ...]
@@ -68,11 +68,11 @@ class TableData:
 
     @property
     def n_repeats(self) -> int:
-        """R"""
+        """R, the number of repeats."""
         return int(self.measurements[MEASUREMENTS[0]].shape[2])
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Every array by name; the names are those of the store's files."""
+        """Collects every array by name; the store's files have the same names."""
         return {
             "cell_hashes": self.cell_hashes,
             "cell_keys": self.cell_keys,
@@ -91,13 +91,13 @@ class TableData:
         """Sorts cells in any order into a table.
 
         Args:
-            cells: [N] with N different hashes.
-            budgets: [T] ascending.
-            trainable_parameters: [N]
-            measurements: [T, N, R] each.
+            cells: [N] Cells with N different hashes.
+            budgets: [T] Epochs, ascending.
+            trainable_parameters: [N] Number of parameters of each cell's network.
+            measurements: [T, N, R] Values of each measurement, by name.
 
         Raises:
-            IncompleteTableError: Two cells are the same, or a shape is wrong.
+            IncompleteTableError: Two cells have the same hash, or a shape is wrong.
         """
         hashes = np.array([bytes.fromhex(cell.hash) for cell in cells], dtype="S16")
         order = np.argsort(hashes)
@@ -116,7 +116,7 @@ class TableData:
 
 
 def hash_bytes(cell_hash: str) -> bytes | None:
-    """The 16 bytes of a hash written as 32 hexadecimal digits; None if it is not one."""
+    """Reads the 16 bytes of a hash written as 32 hexadecimal digits; None for any other text."""
     try:
         value = bytes.fromhex(cell_hash)
     except ValueError:
@@ -125,5 +125,5 @@ def hash_bytes(cell_hash: str) -> bytes | None:
 
 
 def hash_text(value: bytes) -> str:
-    """The hash as 32 hexadecimal digits; NumPy drops trailing zero bytes when it hands out one of its items."""
+    """Writes a hash as 32 hexadecimal digits; restores trailing zero bytes, which NumPy drops from single items."""
     return value.ljust(16, b"\0").hex()

@@ -1,14 +1,14 @@
-"""What can go wrong with a table; each message says what, got, expected, and what next."""
+"""The errors of tables; each message names the event and the way out."""
 
 from __future__ import annotations
 
 
 class TableError(ValueError):
-    """A table, or a file that should become one, is not usable as asked."""
+    """A table, or a file that should become a table, cannot be used as asked."""
 
 
 class WrongFileError(TableError):
-    """The file is not what it was taken for: no TFRecord, or no rows of NAS-Bench-101 in it."""
+    """The file is of another kind: no TFRecord, or a TFRecord without rows of NAS-Bench-101."""
 
 
 class DamagedFileError(TableError):
@@ -20,19 +20,19 @@ class IncompleteTableError(TableError):
 
 
 class TableNotFoundError(TableError):
-    """There is no table, or no source file, where one was asked for."""
+    """A table, a source file, or the directory for one does not exist."""
 
 
 class TableExistsError(TableError):
-    """The target is there already and is not overwritten."""
+    """The target exists already and is not overwritten."""
 
 
 class NoSpaceError(TableError):
-    """The disk has too little room; nothing was left behind."""
+    """The disk has too little room."""
 
 
 class DownloadError(TableError):
-    """A file could not be fetched, or is not the file that it should be."""
+    """A file could not be downloaded, or differs from the expected file."""
 
 
 class UnknownBudgetError(TableError):
@@ -44,4 +44,4 @@ class CellNotInTableError(TableError, LookupError):
 
 
 class WrongDatasetError(TableError):
-    """The table belongs to another data set, or does not say to which."""
+    """The table belongs to another data set, or does not state its data set."""

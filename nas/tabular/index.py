@@ -1,7 +1,7 @@
-"""Where the architectures of a search space are in a table, without hashing any cell.
+"""The rows of a search space's architectures in a table, found without hashing any cell.
 
-A hash takes tens of microseconds, a lookup by index a few nanoseconds, so whatever can be looked up
-is: every architecture by its number, and every pruned cell of the spaces by its key.
+A hash takes tens of microseconds, and a lookup by index takes a few nanoseconds.  Therefore two things are
+looked up: every architecture by its index, and every pruned cell of the spaces by its key.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class SpaceIndex:
     """Rows of a table, for the architectures of some search spaces.
 
     Attributes:
-        rows_of_space: For each space, named by its numbers of parents, [size] int32: the row of every
-            encoded architecture, -1 where the table lacks the cell.
-        keys: [K] int64 ascending, the keys (``Cell.key``) of all pruned cells of these spaces.
-        rows_of_key: [K] int32 their rows, -1 likewise.
+        rows_of_space: Numbers of parents of a space to [size] int32: the row of every encoded
+            architecture, -1 if the table lacks the cell.
+        keys: [K] int64, keys (``Cell.key``) of all pruned cells of these spaces, ascending.
+        rows_of_key: [K] int32, rows of these cells, -1 if the table lacks the cell.
     """
 
     rows_of_space: Mapping[tuple[int, ...], npt.NDArray[np.int32]]
@@ -33,11 +33,11 @@ class SpaceIndex:
 
     @classmethod
     def empty(cls) -> SpaceIndex:
-        """The index of no space."""
+        """Makes the index of no space."""
         return cls({}, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32))
 
     def find(self, key: int) -> int | None:
-        """The row of a pruned cell, -1 if the table is known to lack it, None if the index lacks it."""
+        """Finds the row of a pruned cell: -1 if the table is known to lack it, None if the index lacks it."""
         position = self.keys.searchsorted(key)
         if position < len(self.keys) and self.keys[position] == key:
             return int(self.rows_of_key[position])
@@ -53,8 +53,8 @@ def index_spaces(
 
     Args:
         spaces: Any search spaces; the largest of the paper's takes about two seconds.
-        cell_hashes: [N] S16, ascending, the table's.
-        enumerate_: Where to get their enumerations, for a caller that has them.
+        cell_hashes: [N] S16, hashes of the table's cells, ascending.
+        enumerate_: Function that returns the enumeration of a space, for a caller that has enumerations.
     """
     rows_of_space, keys, rows_of_key = {}, [], []
     for space in spaces:
@@ -70,6 +70,6 @@ def index_spaces(
 
 
 def _find_all(wanted: npt.NDArray[np.bytes_], ascending: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int32]:
-    """[len(wanted)] the position of each in an ascending array, -1 if it is not there."""
+    """[len(wanted)] Position of each wanted hash in an ascending array, -1 if it is not there."""
     position = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
     return np.where(ascending[position] == wanted, position, -1).astype(np.int32)

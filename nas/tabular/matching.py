@@ -1,4 +1,4 @@
-"""Which table belongs to a data set: a study that minimised the errors of another one would tune for nothing."""
+"""The match of table and data set: a study against the table of another data set would tune for nothing."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ NO_TABLE = "none"
 
 
 def default_table(dataset: str) -> str:
-    """The name or path of the table that belongs to a data set.
+    """Finds the name or path of the table that belongs to a data set.
 
     Raises:
-        TableNotFoundError: Nobody has stated one, as for images of one's own.
+        TableNotFoundError: The data set states no table, as images of one's own.
     """
     table = find_dataset(dataset).table
     if table is None:
         raise TableNotFoundError(
-            f"table: got none for data set {dataset}, expected one measured on it: write it with "
+            f"--table: data set {dataset} needs a table that was measured on it; write one with "
             f"`table measure own.table --dataset {dataset}`, then give --table own.table"
         )
     return table
 
 
 def table_to_look_up(name: str | None, dataset: str, data_dir: Path | str | None = None) -> Table | None:
-    """The table in which a search looks up its cells; None where it does without.
+    """Opens the table in which a search looks up its cells; None for a search without a table.
 
     Args:
-        name: Name or path of the table; ``none`` for no table; None for the one that belongs to the data set, and for
-            none with a notice where that is not here.
+        name: Name or path of the table; ``none`` for no table; None for the table that belongs to the data set.  If
+            that table is missing, a warning says so, and the search has no table.
         dataset: Key of ``nas.datasets.DATASETS``, or the path of an ``.npz`` file.
-        data_dir: Folder of the data set's files.
+        data_dir: Folder of the data set's files; None for the default folder.
 
     Raises:
-        TableError: The table is missing though it was asked for, is damaged, or belongs to another data set.
+        TableError: A table that was asked for is missing; or the table is damaged or belongs to another data set.
         DatasetError: The data set is unknown, or its ``.npz`` file is missing or wrong.
     """
     if name == NO_TABLE:
@@ -59,7 +59,7 @@ def table_to_look_up(name: str | None, dataset: str, data_dir: Path | str | None
 
 
 def check_table_fits(table: Table, dataset: str, data_dir: Path | str | None = None) -> None:
-    """Raises unless a table belongs to a data set; an ``.npz`` file is matched by what it holds, not by its path.
+    """Raises unless a table belongs to a data set; an ``.npz`` file is matched by its contents, not by its path.
 
     Raises:
         WrongDatasetError: The table belongs to another data set, or states none.
@@ -69,10 +69,10 @@ def check_table_fits(table: Table, dataset: str, data_dir: Path | str | None = N
 
 
 def check_same_dataset(table: Table, dataset: DatasetId) -> None:
-    """As ``check_table_fits``, for a data set that was read."""
+    """Raises ``WrongDatasetError`` unless a table belongs to a data set that has been identified."""
     if table.dataset is None:
         raise WrongDatasetError(
-            f"table {table.name}: got no word of its data set, expected {dataset}; import or measure the table again"
+            f"table {table.name}: it states no data set, expected {dataset}; import or measure the table again"
         )
     if not table.dataset.matches(dataset):
         raise WrongDatasetError(

@@ -1,7 +1,7 @@
 """The compact store of a table: a directory of ``table.json`` and NumPy files, mapped into memory.
 
-Opening reads ``table.json`` and the files' headers; the numbers stay in the page cache, shared by
-all processes of a host.  A store is never changed: it is written into a temporary sibling and renamed.
+Opening reads ``table.json`` and the files' headers.  The numbers stay in the page cache, which all
+processes of a host share.  A store never changes: it is written into a temporary sibling and renamed.
 docs/tables.md describes the format.
 """
 
@@ -40,19 +40,19 @@ def write_store(
     provenance: Mapping[str, Any],
     index: Iterable[SearchSpace] = (),
 ) -> None:
-    """Writes a table, all of it or nothing.
+    """Writes a table, whole or not at all.
 
     Args:
-        path: The directory to create, by convention ``<name>.table``.
-        data: The contents.
-        name: What messages call the table.
-        provenance: Where the numbers come from: built-in types, for ``table.json``.
-        index: Search spaces whose architectures are looked up now rather than by each process that
-            asks for them; four bytes an architecture and twelve a pruned cell.
+        path: Directory to create, by convention ``<name>.table``.
+        data: Contents of the table.
+        name: Name of the table in messages.
+        provenance: Origin of the numbers in built-in types, for ``table.json``.
+        index: Search spaces whose architectures are looked up now, and not by each process that asks
+            for them; the index takes 4 bytes per architecture and 12 per pruned cell.
 
     Raises:
-        TableExistsError: ``path`` is there already.
-        TableNotFoundError: Its parent directory is not.
+        TableExistsError: ``path`` exists already.
+        TableNotFoundError: The parent directory is missing.
         NoSpaceError: The disk is full.
     """
     space_index = index_spaces(index, data.cell_hashes)
@@ -62,7 +62,7 @@ def write_store(
 def write_indexed_store(
     path: Path, data: TableData, *, name: str, provenance: Mapping[str, Any], index: SpaceIndex
 ) -> int:
-    """As ``write_store``, with an index that is there already; returns the bytes written."""
+    """Writes a table with a finished index; returns the bytes written.  See ``write_store``."""
     arrays = data.arrays() | _index_arrays(index)
     check_target(path, sum(array.nbytes for array in arrays.values()))
     with _new_store(path) as directory:
@@ -85,12 +85,12 @@ def write_indexed_store(
 
 
 def open_store(path: Path | str) -> Table:
-    """Opens a store; read-only directories are fine, nothing is ever written into it.
+    """Opens a store, which may be read-only; nothing is ever written into it.
 
     Raises:
-        TableNotFoundError: There is no such directory.
-        WrongFileError: It is no store, or of a version that this program does not know.
-        DamagedFileError: A file of it is missing or has another size than it was written with.
+        TableNotFoundError: The directory is missing.
+        WrongFileError: The directory is no store, or a store of an unknown version.
+        DamagedFileError: A file is missing or has another size than when it was written.
     """
     path = Path(path)
     description = read_description(path)
@@ -112,72 +112,71 @@ def open_store(path: Path | str) -> Table:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """What ``table.json`` says; raises as ``open_store``."""
+    """Reads ``table.json``; raises the errors of ``open_store``."""
     try:
         description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
     except FileNotFoundError:
         if path.is_dir():
             raise WrongFileError(
-                f"table: got {path}, a directory without {DESCRIPTION}, expected a table's directory; "
-                "give the directory that `table import` wrote"
+                f"table: {path} is a directory without {DESCRIPTION}, and no table; "
+                "give a directory that `table import` or `table measure` wrote"
             ) from None
         raise TableNotFoundError(
-            f"table: got {path}, which does not exist, expected a table's directory; write one with `table import`"
+            f"table: {path} does not exist; `table import` and `table measure` write a table's directory"
         ) from None
     except NotADirectoryError:
         raise WrongFileError(
-            f"table: got {path}, a file, expected a table's directory; turn a TFRecord into one with `table import`"
+            f"table: {path} is a file, and no table's directory; turn a TFRecord into a table with `table import`"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DamagedFileError(
-            f"table: got {path / DESCRIPTION} that is not JSON ({error}); import the table again"
+            f"table: {path / DESCRIPTION} is not JSON ({error}); import or measure the table again"
         ) from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise WrongFileError(f"table: got {path / DESCRIPTION}, expected one of format {FORMAT!r}")
+        raise WrongFileError(f"table: {path / DESCRIPTION} is not of the format {FORMAT!r}; give another directory")
     if description.get("version") != FORMAT_VERSION:
         raise WrongFileError(
-            f"table: got {path} of format version {description.get('version')}, expected {FORMAT_VERSION}; "
-            "import the table again with this version of the program"
+            f"table: {path} has format version {description.get('version')}, expected {FORMAT_VERSION}; "
+            "import or measure the table again with this version of the program"
         )
     return description
 
 
 def check_target(path: Path, n_bytes: int) -> None:
-    """Refuses a store that could not be written; raises as ``write_store``."""
+    """Checks that a store of this size can be written; raises the errors of ``write_store``."""
     if path.exists() or path.is_symlink():
-        raise TableExistsError(
-            f"table: got target {path}, which exists already, expected a new one; remove it or choose another name"
-        )
+        raise TableExistsError(f"table: the target {path} exists already; remove it or choose another name")
     if not path.parent.is_dir():
-        raise TableNotFoundError(f"table: got target {path}, but {path.parent} is no directory; create it first")
+        raise TableNotFoundError(f"table: {path.parent} is no directory for the target {path.name}; create it first")
     free = shutil.disk_usage(path.parent).free
     if free < n_bytes:
-        raise _no_space(path, f"got {free / 1e6:,.0f} MB free, expected at least {n_bytes / 1e6:,.0f} MB")
-
-
-def _no_space(path: Path, what: str) -> NoSpaceError:
-    return NoSpaceError(
-        f"disk of {path.parent}: {what} for table {path.name}; nothing was written; "
-        "free some space or choose another disk"
-    )
+        raise NoSpaceError(
+            f"disk of {path.parent}: {free / 1e6:,.0f} MB are free, table {path.name} needs {n_bytes / 1e6:,.0f} MB; "
+            "nothing was written; free some space or choose another disk"
+        )
 
 
 @contextmanager
 def _new_store(path: Path) -> Iterator[Path]:
-    """The directory to write, which becomes ``path`` or disappears; says what was in the way."""
+    """Makes the directory to write, which becomes ``path`` or disappears; names the obstacle if it disappears."""
     try:
         with new_directory(path) as directory:
             yield directory
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_space(path, "got a full disk while writing, expected room") from None
+            raise NoSpaceError(
+                f"disk of {path.parent}: disk full while writing table {path.name}; nothing was kept; "
+                "free some space or choose another disk"
+            ) from None
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            raise TableExistsError(f"table: got target {path}, which another process wrote meanwhile") from None
+            raise TableExistsError(
+                f"table: another process has written the target {path} meanwhile; remove it or choose another name"
+            ) from None
         raise
 
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """As ``np.save``, which on a full disk raises an error that does not say so."""
+    """Writes an array like ``np.save``, whose error on a full disk does not tell that the disk is full."""
     array = np.ascontiguousarray(array)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
@@ -192,7 +191,7 @@ def _map_array(path: Path, n_bytes: int) -> npt.NDArray[Any]:
     except FileNotFoundError:
         size = 0
     if size != n_bytes:
-        raise DamagedFileError(f"table: got {path} of {size} bytes, expected {n_bytes}; import the table again")
+        raise DamagedFileError(f"table: {path} has {size} bytes, expected {n_bytes}; import or measure the table again")
     # As a plain array: every slice of a np.memmap costs microseconds.
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 

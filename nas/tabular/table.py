@@ -1,13 +1,13 @@
-"""Tables: what a cell reaches when it is trained by itself, looked up instead of trained.
+"""Tables of the results of cells that were trained by themselves; a look-up replaces the training.
 
-Errors are fractions in [0, 1]; times are seconds; a budget is a number of epochs.  N, T and R as in
-``nas.tabular.contents``.
+Errors are fractions in [0, 1]; times are seconds; a budget is a number of epochs.  ``nas.tabular.contents``
+defines N, T and R.
 
 Source: Ying et al. (2019), *NAS-Bench-101*, section 2: every cell is trained three times at each of
 four budgets.  The paper this project implements averages the three.
 
 Differs from the original: google-research/nasbench answers with one of the three repeats, drawn with
-the process-wide random generator; here the three come together.
+the process-wide random generator; here an answer holds all three.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from spaces import Cell, InvalidCellError, SearchSpace
 
 @dataclass(frozen=True)
 class Entry:
-    """All that a table knows of one cell at one budget.
+    """A table's answer for one cell at one budget.
 
     Attributes:
-        cell_hash: 32 hexadecimal digits.
-        budget: Epochs.
-        validation_error: [R] one a repeat.
-        test_error: [R]
-        training_time_s: [R]
-        trainable_parameters: Of the whole network.
+        cell_hash: Hash of the cell, 32 hexadecimal digits.
+        budget: Epochs of training.
+        validation_error: [R] Validation error of each repeat.
+        test_error: [R] Test error of each repeat.
+        training_time_s: [R] Seconds of training of each repeat.
+        trainable_parameters: Number of parameters of the whole network.
     """
 
     cell_hash: str
@@ -60,7 +60,7 @@ class Entry:
 
 
 def _mean(values: tuple[float, ...]) -> float:
-    """Added up one by one, as NumPy does for so few: ``sum`` of newer Pythons rounds differently."""
+    """Averages values, added up one by one as NumPy does for so few; ``sum`` of newer Pythons rounds differently."""
     total = 0.0
     for value in values:
         total += value
@@ -72,10 +72,10 @@ class BatchEntries:
     """The results of n architectures at one budget.
 
     Attributes:
-        validation_error: [n, R]
-        test_error: [n, R]
-        training_time_s: [n, R]
-        rows: [n] the table's row of each cell; isomorphs share one.
+        validation_error: [n, R] Validation error of each repeat.
+        test_error: [n, R] Test error of each repeat.
+        training_time_s: [n, R] Seconds of training of each repeat.
+        rows: [n] Row of each cell in the table; isomorphs share one.
     """
 
     validation_error: npt.NDArray[np.float64]
@@ -85,28 +85,28 @@ class BatchEntries:
 
     @property
     def mean_validation_error(self) -> npt.NDArray[np.float64]:
-        """[n]"""
+        """[n] Mean over the repeats."""
         return np.asarray(self.validation_error.mean(axis=1))
 
     @property
     def mean_test_error(self) -> npt.NDArray[np.float64]:
-        """[n]"""
+        """[n] Mean over the repeats."""
         return np.asarray(self.test_error.mean(axis=1))
 
     @property
     def mean_training_time_s(self) -> npt.NDArray[np.float64]:
-        """[n]"""
+        """[n] Mean over the repeats."""
         return np.asarray(self.training_time_s.mean(axis=1))
 
 
 class Table:
-    """The results of every cell in it, at every budget of it.
+    """A table: the results of its cells at each of its budgets.
 
     Args:
-        name: What messages call it.
-        data: The contents; the arrays may be mapped from files.
-        provenance: Where the numbers come from, as built-in types.
-        index: Where the architectures of some spaces are; others are looked up when first asked for.
+        name: Name of the table in messages.
+        data: Contents of the table; the arrays may be mapped from files.
+        provenance: Origin of the numbers, as built-in types.
+        index: Rows of the architectures of some spaces; other spaces are looked up when first asked for.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Table:
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """[T] epochs, ascending."""
+        """[T] Epochs, ascending."""
         return self._data.budgets
 
     @property
@@ -142,7 +142,7 @@ class Table:
 
     @property
     def data(self) -> TableData:
-        """The contents as arrays, for whoever needs more than single answers."""
+        """The contents as arrays, for a caller that needs more than single answers."""
         return self._data
 
     def __len__(self) -> int:
@@ -159,20 +159,21 @@ class Table:
             return False
 
     def cells(self) -> list[Cell]:
-        """[N] one pruned cell for each hash, in ascending order of the hashes."""
+        """[N] One pruned cell per hash, in ascending order of the hashes."""
         return [Cell.from_key(key) for key in self._data.cell_keys.tolist()]
 
     def query(self, cell: Cell, budget: int | None = None) -> Entry:
-        """All repeats of a cell.
+        """Looks up all repeats of a cell.
 
         Args:
-            cell: Any cell; the answer is that of its isomorphs and does not depend on its loose ends.
-            budget: Epochs; None means the largest budget of the table.
+            cell: Any cell; isomorphic cells, and cells that differ in loose ends alone, have the same answer.
+            budget: Epochs of training; None for the largest budget of the table.
 
         Raises:
-            CellNotInTableError: The table has no such cell.
-            UnknownBudgetError: The table has no such budget.
-            InvalidCellError: The cell connects nothing, or is too large for NAS-Bench-101.
+            CellNotInTableError: The table lacks the cell.
+            UnknownBudgetError: The table lacks the budget.
+            InvalidCellError: No path leads from the cell's input to its output, or the cell is too large for
+                NAS-Bench-101.
         """
         position = self._position(budget)
         row = self._find(cell)
@@ -181,7 +182,7 @@ class Table:
         return self._entry(row, position)
 
     def query_hash(self, cell_hash: str, budget: int | None = None) -> Entry:
-        """All repeats of the cell with this hash; raises as ``query``."""
+        """Looks up all repeats of the cell with this hash; raises the errors of ``query``, and ``ValueError``."""
         position = self._position(budget)
         row = self._find_hash(cell_hash)
         if row < 0:
@@ -189,12 +190,12 @@ class Table:
         return self._entry(row, position)
 
     def query_indices(self, space: SearchSpace, indices: npt.ArrayLike, budget: int | None = None) -> BatchEntries:
-        """All repeats of many architectures at once.
+        """Looks up all repeats of many architectures at once.
 
         Args:
-            space: The space that numbers the architectures.
-            indices: [n] encoded architectures, see ``SearchSpace.encode``.
-            budget: As in ``query``.
+            space: Search space of the indices.
+            indices: [n] Encoded architectures, see ``SearchSpace.encode``.
+            budget: Epochs of training; None for the largest budget of the table.
 
         Raises:
             CellNotInTableError: The table lacks one of the cells.
@@ -225,15 +226,15 @@ class Table:
         )
 
     def best_test_error(self, space: SearchSpace | None, budget: int | None = None) -> float:
-        """The lowest mean test error of any cell: what the regret is measured from.
+        """Finds the lowest mean test error of any cell, from which the regret is measured.
 
         Args:
-            space: Only cells of this space that the table holds; None for the whole table.
-            budget: As in ``query``.
+            space: Search space whose cells in the table count; None for all cells of the table.
+            budget: Epochs of training; None for the largest budget of the table.
 
         Raises:
             CellNotInTableError: The table holds no cell of the space.
-            UnknownBudgetError: As in ``query``.
+            UnknownBudgetError: The table lacks the budget.
         """
         position = self._position(budget)
         key = (None if space is None else space.n_parents, position)
@@ -244,14 +245,14 @@ class Table:
                 accuracy = accuracy[rows[rows >= 0]]
                 if not len(accuracy):
                     raise CellNotInTableError(
-                        f"table {self.name}: got search space {space.name}, of which it holds no cell; "
+                        f"table {self.name}: the table holds no cell of search space {space.name}; "
                         "choose another table or another space"
                     )
             self._best_test_error[key] = float((1.0 - accuracy).mean(axis=1).min())
         return self._best_test_error[key]
 
     def coverage(self, space: SearchSpace) -> tuple[int, int]:
-        """How many architectures of a space the table holds, and how many there are."""
+        """Counts the architectures of a space that the table holds, and all of them."""
         return int((self._rows(space) >= 0).sum()), space.size
 
     def _position(self, budget: int | None) -> int:
@@ -265,7 +266,7 @@ class Table:
         return position
 
     def _find(self, cell: Cell) -> int:
-        """The row of a cell, -1 if there is none; hashing is the slow way, taken by cells outside the index."""
+        """Finds the row of a cell, -1 if there is none; only cells outside the index are hashed, which is slow."""
         row = self._index.find(cell.key)
         return self._find_hash(cell.hash) if row is None else row
 
@@ -277,7 +278,7 @@ class Table:
         return row if row < len(hashes) and hash_text(hashes[row]) == value.hex() else -1
 
     def _rows(self, space: SearchSpace) -> npt.NDArray[np.int32]:
-        """[size] the row of every architecture of a space, -1 where the table has none."""
+        """[size] Row of every architecture of a space, -1 if the table lacks it."""
         if space.n_parents not in self._rows_of_space:
             self._rows_of_space |= index_spaces([space], self._data.cell_hashes).rows_of_space
         return self._rows_of_space[space.n_parents]
@@ -296,6 +297,6 @@ class Table:
 
     def _not_in_table(self, cell_hash: str) -> CellNotInTableError:
         return CellNotInTableError(
-            f"table {self.name}: got cell {cell_hash}, expected one of the {len(self)} cells it holds; "
+            f"table {self.name}: cell {cell_hash} is none of its {len(self)} cells; "
             "choose a table that covers the search space, or measure the cell"
         )

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.load import LoadedRun
-from results.reading import Proposal
-from results.records import ConfigId, StudySpec, TrialResult
+from results.records import ConfigId, Proposal, StudySpec, TrialResult
 from results.run_directory import RunDescription
 from spaces import SEARCH_SPACES
 
@@ -43,7 +42,7 @@ def loaded_run(
         path=Path("/runs/synthetic"),
         description=RunDescription(spec=spec, versions={}, created="2026-01-31T12:00:00+00:00"),
         space=SEARCH_SPACES.get(spec.search_space),
-        configs={config_id: Proposal({}, False) for config_id in ids},
+        configs={config_id: Proposal(config={}, model_based=False) for config_id in ids},
         results=results,
         n_workers=spec.n_workers,
         largest_budget=spec.max_budget,

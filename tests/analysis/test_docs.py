@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
 def test_the_example_lines_are_read() -> None:
     run, configs, results, epoch = blocks("json")
     assert RunDescription.from_dict(json.loads(run), "docs").spec.search_settings == {"n_stacks": 3}
-    assert parse_config_line(json.loads(configs), "docs")[2] is True
+    assert parse_config_line(json.loads(configs), "docs")[1].model_based
     outcomes = [parse_result_line(json.loads(line), "docs")[3] for line in results.splitlines()]
     assert [(outcome.status, outcome.loss) for outcome in outcomes] == [(Status.OK, 0.0625), (Status.DIVERGED, 1.0)]
     assert EpochRecord.from_dict(json.loads(epoch), "docs").table[4].test_error == 0.11

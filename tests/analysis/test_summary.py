@@ -10,8 +10,7 @@ from analysis.load import LoadedRun
 from analysis.summary import Verdict, compare_with_default, summarise
 from analysis.summary_text import compare_line, describe_cell, duration, summary_text
 from analysis.trajectory import IncumbentMode
-from results.reading import Proposal
-from results.records import ConfigId, Evaluation, Status, TrialResult
+from results.records import ConfigId, Evaluation, Proposal, Status, TrialResult
 from spaces import CONFIG_SPACES, SEARCH_SPACES, Architecture
 from tests.analysis.runs import loaded_run
 
@@ -142,7 +141,7 @@ def test_the_default_is_found_by_its_values_where_others_were_tried_first(
     default = CONFIG_SPACES["cs1"].default
     configs = [default if value is None else default | {"cutout_prob": value} for value in values]
     run = loaded_run([], config_space="cs1", default_config=default if tried else {})
-    named = {(0, 0, number): Proposal(config, False) for number, config in enumerate(configs)}
+    named = {(0, 0, number): Proposal(config=config, model_based=False) for number, config in enumerate(configs)}
     assert dataclasses.replace(run, configs=named).default_ids == ids
 
 

@@ -118,13 +118,13 @@ class FakeWorker:
         self.refusal = self.dispatcher.join(self.name, str(uri), self.version)
 
     @Pyro4.expose
-    def start_computation(self, callback: Any, id: str, trial: Any) -> bool:
+    def start_computation(self, ticket: str, trial: Any) -> bool:
         with self.arrived:
             self.n_offers += 1
             if self.fails:
                 raise TypeError("as told")
             if self.accepts:
-                self.jobs.append((id, trial))
+                self.jobs.append((ticket, trial))
             self.arrived.notify_all()
             return self.accepts
 

@@ -275,7 +275,7 @@ def test_a_thread_that_dies_is_an_error_of_the_run(office: Office, monkeypatch: 
         try:
             office.dispatcher.check()
         except DispatcherError as error:
-            return "look_after_workers has died" in str(error)
+            return "admit_workers has died" in str(error)
         return False
 
     wait_for(has_failed)

@@ -65,7 +65,7 @@ def test_losses_preemption_and_limits(recorded: RunDirectory, capsys: pytest.Cap
     assert float(preempted.split()[2]) > float(plain.split()[2])
     assert int(preempted.split()[7]) > 0
     assert int(lost.split()[6]) > 0
-    assert limited.split()[2] == "300.00"
+    assert limited.split()[2] == "300.000"
     assert int(limited.split()[1]) < 39
 
 

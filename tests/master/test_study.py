@@ -142,7 +142,7 @@ def test_failures_are_recorded_and_the_study_goes_on(
     ("answer", "message"),
     [
         (lambda trial: 1 / 0, "ZeroDivisionError"),
-        (lambda trial: None, "got None from it, expected an Evaluation"),
+        (lambda trial: None, "got None, expected an Evaluation"),
         (lambda trial: {"loss": 0.1}, "expected an Evaluation"),
         (lambda trial: Evaluation(status=Status.OK, validation_error=float("nan")), "nan"),
         (lambda trial: Evaluation(status=Status.OK, validation_error=np.float32(0.5)), "float32"),
@@ -307,6 +307,7 @@ def test_a_directory_of_any_name_will_do(make_run: MakeRun, start_workers: Start
         ({"n_iterations": 0}, "n_iterations: got 0, expected at least 1"),
         ({"sampler": "tpe"}, "--sampler: got 'tpe', expected one of bohb, random, listed"),
         ({"sampler": "listed"}, "--try: got no configuration, expected at least one"),
+        ({"initial_configs": ({},) * 3, "n_iterations": 1, "min_budget": 100}, "--try: got 3 configurations"),
         ({"initial_configs": ({"colour": 1},)}, r"got \['colour'\], expected some of \['weight_decay', 'cutout_prob'"),
         ({"initial_configs": ({}, {"cutout_prob": 1.5})}, "cutout_prob: got 1.5, expected a number from 0.0 to 1.0"),
         ({"initial_configs": ({"cutout_prob": "high"},)}, "cutout_prob: got 'high', expected a number"),

@@ -20,8 +20,7 @@ from msgspec.structs import replace
 from master.brackets import ladder
 from master.samplers import SAMPLERS, Sampler, make_sampler
 from master.tuner import Tuner, trial_seed
-from results.reading import Proposal
-from results.records import ConfigId, Evaluation, Status, StudySpec, TrialResult, TrialSpec, Value
+from results.records import ConfigId, Evaluation, Proposal, Status, StudySpec, TrialResult, TrialSpec, Value
 from spaces import CONFIG_SPACES, find_config_space
 
 SPEC = StudySpec(
@@ -211,6 +210,15 @@ def test_another_studys_journal_is_refused() -> None:
     for results in ([replace(whole.results[0], budget=77)], [replace(whole.results[0], config_id=(40, 0, 0))]):
         with pytest.raises(ValueError, match="which this study does not run"):
             new_tuner().replay(whole.configs, results)
+    first, *others = whole.configs
+    for configs, message in (
+        ({first: whole.configs[others[0]]}, "as configuration 0, expected"),
+        ({**whole.configs, (999, 0, 0): whole.configs[first]}, r"got a configuration \(999, 0, 0\)"),
+        ({**whole.configs, (0, 1, 0): whole.configs[first]}, r"got a configuration \(0, 1, 0\)"),
+        ({**whole.configs, (0, 0, 4): whole.configs[first]}, r"got a configuration \(0, 0, 4\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            new_tuner().replay(configs, [])
     with pytest.raises(ValueError, match=r"configuration \(1, 0, 0\) has a result at 50 epochs"):
         new_tuner().replay({}, [r for r in whole.results if r.config_id == (1, 0, 0)])
 

@@ -10,7 +10,7 @@ from hpbandster.core.dispatcher import Job
 from hpbandster.core.result import json_result_logger
 
 from results.bohb_lines import evaluation_from_info, evaluation_to_info, parse_config_line, parse_result_line
-from results.records import FAILURE_LOSS, Evaluation, Status, TrialResult
+from results.records import FAILURE_LOSS, Evaluation, Proposal, Status, TrialResult
 from results.run_directory import RunDirectory
 
 TIMES = {"submitted": 1.0, "started": 2.0, "finished": 3.0}
@@ -21,7 +21,7 @@ def test_our_lines_are_those_that_hpbandster_itself_writes(
     run: RunDirectory, tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     result: TrialResult = request.getfixturevalue(kind)
-    run.append_configs((result.config_id, result.config, result.model_based))
+    run.append_configs((result.config_id, Proposal(config=result.config, model_based=result.model_based)))
     run.append_results(result)
 
     job = Job(result.config_id, config=dict(result.config), budget=float(result.budget))
@@ -120,7 +120,10 @@ def test_a_result_of_another_shape_is_named(line: Any, message: str) -> None:
 
 
 def test_configurations_without_information_are_not_model_based() -> None:
-    assert parse_config_line([[0, 0, 1], {"x": 1}], "line 1") == ((0, 0, 1), {"x": 1}, False)
-    assert parse_config_line([[0, 0, 1], {"x": 1}, {"model_based_pick": True}], "line 1")[2] is True
+    assert parse_config_line([[0, 0, 1], {"x": 1}], "line 1") == (
+        (0, 0, 1),
+        Proposal(config={"x": 1}, model_based=False),
+    )
+    assert parse_config_line([[0, 0, 1], {"x": 1}, {"model_based_pick": True}], "line 1")[1].model_based
     with pytest.raises(ValueError, match="line 1: got"):
         parse_config_line([[0, 0, 1]], "line 1")

@@ -7,14 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from results import journal
-from results.reading import Proposal, read_journals, read_results
-from results.records import Status, TrialResult
+from results.reading import read_journals, read_results
+from results.records import Proposal, Status, TrialResult
 from results.run_directory import RunDirectory
 
 
 def record(run: RunDirectory, *results: TrialResult) -> None:
     for result in results:
-        run.append_configs((result.config_id, result.config, result.model_based))
+        run.append_configs((result.config_id, Proposal(config=result.config, model_based=result.model_based)))
         run.append_results(result)
 
 
@@ -33,11 +33,11 @@ def test_every_attempt_at_a_trial_is_read(run: RunDirectory, succeeded: TrialRes
 
 
 def test_configurations_are_read_before_they_have_results(run: RunDirectory, succeeded: TrialResult) -> None:
-    run.append_configs(((0, 0, 0), {"x": 1}, False))
+    run.append_configs(((0, 0, 0), Proposal(config={"x": 1}, model_based=False)))
     record(run, succeeded)
     assert list(read_journals(run).configs.items()) == [
-        ((0, 0, 0), Proposal({"x": 1}, False)),
-        ((3, 0, 1), Proposal(succeeded.config, True)),
+        ((0, 0, 0), Proposal(config={"x": 1}, model_based=False)),
+        ((3, 0, 1), Proposal(config=succeeded.config, model_based=True)),
     ]
 
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_left_out_and_named(
         "results.json, line 4",
         "results.json, line 5",
     ]
-    assert "[9, 0, 0], expected one of configs.json" in journals.left_out[-1]
+    assert "[9, 0, 0], expected one from configs.json" in journals.left_out[-1]
     assert "left out 5 lines, the first: configs.json, line 2: got a blank line" in caplog.text
 
 

@@ -46,7 +46,7 @@ def test_the_study_is_read_back_as_it_was_written(run: RunDirectory, spec: Study
 def test_whatever_exists_is_refused_and_kept(tmp_path: Path, spec: StudySpec, make: Callable[[Path], object]) -> None:
     target = tmp_path / "taken"
     make(target)
-    with pytest.raises(RunExistsError, match=r"taken: got a path that exists already, expected a new one") as caught:
+    with pytest.raises(RunExistsError, match=r"taken: this path exists already") as caught:
         RunDirectory.create(target, spec, {})
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, ValueError)
@@ -87,7 +87,7 @@ def test_parents_are_made_and_relative_paths_are_kept_absolute(
 
 
 def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
-    with pytest.raises(RunNotFoundError, match=r"got a path without a run\.json"):
+    with pytest.raises(RunNotFoundError, match=r"this path holds no run\.json"):
         RunDirectory.open(tmp_path)
 
 
@@ -122,7 +122,7 @@ def test_a_damaged_description_is_named(
 
 def test_a_description_that_is_no_json_is_named(run: RunDirectory) -> None:
     run.run_json.write_text('{"format": 1, ')
-    with pytest.raises(ValueError, match=r"run\.json: got no JSON"):
+    with pytest.raises(ValueError, match=r"run\.json: .* should be JSON"):
         run.describe()
 
 

@@ -54,8 +54,8 @@ def test_numpy_floats_become_built_in() -> None:
     ("answer", "message"),
     [
         (lambda: 1 / 0, "ZeroDivisionError"),
-        (None, "got None from it, expected an Evaluation"),
-        (0.5, "got 0.5 from it"),
+        (None, "got None, expected an Evaluation"),
+        (0.5, "got 0.5, expected an Evaluation"),
         (Evaluation(status=Status.OK), "validation error None"),
         (Evaluation(status=Status.OK, validation_error=float("nan")), "nan"),
         (Evaluation(status=Status.OK, validation_error=1.5), "1.5"),

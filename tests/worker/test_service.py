@@ -234,10 +234,10 @@ def test_it_refuses_a_second_job_while_it_is_busy(master: FakeMaster) -> None:
     master.start_worker(epochs)
     with connect(master.joined.get(timeout=10)[1], master.credentials.key) as worker:
         trial = TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7).to_dict()
-        wait_for(lambda: bool(worker.start_computation(None, "first", trial)))
+        wait_for(lambda: bool(worker.start_computation("first", trial)))
         epochs.begun.get(timeout=10)
         assert worker.is_busy() is True
-        assert worker.start_computation(None, "other", trial) is False
+        assert worker.start_computation("other", trial) is False
         epochs.may_answer.set()
         assert master.reports.get(timeout=10)[0] == "first"
         worker.shutdown()
@@ -285,7 +285,7 @@ def test_a_report_is_repeated_until_the_master_takes_it(master: FakeMaster) -> N
     master.n_failing_reports = 2
     with connect(master.joined.get(timeout=10)[1], master.credentials.key) as worker:
         trial = TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7).to_dict()
-        wait_for(lambda: bool(worker.start_computation(None, "ticket", trial)))
+        wait_for(lambda: bool(worker.start_computation("ticket", trial)))
         assert [master.reports.get(timeout=10) for _ in range(3)] == [("ticket", 0.5)] * 3
         worker.shutdown()
     assert master.ended.get(timeout=10) == "the study has ended"
@@ -340,7 +340,9 @@ def test_a_thread_that_dies_is_an_error_of_the_worker(scene: Scene, monkeypatch:
 def test_it_waits_for_a_master_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     settings = WorkerSettings(start_limit_s=0.5, message_interval_s=0.1)
-    with pytest.raises(MasterNotFoundError, match=r"got no .*nameserver\.json for 0 s, expected the master.*start it"):
+    with pytest.raises(
+        MasterNotFoundError, match=r"no master of this run started within 0 s \(no .*nameserver\.json\); start it"
+    ):
         run_worker(tmp_path / "run", objective=answer_at_once, settings=settings)
     assert caplog.text.count("waiting for a master") >= 2
 

@@ -1,1 +1,1 @@
-"""Tables measured by this project: the networks, their training, cells measured when they are asked for."""
+"""Tables measured by this project: the networks, their training, and the measuring of cells on demand."""

@@ -1,7 +1,7 @@
 """Measuring a table: trains every given cell at every budget, over several processes, resumably.
 
-Every measured cell is one line of a journal (``results.journal``), so a measurement that was interrupted in any way
-goes on where it was, and a torn last line is measured again.
+Every measured cell is one line of a journal (``results.journal``).  Therefore a measurement that was interrupted goes
+on where it was; the cell of a torn last line is measured again.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Measurement:
     """One cell, measured at every budget.
 
     Attributes:
-        cell: Pruned, as it was trained.
-        trainable_parameters: Of one network.
-        results: Budget to its results.
-        seconds: Processor seconds that measuring took, evaluation included.
+        cell: Pruned cell, as it was trained.
+        trainable_parameters: Number of parameters of one network.
+        results: Budget to the results of its repeats.
+        seconds: Processor seconds of the measurement, evaluation included.
     """
 
     cell: Cell
@@ -48,7 +48,7 @@ class Measurement:
     seconds: float
 
     def to_record(self) -> dict[str, Any]:
-        """The journal's line, as built-in types."""
+        """Turns the measurement into built-in types, for a line of the journal."""
         return {
             "hash": self.cell.hash,
             "adjacency": ["".join(map(str, row)) for row in self.cell.adjacency],
@@ -60,10 +60,12 @@ class Measurement:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Measurement:
-        """The inverse of ``to_record``.
+        """Inverts ``to_record``.
 
         Raises:
-            ValueError: The record is no measurement; so are KeyError and TypeError.
+            ValueError: A value is wrong, so the record is no measurement.
+            KeyError: A field is missing.
+            TypeError: A field has another type or is unknown.
         """
         cell = Cell.from_matrix([[int(v) for v in row] for row in record["adjacency"]], record["operations"])
         results = {
@@ -83,7 +85,7 @@ def measure_cell(cell: Cell, data: LabelledImages, spec: TrainingSpec) -> Measur
 
 
 def read_journal(path: Path) -> Iterator[Measurement]:
-    """Yields what a journal holds; a torn last line is passed over.
+    """Yields the measurements of a journal; skips a torn last line.
 
     Raises:
         ValueError: A complete line is no measurement.
@@ -93,8 +95,8 @@ def read_journal(path: Path) -> Iterator[Measurement]:
             yield Measurement.from_record(record)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path}, line {number}: got no measurement ({error}), expected what `table measure` wrote; "
-                "give another journal or remove the line"
+                f"{path}, line {number}: the line is no measurement of `table measure` ({error}); "
+                "give another --journal or remove the line"
             ) from None
 
 
@@ -108,16 +110,16 @@ def measure(
     data_dir: Path | str | None = None,
     on_measured: Callable[[Measurement], None] = lambda measurement: None,
 ) -> None:
-    """Measures every cell that the journal does not hold yet and appends it.
+    """Measures every cell that the journal lacks, and appends it.
 
     Args:
         cells: Distinct cells, in the order in which they are started.
         dataset: Key of ``nas.datasets.DATASETS``, or the path of an ``.npz`` file.
-        spec: Training; a journal must have been written with the same.
-        journal: JSON lines; created where missing.
-        n_processes: Processes of one thread each.
-        data_dir: Folder of the data set's files; None for where it lies by default.
-        on_measured: Called in this process after each cell is safely in the journal.
+        spec: Settings of the training; an existing journal must have the same.
+        journal: Path of the journal; created if missing.
+        n_processes: Number of processes, with one thread each.
+        data_dir: Folder of the data set's files; None for the default folder.
+        on_measured: Callback in this process, after each cell is safely in the journal.
 
     Raises:
         ValueError: The journal was written with other settings, or the data set is wrong.
@@ -138,23 +140,23 @@ def measure(
 
 
 def check_network_fits(data: Dataset, size: NetworkSize) -> None:
-    """Raises ``ValueError`` where the network cannot take the images or lacks a label."""
+    """Raises ``ValueError`` if the network cannot take the images or has too few classes."""
     channels, height = data.parts["train"].pixels.shape[1:3]
     n_classes = data.n_classes
     if channels != size.image_channels or n_classes > size.n_classes:
         raise ValueError(
-            f"network: got {size.image_channels} image channels and {size.n_classes} classes, expected {channels} and "
-            f"{n_classes} for these images; give --network.image-channels and --network.n-classes"
+            f"--network.image-channels, --network.n-classes: got {size.image_channels} and {size.n_classes}, expected "
+            f"{channels} and {n_classes} for these images"
         )
     if height // (size.stem_stride * 2 ** (size.n_stacks - 1)) < 1:
         raise ValueError(
-            f"network: got {size.n_stacks} stacks and a stem of stride {size.stem_stride}, expected at least one pixel "
-            f"left of {height}; give fewer --network.n-stacks"
+            f"--network.n-stacks: {size.n_stacks} stacks and a stem of stride {size.stem_stride} leave no pixel of "
+            f"{height}; give fewer stacks"
         )
 
 
 def claim_journal(journal: Path, dataset: DatasetId, spec: TrainingSpec) -> None:
-    """Ties a journal to its data set and its settings; raises ``ValueError`` where it has others."""
+    """Ties a journal to its data set and its settings; raises ``ValueError`` if it has others already."""
     settings = journal.with_suffix(".settings.json")
     text = json.dumps({"dataset": dataset.key, "training": asdict(spec)}, indent=2) + "\n"
     if not settings.exists():
@@ -162,13 +164,13 @@ def claim_journal(journal: Path, dataset: DatasetId, spec: TrainingSpec) -> None
         write_atomically(settings, text)
     elif settings.read_text() != text:
         raise ValueError(
-            f"{journal}: got a journal of another data set or other training settings (see {settings}), expected the "
-            "same; give another journal, or the same settings"
+            f"{journal}: this journal belongs to another data set or other training settings (see {settings}); "
+            "give another --journal, or the same settings"
         )
 
 
 def _as_finished(pool: ProcessPoolExecutor, cells: Iterable[Cell], ahead: int) -> Iterator[Measurement]:
-    """Keeps ``ahead`` cells submitted, so that an interruption loses little."""
+    """Yields measurements as they finish; keeps ``ahead`` submitted, so an interruption loses little."""
     pending: set[Future[Measurement]] = set()
     for cell in cells:
         pending.add(pool.submit(_measure_here, cell))
@@ -194,7 +196,7 @@ def _measure_here(cell: Cell) -> Measurement:
 
 
 def table_data(measurements: Sequence[Measurement], budgets: tuple[int, ...]) -> TableData:
-    """The measurements as a table's arrays; accuracies are one minus errors."""
+    """Turns measurements into a table's arrays; accuracies are one minus errors."""
 
     def gathered(name: str) -> list[list[tuple[float, ...]]]:
         return [[getattr(m.results[budget], name) for m in measurements] for budget in budgets]
@@ -215,7 +217,11 @@ def table_data(measurements: Sequence[Measurement], budgets: tuple[int, ...]) ->
 def provenance(
     dataset: DatasetId, spec: TrainingSpec, measurements: Sequence[Measurement], command: str
 ) -> dict[str, Any]:
-    """What a reader needs to judge and to repeat a measurement: command, settings, versions, processor, seconds."""
+    """Records the origin of a table, so that a reader can judge and repeat it.
+
+    Returns:
+        Built-in types: command, data set, settings, numbers of cells and seconds, processor, versions, spread.
+    """
     return {
         "command": command,
         **dataset.to_provenance(),
@@ -231,14 +237,14 @@ def provenance(
 
 @dataclass(frozen=True)
 class Spread:
-    """Whether cells differ by more than repeats do, in test error.
+    """Spread of the test error between cells and between repeats.
 
     Attributes:
-        mean: Over all cells and repeats.
-        between_cells: Standard deviation of the cells' means over the repeats.
-        between_repeats: Root mean square over the cells of the repeats' standard deviation.
-        best: Lowest mean over the repeats.
-        worst: Highest mean over the repeats.
+        mean: Mean over all cells and repeats.
+        between_cells: Standard deviation, between cells, of the mean over the repeats.
+        between_repeats: Standard deviation between repeats, as root mean square over the cells.
+        best: Lowest mean over the repeats of any cell.
+        worst: Highest mean over the repeats of any cell.
     """
 
     mean: float
@@ -249,7 +255,7 @@ class Spread:
 
 
 def spread(measurements: Sequence[Measurement], budget: int) -> Spread:
-    """The spreads at one budget; 0 where there are too few values for one."""
+    """Computes the spread at one budget; a deviation of too few values is 0."""
     errors = np.array([m.results[budget].test_error for m in measurements])  # [N, R]
     means = errors.mean(axis=1)
     return Spread(

@@ -1,14 +1,17 @@
 """The network that NAS-Bench-101 trains for a cell, at any size, in one or several replicas.
 
 Source: Ying et al. (2019), *NAS-Bench-101*, section 2 and its reference implementation
-(google-research/nasbench, ``model_builder``): the output's channels are split over the interior
-vertices that feed it, interior edges truncate channels, fan-in adds, the output concatenates its
-interior parents and then adds the projected input.
+(google-research/nasbench, ``model_builder``):
 
-Replicas: R independent networks of the same cell (the repeats of a table) computed together.  Their
+* the output's channels are split over the interior vertices that feed it;
+* interior edges truncate channels;
+* an interior vertex adds its inputs;
+* the output concatenates its interior parents and then adds the projected input.
+
+Replicas: R independent networks of the same cell (the repeats of a table) are computed together.  Their
 channels lie beside each other and every convolution is grouped, so no value of one replica reaches
-another; on small images this takes far less time than training one after the other.
-Shapes below are [N, R * C, H, W], a replica's channels contiguous.
+another.  On small images this takes far less time than training one after the other.
+Shapes below are [N, R * C, H, W], with each replica's channels contiguous.
 """
 
 from __future__ import annotations
@@ -21,10 +24,10 @@ from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, Cell
 
 
 def vertex_channels(cell: Cell, input_channels: int, output_channels: int) -> tuple[int, ...]:
-    """[V] the output channels of every vertex of a pruned cell.
+    """[V] Output channels of every vertex of a pruned cell.
 
-    The channels of the output are split over its interior parents, the earliest ones taking the
-    remainder one each; any other interior vertex has the maximum of its successors.
+    The channels of the output are split over its interior parents; the earliest parents take one channel
+    each of the remainder.  Any other interior vertex has the maximum of its successors.
 
     Worked example: 3 interior parents and 64 output channels give 22, 21, 21.
     """
@@ -43,7 +46,7 @@ def vertex_channels(cell: Cell, input_channels: int, output_channels: int) -> tu
 
 
 class ConvBnRelu(nn.Sequential):
-    """k x k convolution without bias, batch normalisation, ReLU, in ``replicas`` groups."""
+    """Convolution (k x k, without bias), batch normalisation and ReLU, in ``replicas`` groups."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, size: NetworkSize, replicas: int, stride: int = 1
@@ -83,7 +86,7 @@ class CellModule(nn.Module):
             self.projections[str(n - 1)] = ConvBnRelu(inputs, outputs, 1, size, replicas)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, R * inputs, H, W] to [N, R * outputs, H, W]."""
+        """Maps [N, R * inputs, H, W] to [N, R * outputs, H, W]."""
         values: dict[int, Tensor] = {0: x}
         last = len(self.channels) - 1
         for v in range(1, last):
@@ -131,9 +134,9 @@ class CellNetwork(nn.Module):
     """Stem, stacks of cells, global average pooling, dense layer.
 
     Args:
-        cell: Any valid cell; it is pruned first.
-        size: The skeleton.
-        replicas: R, the number of independent networks computed together.
+        cell: Any valid cell; the network uses it pruned.
+        size: Skeleton around the cells; None for that of NAS-Bench-101.
+        replicas: R, the number of independent networks that are computed together.
     """
 
     def __init__(self, cell: Cell, size: NetworkSize | None = None, replicas: int = 1) -> None:
@@ -156,21 +159,22 @@ class CellNetwork(nn.Module):
         self.head_bias = nn.Parameter(torch.zeros(replicas, 1, size.n_classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """[N, R * image_channels, H, W] images to [R, N, n_classes] logits."""
+        """Maps [N, R * image_channels, H, W] images to [R, N, n_classes] logits."""
         features = self.layers(images).mean(dim=(2, 3)).unflatten(1, (self.replicas, -1))
         return torch.baddbmm(self.head_bias, features.transpose(0, 1), self.head_weight)
 
     @property
     def n_parameters(self) -> int:
-        """Trainable parameters of one replica."""
+        """Number of trainable parameters of one replica."""
         return sum(p.numel() for p in self.parameters()) // self.replicas
 
     @torch.no_grad()
     def initialise(self, generators: list[torch.Generator]) -> None:
         """Draws every replica's weights from its own generator, so a replica does not depend on R.
 
-        Convolutions and the dense layer: normal with variance 2 / fan-in, truncated at two standard
-        deviations (variance scaling, the reference implementation's initialiser); BatchNorm: 1 and 0.
+        Weights are normal, truncated at two standard deviations (variance scaling, the reference
+        implementation's initialiser).  The variance is 2 / fan-in for convolutions and 1 / fan-in for the
+        dense layer.  BatchNorm starts with scale 1 and shift 0, the dense layer's bias is 0.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -1,8 +1,8 @@
-"""Cells that a measured table does not hold are trained when they are asked for, and kept.
+"""Measuring on demand: a cell that a measured table lacks is trained when it is asked for, and kept.
 
-They are kept in a journal of their own (a line a cell), in ``$NASBOHB_CACHE`` or the user's cache folder, named by
-the table's data set and settings, so that all runs and processes share them.  NAS-Bench-101 cannot be extended
-this way: nobody has the machines it was measured on, and ``measuring`` hands it back as it is.
+Such cells are kept in a journal, one line per cell, in ``$NASBOHB_CACHE`` or the user's cache folder.  The table's
+data set and settings determine the journal's name, so all runs and processes share it.  NAS-Bench-101 cannot be
+extended in this way, because nobody has the machines that measured it; ``measuring`` returns it unchanged.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ logger = logging.getLogger("nasbohb.table")
 
 
 def measuring(table: Table, dataset: str | None = None, data_dir: Path | str | None = None) -> Table | MeasuringTable:
-    """The table, able to measure what it lacks if this project measured it; any other as it is.
+    """Lets a table measure the cells that it lacks, if this project measured it; returns any other table unchanged.
 
     Args:
         table: The table.
-        dataset: Where its data set is now: a key of ``nas.datasets.DATASETS``, or the path of an ``.npz`` file. None
-            for where it was when the table was measured.
-        data_dir: Folder of the data set's files; None for where it lies by default.
+        dataset: Present place of the table's data set: a key of ``nas.datasets.DATASETS``, or the path of an ``.npz``
+            file. None for its place when the table was measured.
+        data_dir: Folder of the data set's files; None for the default folder.
     """
     return MeasuringTable(table, cache_folder(), dataset, data_dir) if can_measure(table) else table
 
 
 def can_measure(table: Table) -> bool:
-    """Whether the table says how it was measured, so that cells can be added to it."""
+    """Whether the table states how it was measured, so that cells can be added to it."""
     return {"dataset", "training"} <= set(table.provenance)
 
 
 class MeasuringTable:
-    """A table that trains the cells that it lacks, as it was measured itself.
+    """A table that measures the cells that it lacks, with the table's own settings.
 
     Args:
-        table: Measured by ``table measure``; its provenance says how.
-        folder: Where newly measured cells are kept.
-        dataset: As for ``measuring``.
-        data_dir: As for ``measuring``.
+        table: Table written by ``table measure``; its provenance states the settings.
+        folder: Folder of the journal of newly measured cells.
+        dataset: Present place of the table's data set, see ``measuring``.
+        data_dir: Folder of the data set's files, see ``measuring``.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class MeasuringTable:
         self._read_bytes = 0
 
     def query(self, cell: Cell, budget: int | None = None) -> Entry:
-        """As ``Table.query``, but measures a cell that is missing (seconds for the digits)."""
+        """Answers like ``Table.query``, but measures a cell that is missing (seconds for the digits)."""
         budget = self.table.budgets[-1] if budget is None else budget
         if budget not in self.table.budgets:
             raise UnknownBudgetError(
@@ -84,13 +84,13 @@ class MeasuringTable:
             try:
                 self._read_new()
             except OSError as error:
-                logger.warning("%s: cannot be read (%s); what it may hold is measured again", self.journal, error)
+                logger.warning("%s: cannot be read (%s); the cell is measured again", self.journal, error)
         if cell.hash not in self._kept:
             self._measure(cell)
         return self._kept[cell.hash]
 
     def _read_new(self) -> None:
-        """Reads what any process has appended since the last time."""
+        """Reads the lines that any process has appended since the last reading."""
         from nas.tabular.measured.measure import Measurement
 
         lines = read_shared(self.journal, self._read_bytes)
@@ -104,7 +104,7 @@ class MeasuringTable:
                 continue
             self._kept.setdefault(measurement.cell.hash, measurement)
         if n_others:  # torn by a full disk or a network's file system: such a cell is simply measured again
-            logger.warning("%s: passed over %d lines that are no measurement", self.journal, n_others)
+            logger.warning("%s: skipped %d lines that are no measurement", self.journal, n_others)
 
     def _measure(self, cell: Cell) -> None:
         from nas.tabular.measured.measure import measure_cell
@@ -113,7 +113,7 @@ class MeasuringTable:
         dataset = load_dataset(self._dataset, self._data_dir)
         check_same_dataset(self.table, dataset.id)
         spec = TrainingSpec.from_dict(self.table.provenance["training"])
-        logger.info("table %s lacks cell %s: measuring it, and keeping what comes out", self.table.name, cell.hash[:8])
+        logger.info("table %s lacks cell %s: measuring and keeping it", self.table.name, cell.hash[:8])
         measurement = measure_cell(cell, LabelledImages.of(dataset), spec)
         self._kept[cell.hash] = measurement
         try:
@@ -121,7 +121,7 @@ class MeasuringTable:
             append_shared(self.journal, measurement.to_record())
         except OSError as error:
             logger.warning(
-                "%s: cell %s was measured but cannot be kept (%s); let NASBOHB_CACHE name a folder that can be written",
+                "%s: cell %s was measured but cannot be kept (%s); set NASBOHB_CACHE to a folder that can be written",
                 self.journal,
                 cell.hash,
                 error,

@@ -1,9 +1,13 @@
-"""Trains and evaluates one cell: all repeats of one budget together.
+"""Training and evaluation of one cell: all repeats of one budget together.
 
-Follows NAS-Bench-101 (Ying et al., 2019, section 2.3) in what makes a table: every budget is a training
-of its own with its own cosine schedule to zero, repeats differ in weights and order of the images, and
-the errors are those of the last epoch.  Differs from the original: SGD with Nesterov momentum in place of
-RMSProp, which at these sizes needs its large epsilon tuned anew; no augmentation.
+This follows NAS-Bench-101 (Ying et al., 2019, section 2.3) in what makes a table:
+
+* every budget is a training of its own, with its own cosine schedule to zero;
+* repeats differ in their weights and in the order of the images;
+* the errors are those of the last epoch.
+
+Differs from the original: images are not augmented, and SGD with Nesterov momentum replaces RMSProp, whose large
+epsilon would need tuning anew at these sizes.
 """
 
 from __future__ import annotations
@@ -28,11 +32,11 @@ class LabelledImages:
     """A data set on a device, with its three parts one after the other.
 
     Attributes:
-        images: [N, C, H, W] float32, normalised by the data set's mean and deviation.
-        labels: [N] int64.
-        train: [T] indices.
-        validation: [V] indices.
-        test: [S] indices.
+        images: [N, C, H, W] float32, pixels normalised by the data set's mean and deviation.
+        labels: [N] int64, classes of the images.
+        train: [T] Indices of the training images.
+        validation: [V] Indices of the validation images.
+        test: [S] Indices of the test images.
     """
 
     images: Tensor
@@ -57,10 +61,11 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class BudgetResult:
-    """[R] values of the repeats at one budget; errors are fractions, times are seconds.
+    """Values [R] of the repeats at one budget; errors are fractions, times are seconds.
 
     ``training_time_s`` is the processor time (on CUDA: the wall-clock time) of the joint training of all
-    repeats divided by their number, evaluation left out: other load on the machine hardly changes it.
+    repeats, divided by their number.  Evaluation does not count.  Other load on the machine hardly changes
+    processor time.
     """
 
     train_error: tuple[float, ...]
@@ -117,7 +122,7 @@ def _fit(
     step = 0
     for _ in range(budget):
         orders = [torch.randperm(n_train, generator=g).to(data.train.device) for g in generators]
-        epoch = data.train[torch.stack(orders, dim=1)]  # [T, R]: each repeat in an order of its own
+        epoch = data.train[torch.stack(orders, dim=1)]  # [T, R]: each repeat has its own order
         for start in range(0, steps_per_epoch * batch_size, batch_size):
             fraction = step / (budget * steps_per_epoch)
             optimizer.param_groups[0]["lr"] = spec.learning_rate * 0.5 * (1 + math.cos(math.pi * fraction))

@@ -1,4 +1,4 @@
-"""How the networks of a measured table are built and trained: plain records, without PyTorch."""
+"""Settings of the networks of a measured table and of their training: plain records, without PyTorch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class NetworkSize:
         stem_channels: Output channels of the 3x3 stem; they double before every further stack.
         stem_stride: Stride of the stem; 2 halves the image before the first cell.
         n_stacks: Number of stacks, with 2x2 max-pooling between them.
-        cells_per_stack: Number of cells in each.
-        batch_norm_momentum: In PyTorch's convention (TensorFlow's decay of 0.997 is 0.003).
-        batch_norm_eps: Added to the variance.
+        cells_per_stack: Number of cells in each stack.
+        batch_norm_momentum: Momentum of BatchNorm in PyTorch's convention (TensorFlow's decay of 0.997 is 0.003).
+        batch_norm_eps: Number that BatchNorm adds to the variance.
     """
 
     image_channels: int = 3
@@ -34,17 +34,17 @@ class NetworkSize:
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """How a table's networks are trained; the defaults are those of the embedded digits table.
+    """Settings of the training of a table's networks; the defaults are those of the embedded digits table.
 
     Attributes:
         budgets: Epochs of each training.
-        n_repeats: R, trainings of each cell at each budget.
-        network: The skeleton around the cells.
-        batch_size: Images a step.
-        learning_rate: At the start of each training; cosine to zero at its end.
+        n_repeats: R, number of trainings of each cell at each budget.
+        network: Skeleton around the cells.
+        batch_size: Number of images per step.
+        learning_rate: Learning rate at the start of each training; a cosine schedule leads to zero at its end.
         momentum: Nesterov momentum of SGD.
         weight_decay: L2 penalty on all weights.
-        seed: Of the whole table; repeats and budgets derive theirs from it.
+        seed: Seed of the whole table, from which repeats and budgets derive theirs.
     """
 
     budgets: tuple[int, ...] = (1, 4, 12)
@@ -62,5 +62,5 @@ class TrainingSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingSpec:
-        """The inverse of ``dataclasses.asdict``, also after JSON has made lists of tuples."""
+        """Inverts ``dataclasses.asdict``, also after JSON has turned tuples into lists."""
         return cls(**{**data, "network": NetworkSize(**data["network"]), "budgets": tuple(data["budgets"])})

@@ -1,1 +1,1 @@
-"""NAS-Bench-101: downloading its files, reading them without TensorFlow, importing them into a store."""
+"""NAS-Bench-101: download of its files, reading without TensorFlow, and import into a store."""

@@ -1,4 +1,4 @@
-"""From rows in any order to the arrays of a table."""
+"""Assembling a table: sorts rows in any order into the arrays of a table."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _CHECKED_CELLS = 1000
 def assemble(parts: list[Rows]) -> TableData:
     """Sorts the rows of a file into a table.
 
-    Rows of different cells may interleave; the repeats of a cell keep their order of appearance, and
-    its graph and number of parameters are those of its first row, as google-research/nasbench has it.
+    Rows of different cells may interleave.  The repeats of a cell keep their order of appearance.  A
+    cell's graph and number of parameters are those of its first row, as in google-research/nasbench.
 
     Args:
-        parts: The rows in the order of the file.  The list is emptied on the way, to halve the memory.
+        parts: Rows in the order of the file.  The list is emptied meanwhile, to halve the memory.
 
     Raises:
-        IncompleteTableError: Some cell lacks a budget or a repeat that others have.
-        WrongFileError: The hashes are not those of the graphs.
+        IncompleteTableError: A cell lacks a budget or a repeat that others have.
+        WrongFileError: A hash does not belong to its graph.
     """
     order, cell_of_row, hashes = _group_by_hash(np.concatenate([part.hashes for part in parts]))
     first_rows = order[np.flatnonzero(np.diff(cell_of_row[order], prepend=-1))]
@@ -55,7 +55,7 @@ def assemble(parts: list[Rows]) -> TableData:
 def _scatter(
     metrics: deque[npt.NDArray[np.float64]], slots: npt.NDArray[np.int64]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Each metric as an array of all rows in the order of their slots; empties the queue."""
+    """Writes each metric as an array of all rows, in the order of their slots; empties the queue."""
     columns: dict[str, npt.NDArray[np.float64]] = {name: np.empty(len(slots)) for name in METRICS}
     start = 0
     while metrics:
@@ -72,15 +72,15 @@ def _group_by_hash(
     """Numbers the distinct hashes.
 
     Returns:
-        order: [m] the rows in ascending order of hashes, rows of the same hash in order of appearance.
-        cell_of_row: [m] the number of each row's cell.
-        distinct: [N] S16 ascending.
+        order: [m] Rows in ascending order of hashes; rows of the same hash in order of appearance.
+        cell_of_row: [m] Number of each row's cell.
+        distinct: [N] S16, distinct hashes, ascending.
     """
     words = hashes.view(">u8").reshape(-1, 2)
     high, low = words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
     order = np.argsort(high, kind="stable")
     new_high, new_low = np.diff(high[order]) != 0, np.diff(low[order]) != 0
-    if (new_low & ~new_high).any():  # two hashes with the same first half, which is rare enough
+    if (new_low & ~new_high).any():  # two hashes with the same first half, which is rare
         order = np.lexsort((low, high))
         new_high, new_low = np.diff(high[order]) != 0, np.diff(low[order]) != 0
     cell_of_row = np.empty(len(hashes), dtype=np.int64)
@@ -96,7 +96,7 @@ def _place(
     hashes: npt.NDArray[np.bytes_],
     budgets: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """[m] where each row goes in an array of [T, N, R], and R."""
+    """Finds the position [m] of each row in a flattened array of [T, N, R], and R."""
     n_cells = len(hashes)
     counts = np.bincount(budget_of_row * n_cells + cell_of_row, minlength=len(budgets) * n_cells)
     n_repeats = int(counts.max())
@@ -114,7 +114,7 @@ def _place(
 
 
 def _prune(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The keys without loose ends; the published files have none."""
+    """Prunes loose ends from cells given by their keys; the published files have none."""
     keys = keys.copy()
     vertices, edges, _ = unpack_key(keys)
     for n_vertices in np.unique(vertices).tolist():
@@ -126,12 +126,12 @@ def _prune(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _check_hashes(data: TableData) -> None:
-    """Hashes some of the graphs: all would take longer than reading the file."""
+    """Checks the hashes of some graphs; hashing all of them would take longer than reading the file."""
     chosen = np.unique(np.linspace(0, len(data.cell_keys) - 1, _CHECKED_CELLS).astype(np.int64))
     expected = hash_cells(data.cell_keys[chosen])
     wrong = np.flatnonzero(expected != data.cell_hashes[chosen])
     if len(wrong):
         raise WrongFileError(
-            f"cell {hash_text(data.cell_hashes[chosen[wrong[0]]])}: got a graph whose hash is "
-            f"{hash_text(expected[wrong[0]])}, expected its own; is this NAS-Bench-101?"
+            f"cell {hash_text(data.cell_hashes[chosen[wrong[0]]])}: its graph has another hash, "
+            f"{hash_text(expected[wrong[0]])}; give a file of NAS-Bench-101"
         )

@@ -1,4 +1,4 @@
-"""Fetching the two files of NAS-Bench-101 from their official home, verified and resumable."""
+"""Download of the two files of NAS-Bench-101 from their official address, verified and resumable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 60
 _PARTIAL, _RANGE_NOT_SATISFIABLE, _SERVER_ERROR = 206, 416, 500
 
-#: Called with the bytes done and the bytes in all.
+#: Callback with the number of bytes done and of all bytes.
 Progress = Callable[[int, int], None]
 
 
@@ -30,8 +30,8 @@ class RemoteFile:
     """A file that never changes.
 
     Attributes:
-        url: Where it is.
-        sha256: Of its contents, 64 hexadecimal digits.
+        url: Address of the file.
+        sha256: SHA-256 of the contents, 64 hexadecimal digits.
     """
 
     url: str
@@ -39,11 +39,11 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """Its name without the address."""
+        """Name of the file, the last part of the address."""
         return self.url.rsplit("/", 1)[-1]
 
 
-#: The published files; ``full`` has budgets of 4, 12, 36 and 108 epochs (1.95 GB), ``only108`` the last (499 MB).
+#: The published files: ``full`` has budgets of 4, 12, 36 and 108 epochs (1.95 GB), ``only108`` has 108 alone (499 MB).
 NASBENCH101_FILES = {
     "only108": RemoteFile(
         "https://storage.googleapis.com/nasbench/nasbench_only108.tfrecord",
@@ -57,7 +57,7 @@ NASBENCH101_FILES = {
 
 
 class _Interrupted(Exception):
-    """The connection ended early; what arrived is kept, and the next attempt goes on from there."""
+    """The connection ended early; the bytes so far are kept, and the next attempt goes on from there."""
 
 
 def download(
@@ -70,28 +70,28 @@ def download(
 ) -> Path:
     """Downloads a file into a directory and verifies its size and SHA-256.
 
-    What has arrived is in ``<name>.part`` until the file is whole and verified; a later call goes on
-    from there.  A file that is there already is verified and kept.
+    The bytes so far are in ``<name>.part`` until the file is whole and verified.  A later call goes on
+    from there.  A file that exists already is verified and kept.
 
     Args:
-        remote: For example one of ``NASBENCH101_FILES``.
-        directory: Exists.
-        progress: Called after every block.
-        attempts: How often a connection that breaks is opened again.
+        remote: File to download, for example one of ``NASBENCH101_FILES``.
+        directory: Existing directory for the file.
+        progress: Callback after every block.
+        attempts: Largest number of connections; further ones follow only if a connection breaks.
         wait_s: Seconds before the second attempt, doubled before each further one.
 
     Returns:
         The path of the file.
 
     Raises:
-        TableExistsError: A different file of that name is there.
-        TableNotFoundError: There is no such directory.
+        TableExistsError: A different file of that name exists already.
+        TableNotFoundError: The directory is missing.
         DownloadError: The server has no such file, cannot be reached, or sent something else.
         NoSpaceError: The disk has too little room.
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise TableNotFoundError(f"download: got {directory}, which is no directory, expected one; create it first")
+        raise TableNotFoundError(f"download: {directory} is no directory; create it first")
     target = directory / remote.name
     if target.exists():
         return _verified_already(target, remote)
@@ -109,7 +109,7 @@ def download(
 
 
 def _fetch(remote: RemoteFile, part: Path, progress: Progress | None, attempts: int, wait_s: float) -> None:
-    """Goes on until ``part`` is as long as the file, or for so many broken connections."""
+    """Fetches the rest of the file into ``part``; gives up after this number of broken connections."""
     for attempt in range(1, attempts + 1):
         try:
             _go_on(remote, part, progress)
@@ -127,7 +127,7 @@ def _verified_already(target: Path, remote: RemoteFile) -> Path:
     digest = _sha256(target)
     if digest != remote.sha256:
         raise TableExistsError(
-            f"download: got {target}, which exists with SHA-256 {digest}, expected {remote.sha256} or no file; "
+            f"download: {target} exists already with SHA-256 {digest}, expected {remote.sha256}; "
             "remove it or choose another directory"
         )
     return target
@@ -142,7 +142,7 @@ def _sha256(path: Path) -> str:
 
 
 def _go_on(remote: RemoteFile, part: Path, progress: Progress | None) -> None:
-    """Fetches what is missing in ``part``."""
+    """Fetches the bytes that ``part`` lacks, in one connection."""
     done = part.stat().st_size if part.exists() else 0
     request = Request(remote.url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
@@ -163,14 +163,16 @@ def _go_on(remote: RemoteFile, part: Path, progress: Progress | None) -> None:
         ) from None
     except (HTTPException, URLError, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
-        raise _Interrupted(f"got no connection, or it broke ({reason or type(error).__name__})") from None
+        raise _Interrupted(f"no connection, or it broke ({reason or type(error).__name__})") from None
 
 
 def _total_bytes(response: Any, done: int, remote: RemoteFile) -> int:
-    """The size of the whole file, as the server says."""
+    """Reads the size of the whole file from the server's answer."""
     length = response.headers.get("Content-Length")
     if length is None:
-        raise DownloadError(f"download of {remote.url}: got an answer without its length, expected one with it")
+        raise DownloadError(
+            f"download of {remote.url}: the server did not state the file's length; fetch the file by other means"
+        )
     start = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
     if done and start != str(done):
         raise DownloadError(f"download of {remote.url}: got bytes from {start or 'nowhere'}, expected from {done}")
@@ -181,8 +183,8 @@ def _check_space(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if free < needed:
         raise NoSpaceError(
-            f"disk of {part.parent}: got {free / 1e6:,.0f} MB free, expected at least {needed / 1e6:,.0f} MB "
-            "for the download; free some space or choose another directory"
+            f"disk of {part.parent}: {free / 1e6:,.0f} MB are free, but the download needs {needed / 1e6:,.0f} MB; "
+            "free some space or choose another directory"
         )
 
 
@@ -199,8 +201,8 @@ def _receive(response: Any, part: Path, done: int, total: int, progress: Progres
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise NoSpaceError(
-                f"disk of {part.parent}: got a full disk after {done / 1e6:,.0f} of {total / 1e6:,.0f} MB; "
-                "free some space and run the download again, it goes on from there"
+                f"disk of {part.parent}: disk full after {done / 1e6:,.0f} of {total / 1e6:,.0f} MB; "
+                "free some space and run the download again, which goes on from there"
             ) from None
         raise
     if done != total:
@@ -208,7 +210,7 @@ def _receive(response: Any, part: Path, done: int, total: int, progress: Progres
 
 
 def _check_whole(error: HTTPError, part: Path, done: int) -> None:
-    """After "range not satisfiable": the part is whole already, or longer than the file and useless."""
+    """Handles "range not satisfiable": accepts a part that is whole, and removes one that is longer than the file."""
     if error.headers.get("Content-Range") != f"bytes */{done}":
         part.unlink()
-        raise _Interrupted(f"got {done} bytes from before, more than the file has; they were removed") from None
+        raise _Interrupted(f"{done} bytes from before are more than the file has; they were removed") from None

@@ -1,10 +1,9 @@
 """Reading many rows of NAS-Bench-101 at once, as arrays.
 
-All rows of the two published files are written the same way: the JSON that Python writes, and a
-message of a handful of shapes.  Rows of this form are taken apart for a whole part of the file at a
-time; every byte that is not a value is compared with what the form demands, and any row that differs,
-however slightly, goes through ``nas.tabular.nasbench101.rows.parse_row``.  So speed depends on the form, the result
-does not.
+All rows of the two published files have the same form: the JSON that Python writes, and a message of a
+handful of shapes.  Rows of this form are taken apart for a whole part of the file at a time.  Every byte
+that is no value is compared with the form.  A row with any difference goes through
+``nas.tabular.nasbench101.rows.parse_row``.  Therefore the speed depends on the form, but the result does not.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _EPOCHS_AT = _HASH_AT + _HASH_CHARS + 3  # after '", '
 _MAX_EPOCH_DIGITS = 4
 _QUOTE, _ZERO, _NINE, _PAD, _A = b'"'[0], b"0"[0], b"9"[0], b"="[0], b"A"[0]
 _SEPARATOR = b'", "'
-_MAX_SHAPES = 16  # of messages of one length, before the rest is read one at a time
+_MAX_SHAPES = 16  # shapes of messages of one length; messages of further shapes are read one at a time
 
 
 def parse_records(records: Records) -> Rows:
@@ -54,7 +53,7 @@ def parse_records(records: Records) -> Rows:
 
 
 class _Reader:
-    """Reads whatever has the usual form into ``rows``."""
+    """Reads the rows of the usual form into ``rows``."""
 
     def __init__(self, buffer: Bytes, records: Records, rows: Rows) -> None:
         self.buffer = buffer
@@ -63,7 +62,7 @@ class _Reader:
         self.rows = rows
 
     def read(self) -> npt.NDArray[np.bool_]:
-        """[m] which rows had the usual form; the others are left as they were."""
+        """[m] Reads the rows and marks those of the usual form; the other rows remain to be read."""
         usual = self._match(self.starts, b'["') & self._match(self.starts + _HASH_AT + _HASH_CHARS, b'", ')
         usual &= self._match(self.ends - 2, b'"]')
         usual &= self._read_hashes()
@@ -75,7 +74,10 @@ class _Reader:
         return usual
 
     def _window(self, at: Ints, length: int) -> Bytes:
-        """[len(at), length] the bytes from each position; beyond the buffer, which no usual row needs, its end."""
+        """[len(at), length] Bytes from each position; a position too near the buffer's end gets the last bytes.
+
+        No usual row needs bytes beyond the buffer.
+        """
         windows = np.lib.stride_tricks.sliding_window_view(self.buffer, length)
         return windows[np.minimum(at, len(windows) - 1)]
 
@@ -90,7 +92,7 @@ class _Reader:
         return np.asarray((values < 16).all(axis=1))
 
     def _read_epochs(self) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        """The position of the adjacency of each row, and whether all was as usual up to there."""
+        """Reads the epochs; returns the position of each row's adjacency, and whether the row is usual up to there."""
         window = self._window(self.starts + _EPOCHS_AT, _MAX_EPOCH_DIGITS + 1)
         is_digit = (window >= _ZERO) & (window <= _NINE)
         n_digits = np.logical_and.accumulate(is_digit, axis=1).sum(axis=1)
@@ -103,7 +105,7 @@ class _Reader:
         return after + 3, fits
 
     def _read_cells(self, at: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        """The position of the metrics of each row, and whether adjacency and operations were as usual."""
+        """Reads the cells; returns the position of each row's metrics, and whether the cell's text is usual."""
         fits = np.zeros(len(at), dtype=bool)
         metrics_at = np.zeros(len(at), dtype=np.int64)
         for n_vertices in range(2, MAX_VERTICES + 1):
@@ -131,10 +133,10 @@ class _Reader:
         return edges, fits
 
     def _read_operations(self, at: Ints, n_vertices: int) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
-        """The operations as in ``Cell.key``, the length of their text with both separators, and whether it fits.
+        """Reads operations; returns their code as in ``Cell.key``, the length of their text, and whether the text fits.
 
-        A pooling and the size of a convolution are told by one character each; then the whole text is
-        compared with the one that these operations have.
+        The length includes both separators.  One character tells a pooling from a convolution, and another
+        the size of a convolution.  Then the whole text is compared with the text of these operations.
         """
         texts, lengths = _operation_templates(n_vertices)
         window = self._window(at, texts.shape[1])
@@ -151,7 +153,7 @@ class _Reader:
         return code, lengths[code], fits
 
     def _read_metrics(self, at: Ints, candidates: Ints) -> npt.NDArray[np.bool_]:
-        """Which of the candidates had readable metrics in a shape that others share."""
+        """Reads the candidates' metrics; marks the rows whose messages had a shape that can be read."""
         fits = np.zeros(len(at), dtype=bool)
         lengths = self.ends[candidates] - 2 - at[candidates]
         for length in np.unique(lengths).tolist():
@@ -183,20 +185,20 @@ class _Reader:
             chosen, messages = chosen[~same], messages[~same]
 
 
-#: [256] the value of a hexadecimal digit, 255 for any other character.
+#: [256] Value of a hexadecimal digit, 255 for any other character.
 _HEX_VALUE = np.full(256, 255, dtype=np.uint8)
 _HEX_VALUE[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = np.arange(16)
 
 
 def _operation_texts(n_vertices: int) -> list[str]:
-    """The operations of a row with both separators, in the order of their codes."""
+    """Writes the texts of a row's operations with both separators, in the order of their codes."""
     choices = product(OPERATIONS, repeat=n_vertices - 2)
     return [f'", "{",".join([INPUT, *reversed(names), OUTPUT])}", "' for names in choices]
 
 
 @lru_cache(maxsize=MAX_VERTICES)
 def _operation_templates(n_vertices: int) -> tuple[Bytes, Ints]:
-    """[C, longest] the texts, filled up with zeros, and [C] their lengths."""
+    """Returns the texts [C, longest], filled up with zeros, and their lengths [C]."""
     texts = [text.encode() for text in _operation_texts(n_vertices)]
     longest = max(map(len, texts))
     padded = b"".join(text.ljust(longest, b"\0") for text in texts)
@@ -205,7 +207,7 @@ def _operation_templates(n_vertices: int) -> tuple[Bytes, Ints]:
 
 
 def _decode_base64(text: Bytes, n_padding: int) -> Bytes | None:
-    """[m, bytes] the messages of m texts of one length and padding; None if any has a wrong character."""
+    """Decodes m texts of one length and padding into messages [m, bytes]; None if any has a wrong character."""
     text[:, text.shape[1] - n_padding :] = _A
     try:
         decoded = binascii.a2b_base64(text.tobytes())
@@ -223,7 +225,7 @@ def _has_shape(messages: Bytes, shape: MessageShape) -> npt.NDArray[np.bool_]:
 
 
 def _read_values(messages: Bytes, shape: MessageShape) -> tuple[npt.NDArray[np.float64], Ints]:
-    """[m, len(METRICS)] the metrics and [m] the numbers of parameters."""
+    """Reads the metrics [m, len(METRICS)] and the numbers of parameters [m]."""
     metrics = np.zeros((len(messages), len(METRICS), 8), dtype=np.uint8)
     for k, at in enumerate(shape.positions):
         if at >= 0:

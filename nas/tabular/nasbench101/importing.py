@@ -1,9 +1,9 @@
-"""Turning a TFRecord of NAS-Bench-101 into a store.
+"""Import of a TFRecord of NAS-Bench-101 into a store.
 
-The file is cut into parts that processes read independently: a process begins at the first place in
-its part that looks like a record, and a part counts only if it begins exactly where the one before
-ended; otherwise it is read again from there.  So every byte of the file is verified, and an error
-names the first bad row.
+The file is cut into parts that processes read independently.  A process begins at the first place in
+its part that looks like a record.  A part counts only if it begins exactly where the part before it
+ended; otherwise it is read again from there.  Therefore every byte of the file is verified, and an
+error names the first bad row.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ from nas.tabular.store import check_target, write_indexed_store
 from spaces import SEARCH_SPACES
 from spaces.enumeration import enumerate_space
 
-_PART_BYTES = 1 << 23  # whatever is made of a part stays near the processor
-_STORE_SHARE = 0.2  # of the source's size, more than any store of our layout takes beside its index
+_PART_BYTES = 1 << 23  # the arrays of a part stay in the processor's cache
+_STORE_SHARE = 0.2  # fraction of the source's size; a store takes less beside its index
 _INDEX_BYTES = 10_000_000
 
-#: Called with the bytes done and the bytes in all.
+#: Callback with the number of bytes done and of all bytes.
 Progress = Callable[[int, int], None]
 
 
 class _Submit(Protocol):
-    """Starts a function, perhaps in another process; what it returns gives the result when called."""
+    """Starts a function, perhaps in another process; returns a function that gives the result."""
 
     def __call__(self, function: Callable[..., Any], /, *arguments: Any) -> Callable[[], Any]: ...
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did.
+    """Numbers of an import.
 
     Attributes:
-        rows: Records of the source.
-        cells: Distinct cells.
-        budgets: Epochs.
-        repeats: Trainings of each cell at each budget.
+        rows: Number of records of the source.
+        cells: Number of distinct cells.
+        budgets: Epochs of training, ascending.
+        repeats: Number of trainings of each cell at each budget.
         source_bytes: Size of the source.
         store_bytes: Size of the store.
-        seconds: Wall-clock time.
+        seconds: Wall-clock time of the import.
     """
 
     rows: int
@@ -75,17 +75,17 @@ def import_tfrecord(
     """Imports a TFRecord of NAS-Bench-101 into a store, whole or not at all.
 
     Args:
-        source: ``nasbench_full.tfrecord``, ``nasbench_only108.tfrecord``, or a file of their layout.
-        target: The directory to create.
-        n_processes: None for one on each processor that this process may use.
-        progress: Called in this process after each part.
+        source: Path of ``nasbench_full.tfrecord``, ``nasbench_only108.tfrecord``, or a file of their layout.
+        target: Directory to create.
+        n_processes: Number of processes; None for one per processor that this process may use.
+        progress: Callback in this process after each part.
 
     Raises:
-        TableNotFoundError: There is no source, or no directory for the target.
-        TableExistsError: The target is there already.
-        WrongFileError: The source is no TFRecord, or a record of it no row of NAS-Bench-101.
-        DamagedFileError: A checksum is wrong or the file ends inside a row.
-        IncompleteTableError: Some cell lacks a budget or a repeat that others have.
+        TableNotFoundError: The source or the directory for the target is missing.
+        TableExistsError: The target exists already.
+        WrongFileError: The source is no TFRecord, or one of its records is no row of NAS-Bench-101.
+        DamagedFileError: A checksum is wrong, or the file ends inside a row.
+        IncompleteTableError: A cell lacks a budget or a repeat that others have.
         NoSpaceError: The disk has too little room.
     """
     begin = perf_counter()
@@ -124,7 +124,7 @@ def _available_processors() -> int:
 
 @contextmanager
 def _processes(n: int) -> Iterator[_Submit]:
-    """Runs what is submitted in n processes; with one, in this process when the result is asked for."""
+    """Runs submitted functions in n processes; with n = 1, in this process when the result is asked for."""
     if n == 1:
         yield partial
         return
@@ -134,8 +134,8 @@ def _processes(n: int) -> Iterator[_Submit]:
         yield lambda function, *arguments: pool.submit(function, *arguments).result
     except BrokenProcessPool:
         raise TableError(
-            f"import: one of {n} processes was ended from outside, perhaps for want of memory, expected all to finish; "
-            "nothing was written, try again with fewer processes"
+            f"import: one of {n} processes was killed, perhaps for lack of memory; nothing was written; "
+            "try again with fewer --processes"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -143,7 +143,7 @@ def _processes(n: int) -> Iterator[_Submit]:
 
 @dataclass(frozen=True)
 class _Part:
-    """The rows of a part, and the file offsets of the first row's beginning and the last row's end."""
+    """The rows of a part, with the file offsets of the first row's beginning and the last row's end."""
 
     first: int
     end: int
@@ -173,7 +173,7 @@ def _read_part(source: Path, start: int, stop: int, at_record: bool) -> _Part | 
 
 
 def _try_part(source: Path, start: int, stop: int, at_record: bool) -> _Part | None:
-    """As ``_read_part``, but None for any trouble: only who knows where the part before ended can tell which."""
+    """Reads a part; None for any error, which may only mean that ``start`` was no beginning of a row."""
     try:
         return _read_part(source, start, stop, at_record)
     except TableError:

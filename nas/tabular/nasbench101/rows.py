@@ -1,13 +1,13 @@
-"""A row of NAS-Bench-101: JSON around a protocol buffer, read as the formats say, one at a time.
+"""Rows of NAS-Bench-101, JSON around a protocol buffer, read one at a time as the formats prescribe.
 
-The payload of a record is ``[hash, epochs, adjacency, operations, metrics]``; the metrics are the
-base64 of a ``ModelMetrics`` message:
+The payload of a record is ``[hash, epochs, adjacency, operations, metrics]``.  The metrics are a
+``ModelMetrics`` message in base64:
 
     message ModelMetrics { repeated EvaluationData = 1; int32 trainable_parameters = 2; double total_time = 3; }
     message EvaluationData { double current_epoch = 1, training_time = 2, train_accuracy = 3,
                              validation_accuracy = 4, test_accuracy = 5; string checkpoint_path = 6; }
 
-The evaluations are those at the start, halfway and at the end of a training.
+The evaluations happen at the start, halfway and at the end of a training.
 
 Source: google-research/nasbench, ``api.py`` and ``lib/model_metrics.proto``; the wire format is
 protobuf.dev/programming-guides/encoding.
@@ -33,7 +33,7 @@ _VARINT, _DOUBLE, _BYTES, _FLOAT = 0, 1, 2, 5
 _FIXED_BYTES = {_DOUBLE: 8, _FLOAT: 4}
 _N_EVALUATIONS = 3  # start, halfway, end
 
-#: What is kept of a row, in this order: the fields of the halfway and of the final evaluation.
+#: Metrics that are kept of a row, in this order: the fields of the halfway and of the final evaluation.
 _FIELDS = {2: "training_time_s", 3: "train_accuracy", 4: "validation_accuracy", 5: "test_accuracy"}
 METRICS = (*(f"halfway_{name}" for name in _FIELDS.values()), *_FIELDS.values())
 
@@ -43,11 +43,11 @@ class Rows:
     """m rows as columns.
 
     Attributes:
-        hashes: [m] S16
-        epochs: [m] int64
-        keys: [m] int64 the cells, see ``spaces.Cell.key``, loose ends included.
-        trainable_parameters: [m] int64
-        metrics: [m, len(METRICS)] float64
+        hashes: [m] S16, bytes of the hashes.
+        epochs: [m] int64, budgets.
+        keys: [m] int64, keys of the cells as in ``spaces.Cell.key``, but perhaps with loose ends.
+        trainable_parameters: [m] int64, numbers of parameters.
+        metrics: [m, len(METRICS)] float64, values in the order of ``METRICS``.
     """
 
     hashes: npt.NDArray[np.bytes_]
@@ -58,7 +58,7 @@ class Rows:
 
     @classmethod
     def empty(cls, n: int) -> Rows:
-        """Room for n rows."""
+        """Makes room for n rows."""
         return cls(
             np.zeros(n, dtype="S16"),
             np.zeros(n, dtype=np.int64),
@@ -70,7 +70,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Row:
-    """One row; ``metrics`` are those named by ``METRICS``."""
+    """One row; ``metrics`` are in the order of ``METRICS``."""
 
     hash: bytes
     epochs: int
@@ -81,13 +81,13 @@ class Row:
 
 @dataclass(frozen=True)
 class MessageShape:
-    """Where the fields of a ``ModelMetrics`` message are; messages of one shape can be read together.
+    """The positions of the fields in a ``ModelMetrics`` message; messages of one shape can be read together.
 
     Attributes:
-        mask: [bytes] uint8, the bits that belong to the structure and not to the values.
-        structure: [bytes] uint8, what these bits are.
-        positions: [len(METRICS)] the offset of each double, -1 for one that was left out and so is 0.
-        parameters: The offsets at which the number of parameters begins and ends; equal if left out.
+        mask: [bytes] uint8, mask of the bits that belong to the structure and not to the values.
+        structure: [bytes] uint8, values of these bits.
+        positions: [len(METRICS)] Offset of each double, -1 for a field that was left out and therefore is 0.
+        parameters: Offsets at which the number of parameters begins and ends; equal if it was left out.
     """
 
     mask: npt.NDArray[np.uint8]
@@ -100,7 +100,7 @@ def parse_row(payload: bytes) -> Row:
     """Reads one row.
 
     Raises:
-        ValueError: It is no row of NAS-Bench-101, and why.
+        ValueError: The payload is no row of NAS-Bench-101; the message says why.
     """
     cell_hash, epochs, adjacency, operations, metrics = _parse_json(payload)
     size = isqrt(len(adjacency))
@@ -128,7 +128,7 @@ def _parse_json(payload: bytes) -> tuple[bytes, int, str, str, str]:
         fields: Any = json.loads(payload.decode("utf-8"))
     except ValueError:
         raise ValueError(
-            f"got a payload that begins with {payload[:24]!r}, expected JSON; is this NAS-Bench-101?"
+            f"got a payload that begins with {payload[:24]!r}, expected a row of NAS-Bench-101 in JSON"
         ) from None
     if not isinstance(fields, list) or [type(field) for field in fields] != [str, int, str, str, str]:
         raise ValueError(
@@ -146,10 +146,10 @@ def _parse_json(payload: bytes) -> tuple[bytes, int, str, str, str]:
 
 
 def message_shape(message: bytes) -> MessageShape:
-    """The shape of a ``ModelMetrics`` message.
+    """Finds the shape of a ``ModelMetrics`` message.
 
     Raises:
-        ValueError: It is not well-formed, or has fewer than three evaluations.
+        ValueError: The message is not well-formed, or has fewer than three evaluations.
     """
     mask, structure = np.zeros(len(message), dtype=np.uint8), np.frombuffer(message, dtype=np.uint8)
     evaluations: list[dict[int, int]] = []
@@ -161,7 +161,7 @@ def message_shape(message: bytes) -> MessageShape:
             for inner, inner_wire, *span in _fields(message, start, end):
                 _mark(mask, inner_wire, *span)
                 if inner_wire == _DOUBLE:
-                    positions[inner] = span[1]  # of a repeated field the last counts
+                    positions[inner] = span[1]  # the last occurrence of a repeated field counts
             evaluations.append(positions)
         elif (number, wire) == (_PARAMETERS, _VARINT):
             parameters = (start, end)
@@ -183,7 +183,7 @@ def _mark(mask: npt.NDArray[np.uint8], wire: int, tag: int, start: int, end: int
 
 
 def _fields(message: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """The fields of a message: number, wire type, and the offsets of tag, value and end."""
+    """Yields the fields of a message: number, wire type, and the offsets of tag, value and end."""
     while start < end:
         tag_at = start
         tag, start = read_varint(message, start)
@@ -204,7 +204,7 @@ def _fields(message: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
 
 
 def read_varint(message: bytes, start: int) -> tuple[int, int]:
-    """An unsigned varint and the offset after it; ``ValueError`` if it does not end."""
+    """Reads an unsigned varint; returns it with the offset after it, and raises ``ValueError`` if it does not end."""
     value = 0
     for i, byte in enumerate(message[start : start + 10]):
         value |= (byte & 0x7F) << (7 * i)
@@ -214,5 +214,5 @@ def read_varint(message: bytes, start: int) -> tuple[int, int]:
 
 
 def _signed(value: int) -> int:
-    """An int32 of the wire, where negative numbers are 64 bits long."""
+    """Converts an int32 of the wire, where negative numbers are 64 bits long."""
     return value - (1 << 64) if value >> 63 else value

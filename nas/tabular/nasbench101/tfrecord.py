@@ -1,7 +1,7 @@
-"""The framing of TFRecord files, with both checksums of every record verified.
+"""The framing of TFRecord files; both checksums of every record are verified.
 
-A record is a little-endian 64 bit length, the masked CRC-32C of these eight bytes, the payload, and
-the masked CRC-32C of the payload.
+A record has four fields: a little-endian 64-bit length, the masked CRC-32C of these eight bytes, the
+payload, and the masked CRC-32C of the payload.
 
 Source: TensorFlow, ``tensorflow/core/lib/io/record_writer.h``.
 """
@@ -25,15 +25,15 @@ _HEADER = Struct("<QI")  # length, its checksum
 _LENGTH_BYTES = 8
 HEADER_BYTES = _HEADER.size
 FOOTER_BYTES = 4
-_READ_AHEAD = 1 << 16  # more than any record of NAS-Bench-101, so that the last one of a part is read with it
-#: The high bytes of the length of a record below 64 KiB; text, as our payloads are, has no such run.
+_READ_AHEAD = 1 << 16  # more than any record of NAS-Bench-101, so that a part's last record is read with the part
+#: The high bytes of the length of a record below 64 KiB; our payloads are text, which has no such run.
 _ZEROS = bytes(6)
 
 _MASK_DELTA = 0xA282EAD8
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum as TFRecord stores it: rotated and shifted, so that data may contain checksums."""
+    """Computes the checksum as TFRecord stores it: rotated and shifted, so that data may contain checksums."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
@@ -43,12 +43,12 @@ class Records:
     """Consecutive records of a file.
 
     Attributes:
-        source: The file's name.
+        source: Name of the file.
         buffer: Bytes of the file.
-        buffer_offset: Where in the file they begin.
-        starts: [m] int64 where in the buffer each payload begins.
-        lengths: [m] int64 of the payloads, in bytes.
-        end: The file offset after the last record.
+        buffer_offset: Offset of the buffer in the file.
+        starts: [m] int64, offset of each payload in the buffer.
+        lengths: [m] int64, lengths of the payloads in bytes.
+        end: File offset after the last record.
     """
 
     source: str
@@ -60,19 +60,19 @@ class Records:
 
     @property
     def first(self) -> int:
-        """The file offset of the first record; ``end`` if there is none."""
+        """File offset of the first record; ``end`` if there is none."""
         return self.offset(0) if len(self.starts) else self.end
 
     def offset(self, i: int) -> int:
-        """The file offset of record i, its header included."""
+        """Computes the file offset at which the header of record i begins."""
         return self.buffer_offset + int(self.starts[i]) - HEADER_BYTES
 
     def place(self, i: int) -> str:
-        """Record i as messages call it."""
+        """Names record i for messages."""
         return _place(self.source, self.offset(i))
 
     def payload(self, i: int) -> bytes:
-        """The payload of record i."""
+        """Cuts the payload of record i out of the buffer."""
         return self.buffer[self.starts[i] : self.starts[i] + self.lengths[i]]
 
 
@@ -81,23 +81,23 @@ def _place(source: str, offset: int) -> str:
 
 
 def file_size(path: Path) -> int:
-    """The size of a file that should be a TFRecord, in bytes.
+    """Returns the size in bytes of a file that should be a TFRecord.
 
     Raises:
-        TableNotFoundError: There is no such file.
-        WrongFileError: It is a directory, or empty.
+        TableNotFoundError: The file does not exist.
+        WrongFileError: The path is a directory, or the file is empty.
     """
     if path.is_dir():
-        raise WrongFileError(f"TFRecord: got {path}, a directory, expected a file")
+        raise WrongFileError(f"TFRecord: {path} is a directory; give a file such as nasbench_only108.tfrecord")
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
         raise TableNotFoundError(
-            f"TFRecord: got {path}, which does not exist, expected a file such as nasbench_only108.tfrecord; "
-            "fetch it with `table download`"
+            f"TFRecord: {path} does not exist; give a file such as nasbench_only108.tfrecord, "
+            "which `table download` fetches"
         ) from None
     if size == 0:
-        raise WrongFileError(f"TFRecord: got {path} of 0 bytes, expected records; download it again")
+        raise WrongFileError(f"TFRecord: {path} is empty; download it again")
     return size
 
 
@@ -106,17 +106,17 @@ def read_part(path: Path, start: int, stop: int, *, at_record: bool) -> Records 
 
     Args:
         path: The file.
-        start: A file offset.
-        stop: A file offset.
-        at_record: Whether ``start`` is known to be the beginning of a record; otherwise the first
-            place that looks like one is searched, which the caller has to confirm.
+        start: File offset of the first byte.
+        stop: File offset after the last byte.
+        at_record: True if a record is known to begin at ``start``.  Otherwise the first place that looks like
+            the beginning of a record is searched, and the caller has to confirm it.
 
     Returns:
-        The records; None if ``at_record`` is false and nothing looked like the beginning of one.
+        The records; None if ``at_record`` is false and nothing looked like the beginning of a record.
 
     Raises:
-        DamagedFileError: A checksum is wrong or the file ends inside a record.
-        WrongFileError: Already the beginning of the file is no record.
+        DamagedFileError: A checksum is wrong, or the file ends inside a record.
+        WrongFileError: The file does not begin with a record.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -143,8 +143,8 @@ def _walk(
     """Goes from record to record, from ``position`` to ``stop`` in the buffer that begins at ``offset`` of the file.
 
     Returns:
-        The buffer, with more of the file if the last record needs it; the lengths of the payloads; and what
-        ended the walk early: the records before may be damaged too, and the first is the one to report.
+        The buffer, with more of the file if the last record needs it; the lengths of the payloads; and the error
+        that ended the walk early, or None.  An earlier record may be damaged too and must be reported first.
     """
     lengths: list[int] = []
     known: dict[int, int] = {}  # lengths whose checksum was computed
@@ -171,10 +171,10 @@ def _walk(
 
 
 def read_records(path: Path, *, part_bytes: int = 1 << 24) -> Iterator[tuple[int, bytes]]:
-    """Every record of any TFRecord file in turn, as its file offset and its payload.
+    """Yields the file offset and the payload of every record of any TFRecord file.
 
     Raises:
-        TableError: As ``read_part``, and as ``file_size``.
+        TableError: The file is missing, empty, damaged or no TFRecord; see ``file_size`` and ``read_part``.
     """
     size, position = file_size(path), 0
     while position < size:
@@ -186,7 +186,7 @@ def read_records(path: Path, *, part_bytes: int = 1 << 24) -> Iterator[tuple[int
 
 
 def _find_record(buffer: bytes) -> int | None:
-    """The first position with a length whose checksum is right."""
+    """Finds the first position with a length whose checksum is right; None if there is none."""
     zeros = buffer.find(_ZEROS)
     while zeros >= 0:
         position = zeros - (_LENGTH_BYTES - len(_ZEROS))
@@ -199,7 +199,7 @@ def _find_record(buffer: bytes) -> int | None:
 
 
 def _read_on(file: BinaryIO, buffer: bytes, offset: int, position: int, needed: int) -> bytes:
-    """The buffer with at least ``needed`` bytes from ``position``."""
+    """Extends the buffer so that it has at least ``needed`` bytes from ``position``."""
     left = os.fstat(file.fileno()).st_size - offset - position
     if needed > left:
         raise DamagedFileError(
@@ -215,8 +215,8 @@ def _check_length(path: Path, offset: int, length: bytes, checksum: int) -> None
         return
     if offset == 0:
         raise WrongFileError(
-            f"{path}: its first bytes are no record of a TFRecord file (a length and its checksum), "
-            "expected a file such as nasbench_only108.tfrecord; give another file, or download this one again"
+            f"{path}: its first bytes are no record of a TFRecord file (a length and its checksum); "
+            "give a file such as nasbench_only108.tfrecord, or download this one again"
         )
     raise DamagedFileError(
         f"{_place(path.name, offset)}: got checksum {checksum:08x} of its length, expected {expected:08x}; "

@@ -17,7 +17,7 @@ from hpbandster.core.dispatcher import Job
 from hpbandster.optimizers.config_generators.bohb import BOHB as HpbandsterGenerator
 
 from master.samplers.kde import KdeSampler, KdeSettings, Model, impute
-from results.reading import Proposal
+from results.records import Proposal
 from spaces import CONFIG_SPACES
 
 

@@ -53,7 +53,7 @@ def test_a_part_that_is_not_asked_for_is_not_even_read(tmp_path: Path) -> None:
 def test_the_folder_is_data_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        DatasetError, match=r"data_dir: got 'data', expected a folder that contains cifar-10-batches-py"
+        DatasetError, match=r"--data-dir: got 'data', expected a folder that contains cifar-10-batches-py"
     ):
         load_dataset("cifar10")
     write_batches(tmp_path / "data")
@@ -101,7 +101,7 @@ def test_a_damaged_batch_is_refused_with_its_name(content: bytes, message: str, 
 
 
 def test_a_missing_folder_or_batch_says_what_is_expected(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"data_dir: got .*expected a folder that contains cifar-10-batches-py"):
+    with pytest.raises(DatasetError, match=r"--data-dir: got .*expected a folder that contains cifar-10-batches-py"):
         load_dataset("cifar10", tmp_path)
     folder = write_batches(tmp_path, names=cifar10.FILES["train"][:2])
     with pytest.raises(DatasetError, match=r"data_batch_3 is missing.* --download fetches what is missing"):
@@ -194,4 +194,4 @@ def test_a_search_fetches_the_images_before_there_is_a_table(
     archive.rename(tmp_path / "data" / cifar10.ARCHIVE)
     tiny = ["--n-stacks", "1", "--cells-per-stack", "1", "--init-channels", "2", "--threads", "1"]
     assert run_bohb.main(["search", "--dataset", "cifar10", "--download", "--epochs", "1", *tiny]) == 0
-    assert "cells are not looked up: table nasbench101: got nothing at data/nasbench101.table" in caplog.text
+    assert "cells are not looked up: table nasbench101: there is nothing at data/nasbench101.table" in caplog.text

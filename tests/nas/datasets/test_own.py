@@ -64,21 +64,21 @@ def test_a_channel_that_is_the_same_everywhere_is_left_as_it_is(tmp_path: Path) 
     ("change", "message"),
     [
         ({"labels": None}, r"expected \['labels'\] too"),
-        ({"labels": np.full(256, -1)}, "below 0"),
+        ({"labels": np.full(256, -1)}, "labels are below 0"),
         ({"labels": np.full(256, 0.5)}, "labels of float64, expected integers"),
         ({"labels": np.zeros(255, int)}, r"labels \(255,\), expected \[N, C, S, S\] and \[N\]"),
-        ({"test": np.zeros(0, dtype=np.int64)}, "empty part test"),
-        ({"test": []}, "empty part test"),
+        ({"test": np.zeros(0, dtype=np.int64)}, "part test is empty"),
+        ({"test": []}, "part test is empty"),
         ({"images": np.zeros((256, 4, 4))}, r"\[N, C, S, S\]"),
-        ({"images": np.zeros((256, 1, 4, 6))}, r"got images of \(1, 4, 6\) in .*own.npz, expected square ones"),
+        ({"images": np.zeros((256, 1, 4, 6))}, r"got images of \(1, 4, 6\), expected square ones"),
         ({"images": np.zeros((256, 1, 4, 4), int)}, "images of int64, expected uint8 or floating-point"),
         ({"images": np.full((256, 1, 4, 4), np.nan)}, "not finite"),
         ({"images": np.full((256, 1, 4, 4), 1e300)}, "not finite"),
         ({"test": np.arange(64)}, "overlap"),
-        ({"test": np.array([256])}, "overlap or leave"),
-        ({"test": np.arange(256) > 200}, "test is bool .*numpy.flatnonzero"),
-        ({"test": np.array([200.0, 201.0])}, "test is float64"),
-        ({"flip": np.array([1, 0])}, r"flip is int64 \(2,\), expected True or False"),
+        ({"test": np.array([256])}, "overlap, or have indices outside"),
+        ({"test": np.arange(256) > 200}, "test as bool .*numpy.flatnonzero"),
+        ({"test": np.array([200.0, 201.0])}, "test as float64"),
+        ({"flip": np.array([1, 0])}, r"flip of int64 \(2,\), expected True or False"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -96,7 +96,7 @@ def test_what_is_no_npz_file_is_named(tmp_path: Path) -> None:
     whole = Path(written(tmp_path / "own.npz")).read_bytes()
     (tmp_path / "torn.npz").write_bytes(whole[: len(whole) // 2])
     for name in ("text.npz", "one.npz", "torn.npz"):
-        with pytest.raises(DatasetError, match=rf"{name}, no \.npz file"):
+        with pytest.raises(DatasetError, match=rf"{name}: the file is no \.npz file"):
             load_dataset(str(tmp_path / name))
 
 
@@ -126,7 +126,7 @@ def test_a_name_that_moved_is_found_in_its_folder(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     old = str(tmp_path / "own.npz")
     written(tmp_path / "new" / "own.npz")
-    with pytest.raises(DatasetError, match="if it has moved, name its folder as --data-dir"):
+    with pytest.raises(DatasetError, match="if it has moved, give its folder with --data-dir"):
         load_dataset(old)
     assert load_dataset(old, tmp_path / "new").id.name == str(tmp_path / "new" / "own.npz")
 
@@ -142,7 +142,7 @@ def test_other_folders_find_a_data_set_where_it_was_located(tmp_path: Path, monk
 @pytest.mark.parametrize("name", [name for name in DATASETS if DATASETS[name].folder is None])
 def test_a_folder_is_refused_where_there_are_no_files(name: str) -> None:
     with pytest.raises(
-        DatasetError, match=f"data_dir: got 'there', but data set {name} has no files.*--dataset cifar10"
+        DatasetError, match=f"--data-dir: got 'there', but data set {name} has no files.*--dataset cifar10"
     ):
         load_dataset(name, "there")
 

@@ -78,7 +78,7 @@ def made_up(n, shapes=((1, 8, 8), (1, 8, 8))):
 
 @pytest.mark.parametrize("shapes", [((1, 8, 6), (1, 8, 6)), ((1, 8, 8), (1, 6, 6)), ((1, 8, 8), (3, 8, 8))])
 def test_images_that_are_not_square_or_not_of_one_size_are_refused(shapes):
-    with pytest.raises(DatasetError, match=r"dataset: got images of .* in own, expected square ones .* of one size"):
+    with pytest.raises(DatasetError, match=r"own: got images of .*, expected square ones .* of one size"):
         made_up(4, shapes)
 
 

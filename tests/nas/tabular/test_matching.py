@@ -65,7 +65,7 @@ def test_a_table_on_images_of_ones_own_follows_them(tmp_path: Path) -> None:
 
 
 def test_a_table_that_states_no_data_set_fits_none() -> None:
-    with pytest.raises(WrongDatasetError, match="got no word of its data set, expected digits"):
+    with pytest.raises(WrongDatasetError, match="it states no data set, expected digits"):
         check_table_fits(Table("silent", open_table("digits").data), "digits")
 
 
@@ -75,7 +75,7 @@ def test_the_table_follows_the_data_set(tmp_path: Path) -> None:
         "cifar10": "nasbench101",
     }
     with pytest.raises(
-        TableNotFoundError, match=r"got none for data set .*own.npz.*`table measure own.table --dataset"
+        TableNotFoundError, match=r"data set .*own.npz needs a table.*`table measure own.table --dataset"
     ):
         default_table(own_file(tmp_path / "own.npz"))
 
@@ -90,7 +90,7 @@ def test_a_search_does_without_a_table_that_is_not_here(
 ) -> None:
     monkeypatch.setitem(TABLES, "nasbench101", TableSource("made up", lambda: tmp_path / "absent", "write it first"))
     assert table_to_look_up(None, "cifar10") is None
-    assert "cells are not looked up: table nasbench101: got nothing at" in caplog.text
+    assert "cells are not looked up: table nasbench101: there is nothing at" in caplog.text
     with pytest.raises(TableNotFoundError, match="write it first"):
         table_to_look_up("nasbench101", "cifar10")
     assert table_to_look_up("none", "cifar10") is None

@@ -140,7 +140,7 @@ def test_a_target_that_appears_meanwhile_wins(tmp_path: Path, monkeypatch: pytes
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", late)
-    with pytest.raises(TableExistsError, match="another process wrote meanwhile"):
+    with pytest.raises(TableExistsError, match="another process has written the target"):
         write_store(target, some_data(), name="ours", provenance={})
     assert [file.name for file in tmp_path.rglob("*")] == ["t.table", "theirs"]
 
@@ -153,7 +153,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest
             raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(store, "_write_array", full)
-    with pytest.raises(NoSpaceError, match=r"full disk while writing, .*nothing was written; free some space"):
+    with pytest.raises(NoSpaceError, match=r"disk full while writing table .*nothing was kept; free some space"):
         write_store(tmp_path / "t.table", some_data(), name="t", provenance={})
     assert not list(tmp_path.iterdir())
 
@@ -161,7 +161,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 def test_a_disk_with_too_little_room_is_noticed_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(NoSpaceError, match="got 0 MB free"):
+    with pytest.raises(NoSpaceError, match="0 MB are free"):
         write_store(tmp_path / "t.table", some_data(), name="t", provenance={})
     assert not list(tmp_path.iterdir())
 
@@ -181,10 +181,12 @@ def test_a_damaged_store_is_refused(path: Path) -> None:
     file = path / "test_accuracy.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
-    with pytest.raises(DamagedFileError, match=rf"{len(whole) - 1} bytes, expected {len(whole)}; import the table"):
+    with pytest.raises(
+        DamagedFileError, match=rf"{len(whole) - 1} bytes, expected {len(whole)}; import or measure the table"
+    ):
         open_store(path)
     file.unlink()
-    with pytest.raises(DamagedFileError, match="of 0 bytes"):
+    with pytest.raises(DamagedFileError, match="has 0 bytes"):
         open_store(path)
     (path / "table.json").write_text('{"format": ')
     with pytest.raises(DamagedFileError, match="not JSON"):
@@ -193,17 +195,17 @@ def test_a_damaged_store_is_refused(path: Path) -> None:
 
 def test_what_is_no_store_is_refused(path: Path, tmp_path: Path) -> None:
     replace_json(path, version=99)
-    with pytest.raises(WrongFileError, match="format version 99, expected 1; import the table again"):
+    with pytest.raises(WrongFileError, match="format version 99, expected 1; import or measure"):
         open_store(path)
     replace_json(path, format="something else")
-    with pytest.raises(WrongFileError, match="expected one of format"):
+    with pytest.raises(WrongFileError, match="is not of the format"):
         open_store(path)
     with pytest.raises(WrongFileError, match=r"a directory without table\.json"):
         open_store(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(WrongFileError, match="a file, expected a table's directory; turn a TFRecord into one"):
+    with pytest.raises(WrongFileError, match="is a file, and no table's directory; turn a TFRecord into a table"):
         open_store(tmp_path / "file")
-    with pytest.raises(TableNotFoundError, match="write one with `table import`"):
+    with pytest.raises(TableNotFoundError, match="does not exist; `table import` and `table measure` write"):
         open_store(tmp_path / "nothing")
 
 

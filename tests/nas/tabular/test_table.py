@@ -126,7 +126,7 @@ class TestEveryTable:
         # Seven vertices in a row are in none of the spaces, and not in the sample.
         cell = Cell.from_matrix(np.eye(7, k=1, dtype=int), ["input", *OPERATIONS, *OPERATIONS[:2], "output"])
         assert cell not in table
-        message = rf"got cell {cell.hash}, expected one of the {len(table)} cells it holds; choose"
+        message = rf"cell {cell.hash} is none of its {len(table)} cells; choose"
         with pytest.raises(CellNotInTableError, match=message) as raised:
             table.query(cell)
         assert isinstance(raised.value, LookupError)
@@ -186,9 +186,9 @@ def test_an_index_whose_cell_is_missing_is_named(tiny: tuple[Table, dict[str, in
     (missing_hash,) = {hashes[i] for i in missing}
     present = [i for i in range(SPACE.size) if i not in missing]
     assert table.query_indices(SPACE, present).test_error.shape == (len(present), 3)
-    with pytest.raises(CellNotInTableError, match=f"got cell {missing_hash}"):
+    with pytest.raises(CellNotInTableError, match=f"cell {missing_hash} is none of its"):
         table.query_indices(SPACE, [*present, missing[0]])
-    with pytest.raises(CellNotInTableError, match=f"got cell {missing_hash}"):
+    with pytest.raises(CellNotInTableError, match=f"cell {missing_hash} is none of its"):
         table.query(SPACE.cell(SPACE.decode(missing[0])))
 
 
@@ -217,7 +217,7 @@ def test_a_space_that_the_table_knows_nothing_of_has_no_best_cell(tiny: tuple[Ta
     data = tiny[0].data
     chain = Cell.from_matrix(np.eye(7, k=1, dtype=int), ["input", *OPERATIONS[:1] * 5, "output"])
     alone = TableData.of_cells([chain], data.budgets, [1], {name: np.zeros((2, 1, 1)) for name in MEASUREMENTS})
-    with pytest.raises(CellNotInTableError, match="space tiny, of which it holds no cell"):
+    with pytest.raises(CellNotInTableError, match="holds no cell of search space tiny"):
         Table("alone", alone).best_test_error(SPACE)
 
 

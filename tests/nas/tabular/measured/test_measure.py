@@ -166,10 +166,10 @@ def test_a_table_answers_with_what_was_measured() -> None:
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (NetworkSize(image_channels=3, n_classes=2), "got 3 image channels and 2 classes, expected 1 and 2"),
+        (NetworkSize(image_channels=3, n_classes=2), "got 3 and 2, expected 1 and 2"),
         (NetworkSize(image_channels=1, n_classes=1), "expected 1 and 2"),
-        (NetworkSize(image_channels=1, n_classes=2, n_stacks=4), "expected at least one pixel left of 4"),
-        (NetworkSize(image_channels=1, n_classes=2, n_stacks=3, stem_stride=2), "left of 4"),
+        (NetworkSize(image_channels=1, n_classes=2, n_stacks=4), "leave no pixel of 4"),
+        (NetworkSize(image_channels=1, n_classes=2, n_stacks=3, stem_stride=2), "leave no pixel of 4"),
     ],
 )
 def test_a_network_that_does_not_fit_the_images_is_refused(size: NetworkSize, message: str) -> None:

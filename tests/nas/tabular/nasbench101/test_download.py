@@ -148,7 +148,7 @@ def test_a_verified_file_is_not_fetched_again(server: Server, tmp_path: Path) ->
 
 def test_another_file_of_that_name_is_kept(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.tfrecord").write_bytes(b"mine")
-    with pytest.raises(TableExistsError, match=r"exists with SHA-256 .* remove it or choose another directory"):
+    with pytest.raises(TableExistsError, match=r"exists already with SHA-256 .* remove it or choose another directory"):
         download(remote(server), tmp_path)
     assert (tmp_path / "file.tfrecord").read_bytes() == b"mine"
 
@@ -173,13 +173,13 @@ def test_no_server_at_all(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_directory_has_to_exist(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(TableNotFoundError, match="no directory, expected one; create it first"):
+    with pytest.raises(TableNotFoundError, match="is no directory; create it first"):
         download(remote(server), tmp_path / "missing")
 
 
 def test_a_disk_with_too_little_room(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda path: usage._replace(free=100_000))
-    with pytest.raises(NoSpaceError, match="got 0 MB free, expected at least 1 MB for the download"):
+    with pytest.raises(NoSpaceError, match="0 MB are free, but the download needs 1 MB"):
         download(remote(server), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -108,8 +108,8 @@ def altered(**fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (b"\x0a\x05hello", "expected JSON; is this NAS-Bench-101"),
-        (b"\xff\xfe", "expected JSON"),
+        (b"\x0a\x05hello", "expected a row of NAS-Bench-101 in JSON"),
+        (b"\xff\xfe", "expected a row of NAS-Bench-101 in JSON"),
         (b'{"a": 1}', r"expected \[hash, epochs"),
         (b'["00", 108, "01", "input,output"]', r"expected \[hash, epochs"),
         (altered(epochs="108"), r"expected \[hash, epochs"),

@@ -97,13 +97,13 @@ def test_of_several_damages_the_first_is_reported(small: Path) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with pytest.raises(TableNotFoundError, match=r"does not exist, expected a file such as .*`table download`"):
+    with pytest.raises(TableNotFoundError, match=r"does not exist; give a file such as .*`table download`"):
         list(read_records(path))
     path.write_bytes(b"")
-    with pytest.raises(WrongFileError, match="0 bytes"):
+    with pytest.raises(WrongFileError, match="is empty; download it again"):
         list(read_records(path))
     path.write_bytes(b"PK\x03\x04 not what was asked for")
     with pytest.raises(WrongFileError, match="no record of a TFRecord file"):
         list(read_records(path))
-    with pytest.raises(WrongFileError, match="a directory, expected a file"):
+    with pytest.raises(WrongFileError, match="is a directory; give a file"):
         list(read_records(tmp_path))
