@@ -19,8 +19,7 @@ from master.samplers.random import RandomSampler
 from master.tuner import Tuner
 from nas.blackbox.baseline import SingleBaseline
 from nas.blackbox.encoding import Encoding
-from results.reading import Proposal
-from results.records import Evaluation, Status, StudySpec, TrialResult, TrialSpec, Value
+from results.records import Evaluation, Proposal, Status, StudySpec, TrialResult, TrialSpec, Value
 
 ETA = 3
 
