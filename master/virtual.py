@@ -65,6 +65,9 @@ class Fleet:
     def __post_init__(self) -> None:
         if self.n_workers < 1:
             raise ValueError(f"--workers: got {self.n_workers}, expected at least 1")
+        for name in ("join_interval_s", "replacement_s"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 0")
         for name in ("lifetime_s", "mean_time_to_loss_s", "limit_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")

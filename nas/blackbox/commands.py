@@ -44,6 +44,8 @@ class Baselines:
         "random_search",
         "regularized_evolution",
         "reinforce",
+        "hyperband",
+        "bohb",
     )
     search_space: Annotated[str, Doc(f"Search space: {' or '.join(SEARCH_SPACES)}.")] = "1"
     table: Annotated[str, Doc(f"{' or '.join(TABLES)}, or the path of a table's directory.")] = "digits"

@@ -12,6 +12,7 @@ Differs from the original: SMAC 2 in place of SMAC 0.12; the forest is fitted af
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -38,6 +39,8 @@ class Smac(SingleBaseline):
         from smac.initial_design import RandomInitialDesign
         from smac.model.random_forest import RandomForest
 
+        # It warns each time that its acquisition function finds fewer than eight new configurations.
+        logging.getLogger("smac").setLevel(logging.ERROR)
         self._encoding = Encoding(self.task.space)
         self._folder = TemporaryDirectory(prefix="nasbohb-smac-")
         seed = int(rng.integers(2**31))

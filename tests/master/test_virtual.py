@@ -209,6 +209,8 @@ def test_impossible_fleets_are_refused() -> None:
         Fleet(n_workers=0)
     with pytest.raises(ValueError, match=r"limit_s: got 0\.0, expected more than 0"):
         Fleet(n_workers=1, limit_s=0.0)
+    with pytest.raises(ValueError, match=r"replacement_s: got -1\.0, expected at least 0"):
+        Fleet(n_workers=1, replacement_s=-1.0)
     with pytest.raises(ValueError, match="which would never end"):
         run(lifetime_s=99.0)
 
