@@ -23,12 +23,14 @@ from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
 
 if TYPE_CHECKING:
     from master.loop import Progress
-    from master.virtual import Fleet, RecordedAnswers, VirtualRun
+    from master.virtual import Fleet, VirtualRun
     from results.reading import RunJournals
     from results.records import StudySpec, Value
 
 #: What makes the searches of a study on one machine small; an option of the same name wins.
 SMALL_SEARCH = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
+#: Over the lines of simulated studies.
+_SIMULATED_HEAD = "workers evaluations     hours speed-up  idle model-based  lost preempted"
 _PROGRAM = Path(__file__).parents[1] / "run_bohb.py"
 
 
@@ -100,6 +102,10 @@ class Master:
         ),
     ] = ()
     host: _Host = None
+    plan: Annotated[
+        float | None,
+        Doc("Seconds of one search epoch: say what the study would take, in virtual time, and start nothing."),
+    ] = None
 
     #: Settings of the searches that ``--search`` overrides.
     settings: ClassVar[Sequence[str]] = ()
@@ -218,9 +224,9 @@ class Simulate:
         print("\n".join(_recorded_lines(spec, journals)), flush=True)
         for fleet in fleets:
             answers = RecordedAnswers(journals.results)
-            print(
-                _simulated_line(fleet, simulate(Tuner(spec, make_sampler(spec)), answers, fleet), answers), flush=True
-            )
+            done = simulate(Tuner(spec, make_sampler(spec)), answers, fleet)
+            own = answers.n_own / max(answers.n_own + answers.n_drawn, 1)
+            print(f"{_simulated_line(fleet, done)}{own:>12.0%}", flush=True)
         return 0
 
 
@@ -234,20 +240,31 @@ def _recorded_lines(spec: "StudySpec", journals: "RunJournals") -> Iterator[str]
         f"Recorded: {len(results)} evaluations on {spec.n_workers} workers in {took_h:.3f} h, {busy_h:.3f} h of "
         f"trials, {share:.0%} of the configurations model-based"
     )
-    yield (
-        f"{'workers':>7}{'evaluations':>12}{'hours':>10}{'speed-up':>9}{'idle':>6}{'model-based':>12}{'lost':>6}"
-        f"{'preempted':>10}{'as recorded':>12}"
-    )
+    yield f"{_SIMULATED_HEAD}{'as recorded':>12}"
 
 
-def _simulated_line(fleet: "Fleet", done: "VirtualRun", answers: "RecordedAnswers") -> str:
+def _print_plan(spec: "StudySpec", seconds_per_epoch: float) -> None:
+    """Prints what a study would take, with its workers and with one."""
+    from master.progress import schedule_line
+    from master.samplers import make_sampler
+    from master.study import complete_study
+    from master.tuner import Tuner
+    from master.virtual import Fleet, PlannedAnswers, simulate
+
+    spec, answers = complete_study(spec), PlannedAnswers(seconds_per_epoch)
+    print(f"{schedule_line(spec)}\nNothing is started. At {seconds_per_epoch:g} s per search epoch:\n{_SIMULATED_HEAD}")
+    for n_workers in sorted({1, spec.n_workers, 2 * spec.n_workers}):
+        fleet = Fleet(n_workers=n_workers)
+        print(_simulated_line(fleet, simulate(Tuner(spec, make_sampler(spec)), answers, fleet)))
+
+
+def _simulated_line(fleet: "Fleet", done: "VirtualRun") -> str:
     serial_s = sum(result.finished - result.started for result in done.results)
     speed_up = serial_s / done.duration_s if done.duration_s else 0.0
-    own = answers.n_own / max(answers.n_own + answers.n_drawn, 1)
     return (
         f"{fleet.n_workers:>7}{len(done.results):>12}{done.duration_s / 3600:>10.3f}"
         f"{speed_up:>9.1f}{done.idle_share:>6.0%}{done.model_based_share:>12.0%}"
-        f"{done.n_lost:>6}{done.n_preempted:>10}{own:>12.0%}"
+        f"{done.n_lost:>6}{done.n_preempted:>10}"
     )
 
 
@@ -294,6 +311,9 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     ladder(options.min_budget, options.max_budget, options.eta)
     spec = options.spec(path.name)
     check_study(spec)
+    if options.plan is not None:
+        _print_plan(spec, options.plan)
+        return 0
     host = checked_host(options.host or outward_address())
     run = create_run(path, spec)
     print(f"Run directory: {path}\n{schedule_line(run.spec())}", flush=True)

@@ -20,17 +20,27 @@ from spaces import TunerSpace, find_config_space
 
 
 def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
-    """A new run's directory for a study, after a check of what the master needs to know of it.
+    """A new run's directory for a study, which is checked and completed by ``complete_study``.
 
-    The study's ``default_config`` and ``initial_configs`` may name some hyperparameters alone.  The run's are whole:
-    what the one leaves out has the space's default, what the others leave out has that of the former, which follows
-    them.
+    Raises:
+        ValueError: As ``complete_study``, or the path exists already; nothing is written then.
+        OSError: It cannot be written.
+    """
+    spec = complete_study(spec)
+    space = find_config_space(spec.config_space)
+    return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict())
+
+
+def complete_study(spec: StudySpec) -> StudySpec:
+    """Checks what the master needs to know of a study, and completes its configurations.
+
+    The study's ``default_config`` and ``initial_configs`` may name some hyperparameters alone.  The returned ones are
+    whole: what the one leaves out has the space's default, what the others leave out has that of the former, which
+    follows them.
 
     Raises:
         ValueError: The budgets make no ladder, the sampler or the configuration space is unknown, an initial
-            configuration does not lie in the space, a count is below 1, or the path exists already; nothing is
-            written then.
-        OSError: It cannot be written.
+            configuration does not lie in the space, there are too many of them, or a count is below 1.
     """
     for name, value in (("n_iterations", spec.n_iterations), ("n_workers", spec.n_workers)):
         if value < 1:
@@ -44,7 +54,7 @@ def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
             f"--try: got {len(spec.initial_configs)} configurations, the default among them, expected at most the "
             f"{n_configs} that the study evaluates; raise --iterations, or try fewer"
         )
-    return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict())
+    return spec
 
 
 def _initial_configs(spec: StudySpec, space: TunerSpace) -> tuple[Mapping[str, Value], ...]:

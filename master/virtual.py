@@ -22,7 +22,7 @@ import numpy as np
 from master.jobs import TrialJob
 from master.pool import Pool
 from master.tuner import Tuner
-from results.records import ConfigId, Evaluation, TrialResult, TrialSpec
+from results.records import ConfigId, Evaluation, Status, TrialResult, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -270,3 +270,25 @@ class RecordedAnswers:
     @staticmethod
     def _answer(result: TrialResult) -> Answer:
         return Answer(result.evaluation, result.finished - result.started)
+
+
+class PlannedAnswers:
+    """Answers for a study that has not begun: so many seconds per epoch, and an error by chance.
+
+    The errors decide on who advances, and on what the model proposes, but not on how many trials there are.
+    """
+
+    def __init__(self, seconds_per_epoch: float) -> None:
+        """Takes the seconds of one search epoch.
+
+        Raises:
+            ValueError: They are no number above 0.
+        """
+        if not 0 < seconds_per_epoch < math.inf:
+            raise ValueError(f"--plan: got {seconds_per_epoch}, expected the seconds of one search epoch, above 0")
+        self._seconds_per_epoch = seconds_per_epoch
+
+    def __call__(self, trial: TrialSpec) -> Answer:
+        """The answer to a trial; its error is its seed, as a fraction of the largest seed."""
+        evaluation = Evaluation(status=Status.OK, validation_error=trial.seed / 2**32, seed=trial.seed)
+        return Answer(evaluation, trial.budget * self._seconds_per_epoch)

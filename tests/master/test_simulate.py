@@ -91,3 +91,19 @@ def test_a_run_without_results_is_refused(make_run: MakeRun, capsys: pytest.Capt
     status, _, err = call(make_run().path, "", capsys)
     assert status == 2
     assert "got a run without results" in err
+
+
+def test_a_plan_starts_nothing_and_adds_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By hand: 2 iterations over 3, 6, 12 make 4 at 3, 4 at 6, 2 at 12 epochs, 60 epochs of a minute each: one hour."""
+    run_dir = tmp_path / "run"
+    options = f"study --run-dir {run_dir} --iterations 2 --workers 4 --sampler random"
+    assert run_bohb.main([*options.split(), "--plan", "60"]) == 0
+    schedule, note, _, one, four, eight = capsys.readouterr().out.splitlines()
+    assert schedule == "Evaluations: 10 (4 at 3, 4 at 6, 2 at 12 search epochs), proposed by random"
+    assert note == "Nothing is started. At 60 s per search epoch:"
+    assert one.split()[:5] == ["1", "10", "1.000", "1.0", "0%"]
+    assert [four.split()[0], eight.split()[0]] == ["4", "8"]
+    assert 1 > float(four.split()[2]) >= float(eight.split()[2])
+    assert not run_dir.exists()
+    assert run_bohb.main([*options.split(), "--plan", "0"]) == 2
+    assert "--plan: got 0.0, expected the seconds of one search epoch, above 0" in capsys.readouterr().err
