@@ -7,7 +7,7 @@ Sources: Hutter et al. (2011), *Sequential Model-Based Optimization for General 
 (``HyperparameterOptimizationFacade``); automl/nasbench-1shot1 (``discrete/smac.py``), whose settings these are.
 
 Differs from the original: SMAC 2 in place of SMAC 0.12; the forest is fitted after every eight configurations, SMAC
-2's default, and not after each, which takes about ten times as long.
+2's default, and not after each, which takes about five times as long.
 """
 
 from __future__ import annotations

@@ -42,11 +42,14 @@ def test_it_prints_means_and_standard_deviations(tmp_path: Path, capsys: pytest.
     file = ExperimentFile.open(path)
     found = file.trajectories(open_problem(file.header.experiment))
     for method in ("reinforce", "random_search"):
-        regrets = np.array([t.mean_test_error[t.incumbents()[-1]] for t in found[method]]) - file.header.best_test_error
+        last = [(t, t.incumbents()[-1]) for t in found[method]]
+        of_validation = np.array([t.mean_validation_error[i] for t, i in last]) - file.header.best_validation_error
+        of_test = np.array([t.mean_test_error[i] for t, i in last]) - file.header.best_test_error
         (line,) = [line for line in out.splitlines() if line.startswith(method)]
         hours = np.mean([t.end_s[-1] for t in found[method]]) / 3600
         assert line.split()[1:4] == ["7", "30.0", f"{hours:.2f}"]
-        assert line.endswith(f"{regrets.mean():.5f} ± {regrets.std():.5f}")
+        regrets = [f"{regret.mean():.5f} ± {regret.std():.5f}" for regret in (of_validation, of_test)]
+        assert line.endswith("  ".join(regrets))
     assert call(f"--repeats 7 --evaluations 30 --methods reinforce --output {path}", capsys)[1] == out
 
 

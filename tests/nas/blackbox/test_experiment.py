@@ -69,14 +69,27 @@ def test_the_seed_decides_on_everything(method: str, is_drawn: bool, tmp_path: P
     np.random.seed(1)  # noqa: NPY002  # the global one is what must be of no influence
     before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
     first = run_repeats(header, method, [0])
-    if method != "smac":  # SMAC seeds the global generators itself
-        assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[index]  # noqa: NPY002
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[index]  # noqa: NPY002
     random.seed(2)
     np.random.seed(2)  # noqa: NPY002
     assert run_repeats(header, method, [0]) == first
     assert run_repeats(header, method, [1])[0].indices != first[0].indices
     other = header_of(spec(is_drawn=is_drawn, seed=1))
     assert run_repeats(other, method, [0])[0].indices != first[0].indices
+
+
+@pytest.mark.parametrize("method", ["random_search", "regularized_evolution"])
+def test_first_draws_are_uniform_over_the_encoding(method: str) -> None:
+    space = SEARCH_SPACES["2"]
+    rngs = [np.random.default_rng(i) for i in range(4000)]
+    choices = space.decode_choices(find_baseline(method)(Task(space, (108,), 1080), rngs).ask().indices)
+    for i, n_values in enumerate(space.radices):
+        assert np.bincount(choices[:, i], minlength=n_values) / 4000 == pytest.approx(1 / n_values, abs=0.03)
+
+
+def test_methods_share_no_generator() -> None:
+    assert generator_of(0, "hyperband", 3).random() != generator_of(0, "bohb", 3).random()
+    assert generator_of(0, "hyperband", 3).random() == generator_of(0, "hyperband", 3).random()
 
 
 @pytest.mark.parametrize("method", FULL)
@@ -195,6 +208,11 @@ def test_a_training_is_drawn_once_for_each_cell_and_epochs(tmp_path: Path) -> No
             n_of[training] += key not in drawn
             assert drawn.setdefault(key, training) == training
     assert n_equal > 50
+    for of_one in ((1, 2), (0, 1)):  # the same cell and epochs in several repeats; a cell of a repeat at several epochs
+        together: dict[object, set[int]] = {}
+        for key, training in drawn.items():
+            together.setdefault(tuple(key[i] for i in of_one), set()).add(training)
+        assert max(map(len, together.values())) > 1
     assert n_of / n_of.sum() == pytest.approx(1 / 3, abs=0.05)
 
 
@@ -243,9 +261,10 @@ def test_hyperbands_counts_are_its_formula(method: str, tmp_path: Path) -> None:
 
 
 def test_bohb_uses_its_model(tmp_path: Path) -> None:
-    found = trajectories(run(tmp_path, ["hyperband", "bohb"], 2, evaluations=80))
-    late = {method: np.mean([t.mean_validation_error[-100:].mean() for t in of]) for method, of in found.items()}
-    assert late["bohb"] < late["hyperband"]
+    """What it proposes, which runs at one epoch first, is better than uniform draws."""
+    found = trajectories(run(tmp_path, ["hyperband", "bohb"], 3, evaluations=80))
+    proposed = {m: np.mean([t.mean_validation_error[t.epochs == 1].mean() for t in of]) for m, of in found.items()}
+    assert proposed["bohb"] < 0.85 * proposed["hyperband"]
 
 
 @pytest.mark.parametrize("method", INSTALLED)
