@@ -20,6 +20,10 @@ from pathlib import Path
 COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("a whole tuning study on this machine, in one command", "master.commands:Study"),
     "master": ("the BOHB master of a study on a cluster", "master.commands:Master"),
+    "simulate": (
+        "what a recorded study would have taken with other numbers of workers",
+        "master.commands:Simulate",
+    ),
     "worker": ("one worker of such a study", "worker.commands:Worker"),
     "analyze": (
         "incumbents, comparison with the default configuration, plots of a run",
@@ -37,6 +41,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "table": (
         "import, download, info, query, measure: tables of stand-alone results",
         "nas.tabular.commands:COMMANDS",
+    ),
+    "baselines": (
+        "black-box baselines on a table: random search, regularized evolution, REINFORCE, ...",
+        "nas.blackbox.commands:Baselines",
     ),
     "spaces": ("the sizes of the search spaces, computed and in the paper", "spaces.commands:Spaces"),
 }

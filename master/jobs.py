@@ -53,16 +53,17 @@ class TrialJob:
         """Checks a finished job's report and returns the result; a report that makes no sense becomes a ``bug``."""
         seed = self.trial.seed
         if self.report is None:
-            return self._with(Evaluation(status=Status.WORKER_LOST, seed=seed, error="; ".join(self.losses)))
+            return self.result_of(Evaluation(status=Status.WORKER_LOST, seed=seed, error="; ".join(self.losses)))
         try:
-            result = self._with(evaluation_from_info(self.report, "its report"))
+            result = self.result_of(evaluation_from_info(self.report, "its report"))
             encode(result_line(result), "its report")
         except (ValueError, TypeError) as error:
             message = f"{self.worker_name} on {self.name}: {error}"
-            return self._with(Evaluation(status=Status.BUG, seed=seed, worker=self.worker_name, error=message))
+            return self.result_of(Evaluation(status=Status.BUG, seed=seed, worker=self.worker_name, error=message))
         return result
 
-    def _with(self, evaluation: Evaluation) -> TrialResult:
+    def result_of(self, evaluation: Evaluation) -> TrialResult:
+        """The result of a finished job whose outcome is known."""
         assert self.started is not None, "a finished job was handed to a worker"
         assert self.finished is not None, "only a finished job has a result"
         return TrialResult(

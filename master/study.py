@@ -20,17 +20,30 @@ from spaces import TunerSpace, find_config_space
 
 
 def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
-    """Creates the directory of a study's run, after checking the fields that the master needs.
-
-    The study's ``default_config`` and ``initial_configs`` may name only some hyperparameters.  Those of the run are
-    whole: the space's defaults complete ``default_config``, which completes the ``initial_configs`` and follows them.
+    """Creates the directory of a study's run, after ``complete_study``.
 
     Raises:
-        ValueError: The budgets make no ladder; the sampler or the configuration space is unknown; an initial
-            configuration does not lie in the space; a count is below 1; or the path exists already.  Nothing is
-            written.
+        ValueError: ``complete_study`` refuses the study, or the path exists already.  Nothing is written.
         OSError: The directory cannot be written.
     """
+    spec = complete_study(spec)
+    space = find_config_space(spec.config_space)
+    return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict())
+
+
+def complete_study(spec: StudySpec) -> StudySpec:
+    """Checks the fields that the master needs, and completes the configurations.
+
+    The study's ``default_config`` and ``initial_configs`` may name only some hyperparameters.  Those that are returned
+    are whole: the space's defaults complete ``default_config``, which completes the ``initial_configs`` and follows
+    them.
+
+    Raises:
+        ValueError: A field has a value of another type; the budgets make no ladder; the sampler or the configuration
+            space is unknown; an initial configuration does not lie in the space; there are too many of them; or a
+            count is below 1.
+    """
+    spec = StudySpec.from_dict(spec.to_dict(), "study")
     for name, value in (("n_iterations", spec.n_iterations), ("n_workers", spec.n_workers)):
         if value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
@@ -43,7 +56,7 @@ def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
             f"--try: got {len(spec.initial_configs)} configurations, the default among them, expected at most the "
             f"{n_configs} that the study evaluates; raise --iterations, or try fewer"
         )
-    return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict())
+    return spec
 
 
 def _initial_configs(spec: StudySpec, space: TunerSpace) -> tuple[Mapping[str, Value], ...]:

@@ -36,7 +36,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "nas.datasets": FOR_NAS,
     "nas.tabular": FOR_NAS | {"nas.datasets"},
     "nas.oneshot": FOR_NAS | {"nas.tabular", "nas.datasets"},
-    "nas.blackbox": FOR_NAS | {"nas.tabular", "nas.datasets", "master.tuner", "master.brackets", "master.samplers"},
+    "nas.blackbox": FOR_NAS
+    | {"nas.tabular", "nas.datasets", "master.tuner", "master.brackets", "master.samplers"}
+    | {"results.records"},  # what the tuner is told, and what a sampler proposes
     "worker": frozenset({"nas", "spaces", "results", "master.protocol"}),
     "master": frozenset({"spaces", "results"}),
     "analysis": frozenset({"results", "spaces", "nas.tabular"}),
@@ -67,6 +69,8 @@ OWNERS: dict[str, frozenset[str]] = {
     "Pyro4": frozenset({"worker", *(f"master.{name}" for name in ("protocol", "dispatcher", "nameserver"))}),
     "hpbandster": frozenset({"worker", "master.tuner"}),
     "matplotlib": frozenset({"analysis.figures"}),
+    "optuna": frozenset({"nas.blackbox.tpe"}),
+    "smac": frozenset({"nas.blackbox.smac"}),
     # Nothing is written as a pickle; these two read foreign files: CIFAR-10's standard layout, and a damaged
     # checkpoint, for which torch raises pickle's error.
     "pickle": frozenset({"nas.datasets.cifar10", "nas.oneshot.checkpoint"}),

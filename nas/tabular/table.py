@@ -75,11 +75,13 @@ class BatchEntries:
         validation_error: [n, R] Validation error of each repeat.
         test_error: [n, R] Test error of each repeat.
         training_time_s: [n, R] Seconds of training of each repeat.
+        rows: [n] Row of each cell in the table; isomorphs share one.
     """
 
     validation_error: npt.NDArray[np.float64]
     test_error: npt.NDArray[np.float64]
     training_time_s: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int32]
 
     @property
     def mean_validation_error(self) -> npt.NDArray[np.float64]:
@@ -217,6 +219,7 @@ class Table:
             validation_error=1.0 - measurements["validation_accuracy"][position].take(rows, axis=0),
             test_error=1.0 - measurements["test_accuracy"][position].take(rows, axis=0),
             training_time_s=measurements["training_time_s"][position].take(rows, axis=0),
+            rows=rows,
         )
 
     def best_test_error(self, space: SearchSpace | None, budget: int | None = None) -> float:
