@@ -150,8 +150,11 @@ class Tuner:
         name = f"configuration {key[0]} at {key[1]} epochs"
         if not math.isfinite(result.evaluation.loss):
             raise ValueError(f"loss of {name}: got {result.evaluation.loss}, expected a finite one")
-        if self._in_flight.pop(key, None) is None:
+        trial = self._in_flight.pop(key, None)
+        if trial is None:
             raise ValueError(f"result: got one of {name}, expected one of a trial that runs")
+        if trial in self._to_repeat:  # a worker that outlived the master has reported it
+            self._to_repeat.remove(trial)
         self._told.add(key)
 
     def _promote(self, result: TrialResult) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from results.records import ConfigId, Evaluation, Proposal, Status, TrialResult
 
@@ -67,11 +67,13 @@ def parse_result_line(line: Any, where: str) -> tuple[ConfigId, float, dict[str,
     if not isinstance(line, list) or len(line) != 5:
         raise ValueError(f"{where}: got {line!r}, expected [id, budget, {{times}}, {{result}}, exception]")
     config_id, budget, times, result, exception = line
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or not math.isfinite(budget):
+    if not _is_number(budget):
         raise ValueError(f"{where}: got the budget {budget!r}, expected a finite number")
-    if not isinstance(times, dict) or not all(isinstance(times.get(name), int | float) for name in _TIMES):
+    if not isinstance(times, dict) or not all(_is_number(times.get(name)) for name in _TIMES):
         raise ValueError(f"{where}: got the times {times!r}, expected unix seconds for {', '.join(_TIMES)}")
     seconds = {name: float(times[name]) for name in _TIMES}
+    if seconds["finished"] < seconds["started"]:
+        raise ValueError(f"{where}: got the times {times!r}, expected the start before the finish")
     evaluation = _parse_evaluation(result, exception, seconds["finished"] - seconds["started"], where)
     return _parse_config_id(config_id, where), int(budget) if budget == int(budget) else budget, seconds, evaluation
 
@@ -102,7 +104,7 @@ def _parse_evaluation(result: Any, exception: Any, took_s: float, where: str) ->
     if isinstance(info, dict) and {"status", "state"} <= info.keys():
         return evaluation_from_info(info, where)
     loss = result.get("loss") if isinstance(result, dict) else None
-    if isinstance(loss, int | float) and math.isfinite(loss):
+    if _is_number(loss):
         return Evaluation(status=Status.OK, validation_error=float(loss), t_search_s=took_s)
     error = str(exception) if exception else f"no usable result: {result!r}"
     return Evaluation(status=Status.BUG, t_search_s=took_s, error=error)
@@ -112,3 +114,13 @@ def _parse_config_id(value: Any, where: str) -> ConfigId:
     if not isinstance(value, list) or len(value) != 3 or not all(type(part) is int for part in value):
         raise ValueError(f"{where}: got the id {value!r}, expected [iteration, stage, index]")
     return value[0], value[1], value[2]
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value of a foreign log is a finite number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

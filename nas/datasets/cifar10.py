@@ -58,6 +58,20 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+#: What unpickling raises, whichever bytes of a file were changed; a directory of that name among them.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    TypeError,
+    MemoryError,
+    OSError,
+)
+
+
 def read_batch(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Reads one batch file.
 
@@ -75,7 +89,7 @@ def read_batch(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]
             f"CIFAR-10: {path} is missing; expected the folder {BATCHES} of the python version with "
             f"{', '.join(name for names in FILES.values() for name in names)}; --download fetches what is missing"
         ) from None
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, AttributeError, ImportError) as error:
+    except _DAMAGE as error:
         raise DatasetError(f"CIFAR-10: {path} cannot be read ({error}); --download fetches it again") from None
     if not isinstance(batch, dict) or not {b"data", b"labels"} <= set(batch):
         raise DatasetError(f"CIFAR-10: {path} holds no 'data' and 'labels'; expected a batch of the python version")

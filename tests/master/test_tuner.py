@@ -201,6 +201,18 @@ def test_a_line_that_stands_twice_counts_once() -> None:
     assert tuner.ask() == JOURNALS["bohb"].asked[8]
 
 
+def test_a_result_that_comes_after_the_replay_is_not_asked_for_again() -> None:
+    """A worker that outlived the master reports a trial that was in flight when the journal ended."""
+    first = new_tuner()
+    trials = [trial for _ in range(3) if (trial := first.ask()) is not None]
+    tuner = new_tuner()
+    results = {trial.config_id: result_of(trial) for trial in trials}
+    tuner.replay(dict(first.proposals), [results[trials[2].config_id]])
+    tuner.tell(results[trials[0].config_id])
+    assert tuner.ask() == trials[1]
+    assert tuner.ask() not in trials
+
+
 def test_another_studys_journal_is_refused() -> None:
     whole = JOURNALS["bohb"]
     tuner = new_tuner()

@@ -127,3 +127,27 @@ def test_configurations_without_information_are_not_model_based() -> None:
     assert parse_config_line([[0, 0, 1], {"x": 1}, {"model_based_pick": True}], "line 1")[1].model_based
     with pytest.raises(ValueError, match="line 1: got"):
         parse_config_line([[0, 0, 1]], "line 1")
+
+
+@pytest.mark.parametrize(
+    ("budget", "times", "message"),
+    [
+        (math.inf, {}, "got the budget inf"),
+        (10**400, {}, "got the budget"),
+        (True, {}, "got the budget True"),
+        (1, {"started": math.nan}, "expected unix seconds"),
+        (1, {"finished": math.inf}, "expected unix seconds"),
+        (1, {"finished": 10**400}, "expected unix seconds"),
+        (1, {"finished": -1}, "expected the start before the finish"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(budget: float, times: dict[str, float], message: str) -> None:
+    line = [[0, 0, 0], budget, {"submitted": 0, "started": 0, "finished": 1} | times, {"loss": 0.2}, None]
+    with pytest.raises(ValueError, match=message):
+        parse_result_line(line, "line 1")
+
+
+def test_a_loss_that_no_float_holds_is_no_result() -> None:
+    times = {"submitted": 0, "started": 0, "finished": 1}
+    *_, evaluation = parse_result_line([[0, 0, 0], 1, times, {"loss": 10**400, "info": {}}, None], "line 1")
+    assert evaluation.status is Status.BUG

@@ -21,7 +21,7 @@ def test_counts_of_the_papers_spaces(name: str, counts: Counts) -> None:
     assert count(SEARCH_SPACES[name]) == counts
 
 
-@pytest.mark.parametrize("name", SEARCH_SPACES)
+@pytest.mark.parametrize("name", [name for name, space in SEARCH_SPACES.items() if space.paper_counts])
 def test_isomorphs_are_counted_as_in_the_paper(name: str) -> None:
     space = SEARCH_SPACES[name]
     assert len(enumerate_space(space).hashes) == space.paper_counts[2]
