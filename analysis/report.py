@@ -18,7 +18,7 @@ from analysis.figures.figure import csv_text, render
 from analysis.load import LoadedRun, load_run
 from analysis.summary import Summary, summarise
 from analysis.summary_text import summary_text
-from results.atomic_file import write_atomically
+from results.atomic_file import make_directory, write_atomically
 from results.journal import encode
 from results.run_directory import RunDirectory
 
@@ -150,7 +150,7 @@ def _contents(figures: Mapping[str, Any]) -> dict[str, str | bytes]:
 
 def _write(folder: Path, contents: Mapping[str, str | bytes]) -> tuple[Path, ...]:
     files = tuple(folder / name for name in contents)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_directory(folder)
     for file, content in zip(files, contents.values(), strict=True):
         write_atomically(file, content)
     return files

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from results import journal
-from results.atomic_file import new_directory, write_atomically
+from results.atomic_file import make_directory, new_directory, write_atomically
 from results.bohb_lines import config_line, result_line
 from results.record_base import Record
 from results.records import ConfigId, Proposal, StudySpec, TrialResult
@@ -93,7 +93,7 @@ class RunDirectory:
         run = cls(Path(path).absolute())
         if os.path.lexists(run.path):
             raise RunExistsError(_exists_message(run.path))
-        run.path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(run.path.parent)
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         found = installed_versions() if versions is None else versions
         description = RunDescription(spec=spec, versions=dict(found), created=created)

@@ -41,7 +41,7 @@ class Search:
     architectures of search space 1, none of space 2, and a fifth of space 3.
 
     Attributes:
-        spec: What to search, and how.
+        spec: Specification of the search.
         directory: Folder for the trajectory, the result and a checkpoint; a search that was stopped goes on there.
         keep_every: Number of epochs between checkpoints that stay for ``evaluate --epoch``; 0 keeps only the last one.
     """

@@ -28,7 +28,7 @@ class Search:
     """The parts of a search and one epoch of it.
 
     Args:
-        settings: What to search, and how.
+        settings: Settings of the search, none of them open.
         data: Data set of the search.
 
     Attributes:

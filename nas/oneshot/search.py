@@ -40,7 +40,7 @@ def run_search(
     """Runs one search, or goes on with the one that ``directory`` holds.
 
     Args:
-        spec: What to search, and how.
+        spec: Specification of the search.
         table: Table in which the cell of each epoch is looked up; nothing of it reaches the search.
         directory: Folder for ``trajectory.jsonl`` (one line per epoch), ``checkpoint`` (after every epoch) and, at the
             end, ``architecture.json``, or else ``failure.json``.  None keeps nothing.

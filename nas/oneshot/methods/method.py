@@ -39,7 +39,7 @@ class Method(ABC):
 
     Args:
         supernet: The one-shot model.
-        settings: What to search, and how.
+        settings: Settings of the search, none of them open.
         generator: Source of everything that the method samples; see ``drawing_from``.
 
     Attributes:

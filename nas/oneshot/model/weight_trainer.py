@@ -41,7 +41,7 @@ class WeightTrainer:
 
     Args:
         supernet: The one-shot model.
-        settings: What to search, and how.
+        settings: Settings of the search, none of them open.
     """
 
     def __init__(self, supernet: Supernet, settings: Settings) -> None:
