@@ -187,7 +187,7 @@ def test_each_epochs_cell_is_looked_up_at_every_budget(tmp_path):
     [
         ({"optimizer": "sgd"}, re.escape(f"optimizer: got 'sgd', expected one of {sorted(METHODS)}")),
         ({"search_space": "4"}, r"search_space: got '4', expected one of \['1', '2', '3'\]"),
-        ({"dataset": "cifar10", "data_dir": "/nonexistent"}, "data_dir: got '/nonexistent', expected a folder"),
+        ({"dataset": "cifar10", "data_dir": "/nonexistent"}, "--data-dir: got '/nonexistent', expected a folder"),
         ({"optimizer": "gdas", "compile": True}, "compile: got True for 'gdas'"),
         ({"optimizer": "pc_darts", "init_channels": 6}, "init_channels: got 6, expected a multiple of 4"),
         (
