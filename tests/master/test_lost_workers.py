@@ -78,8 +78,9 @@ def test_the_job_of_a_killed_process_runs_on_the_other(
     assert {r.evaluation.status for r in results} == {Status.OK}
     (survivor,) = (p for p in processes if p.pid != strike.process_id)
     assert {str(r.evaluation.worker).split(".")[-2] for r in results} == {str(survivor.pid)}
-    lost = [r for r in results if r.submitted < strike.unix_s < r.started]
-    assert [r.config_id for r in lost] == [(0, 0, 0)]
+    lost = max(results, key=lambda r: r.started - r.submitted)
+    assert lost.submitted < strike.unix_s < lost.started
+    assert lost.config_id in ((0, 0, 0), (0, 0, 1))  # whichever of the first two jobs said first that it hangs
     assert survivor.wait(timeout=10) == 0
 
 

@@ -1,3 +1,4 @@
+import inspect
 import json
 from dataclasses import fields, replace
 from fractions import Fraction
@@ -15,9 +16,10 @@ from nas.oneshot.spec import OPEN_FIELDS, Settings
 
 def test_every_field_is_documented():
     types = get_type_hints(SearchSpec, include_extras=True)
+    text = inspect.getdoc(SearchSpec)  # Python 3.13 stores docstrings without their indentation
     for field in fields(SearchSpec):
         documented = any(isinstance(note, Doc) for note in getattr(types[field.name], "__metadata__", ()))
-        assert documented or f"\n        {field.name}: " in SearchSpec.__doc__
+        assert documented or f"\n    {field.name}: " in text
 
 
 @pytest.mark.parametrize(
