@@ -1,8 +1,12 @@
 """BOHB: Hyperband whose architectures come from two kernel densities, of good and of bad ones.
 
-Sources: Falkner, Klein and Hutter (2018), *BOHB*; automl/nasbench-1shot1 (``discrete/bohb.py``), whose settings these
-are: minimum bandwidth 0.3, 64 samples, a third drawn at random, bandwidth factor 3, the top 15 %, and d + 1 points for
-a density, in which d counts every choice of the encoding, those with a single value, too.
+Sources: Falkner, Klein and Hutter (2018), *BOHB*; automl/nasbench-1shot1 (``discrete/bohb.py``), which has these
+settings:
+
+* a minimum bandwidth of 0.3, and a bandwidth factor of 3;
+* 64 samples, and a third of the proposals drawn at random;
+* the top 15 % as good observations;
+* d + 1 points for a density, where d counts every choice of the encoding, those with a single value, too.
 """
 
 from __future__ import annotations

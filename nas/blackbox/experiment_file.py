@@ -46,10 +46,10 @@ class Header(Record, frozen=True, kw_only=True):
     """The first line of the file.
 
     Attributes:
-        experiment: What decides on the course of every repeat.
+        experiment: Settings that every repeat follows from.
         epochs: Training epochs that the table holds, ascending.
-        best_validation_error: The lowest mean validation error in the space at the largest of them.
-        best_test_error: The lowest mean test error likewise.
+        best_validation_error: Lowest mean validation error in the space, at the largest of these epochs.
+        best_test_error: Lowest mean test error in the space, at the same epochs.
         most_epochs: Upper bound of the epochs of a repeat.
         format: The version of this layout.
     """

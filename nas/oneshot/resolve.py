@@ -17,12 +17,12 @@ logger = logging.getLogger("nasbohb.search")
 
 
 def resolve(spec: SearchSpec) -> Settings:
-    """The specification with its open fields at the optimizer's defaults.
+    """Fills the open fields of a specification with the optimizer's defaults.
 
     Raises:
-        ValueError: An unknown optimizer or search space, a field that the optimizer does not use, an optimizer that
-            cannot be compiled or has too few channels, a warm start that leaves no epoch or has nothing to come after,
-            native kernels where they never apply, or a device that is not here.
+        ValueError: The optimizer, the search space or the device is unknown here.  The optimizer does not use a field
+            that is set, cannot be compiled, or needs other channels.  The warm start leaves no epoch, or the optimizer
+            updates nothing after it.  Native kernels are asked for where they never apply.
     """
     check_optimizer(spec.optimizer)
     if spec.search_space not in SEARCH_SPACES:
