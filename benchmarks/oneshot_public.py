@@ -19,7 +19,15 @@ import torch
 from torch import nn
 
 #: Imported by the public code, but not needed for a step.
-_UNNEEDED = ("ConfigSpace", "nasbench", "nasbench.api", "seaborn", "torchvision", "torchvision.datasets", "torchvision.transforms")
+_UNNEEDED = (
+    "ConfigSpace",
+    "nasbench",
+    "nasbench.api",
+    "seaborn",
+    "torchvision",
+    "torchvision.datasets",
+    "torchvision.transforms",
+)
 
 
 def load(path: Path, *, on_gpu: bool = False) -> None:
@@ -55,9 +63,7 @@ def _with_legacy_signature(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def public_step(
-    optimizer: str, space: str, batch_size: int, channels: int, device: str = "cpu"
-) -> Callable[[], None]:
+def public_step(optimizer: str, space: str, batch_size: int, channels: int, device: str = "cpu") -> Callable[[], None]:
     """One architecture step (where the optimizer has one) and one weight step on random images, as it does them."""
     from importlib import import_module
 

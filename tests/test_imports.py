@@ -54,7 +54,19 @@ LOADS_TORCH = frozenset(
         *(f"nas.oneshot.methods.{path.stem}" for path in (ROOT / "nas" / "oneshot" / "methods").glob("[!_]*.py")),
         *(
             f"nas.oneshot.{name}"
-            for name in ("checkpoint", "data", "loop", "randomness", "resolve", "search", "shared_weights", "threads")
+            for name in (
+                "ahead",
+                "checkpoint",
+                "data",
+                "graph",
+                "loop",
+                "randomness",
+                "resolve",
+                "search",
+                "shared_weights",
+                "steps",
+                "threads",
+            )
         ),
         *(f"nas.tabular.measured.{name}" for name in ("measure", "network", "training")),
     }

@@ -11,8 +11,8 @@ from torch import Tensor
 class Ahead:
     """A queue of tensors on the device.
 
-    It is filled at once and read one entry at a time.  The position is a tensor too: a step that was captured in a graph
-    reads the next entry whenever it is replayed.  Buffers stay where they are as long as as many entries come.
+    It is filled at once and read one entry at a time.  The position is a tensor too: a step that was captured in a
+    graph reads the next entry whenever it is replayed.  Buffers stay where they are while as many entries come.
 
     Args:
         device: Where the entries are read.

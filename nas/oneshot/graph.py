@@ -1,7 +1,7 @@
 """CUDA graphs: work of a GPU that is recorded once and then started as a whole.
 
-Source: ``torch.cuda.CUDAGraph``.  A supernet's step is thousands of kernels of a few microseconds, less than it takes to
-start them one by one; a graph starts them at once, in the same order, with the same addresses.
+Source: ``torch.cuda.CUDAGraph``.  A supernet's step is thousands of kernels of a few microseconds, less than it takes
+to start them one by one.  A graph starts them at once, in the same order, with the same addresses.
 """
 
 from __future__ import annotations

@@ -27,6 +27,14 @@ def resolve(spec: SearchSpec) -> Settings:
     check_optimizer(spec.optimizer)
     if spec.search_space not in SEARCH_SPACES:
         raise ValueError(f"search_space: got {spec.search_space!r}, expected one of {sorted(SEARCH_SPACES)}")
+    check_device(spec.device)
+    if device_of(spec).type != "cuda":
+        for name, value in (("graph", "on"), ("precision", "tf32")):
+            if getattr(spec, name) == value:
+                raise ValueError(
+                    f"{name}: got {value!r}, which is for a GPU, and this search is on {device_of(spec)}; "
+                    f"choose another {name}, or device 'cuda'"
+                )
     method = METHODS[spec.optimizer]
     for name in sorted(OPEN_FIELDS - method.uses):
         if getattr(spec, name) is not None:
@@ -54,19 +62,11 @@ def resolve(spec: SearchSpec) -> Settings:
             f"warm_start_epochs: got {spec.warm_start_epochs}, expected fewer than the {spec.epochs} epochs, "
             "or the architecture is never updated"
         )
-    if spec.kernels == "native" and (spec.precision != "float32" or spec.compile):
+    if spec.kernels == "native" and (spec.precision == "bf16" or spec.compile):
         raise ValueError(
             f"kernels: got 'native' with precision {spec.precision!r} and compile {spec.compile}, but they are for "
-            "float32 and no compilation of the supernet; choose 'auto' or 'torch'"
+            "float32 or tf32 and no compilation of the supernet; choose 'auto' or 'torch'"
         )
-    check_device(spec.device)
-    if device_of(spec).type != "cuda":
-        for name, value in (("graph", "on"), ("precision", "tf32")):
-            if getattr(spec, name) == value:
-                raise ValueError(
-                    f"{name}: got {value!r}, expected a GPU for it instead of {device_of(spec)}; choose another {name}, "
-                    "or device 'cuda'"
-                )
     given = {f.name: getattr(spec, f.name) for f in fields(SearchSpec)}
     return Settings(**given | {name: method.defaults[name] for name in OPEN_FIELDS if given[name] is None})
 

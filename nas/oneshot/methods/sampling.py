@@ -91,7 +91,5 @@ class SamplingMethod(Method):
 def _zeros_and_ones(space: SearchSpace, architecture: Architecture) -> list[Tensor]:
     """The architecture as weights: [j] of the parents of each block with a choice, [B, O], [B + 1] of the output's."""
     nodes = [node for node in range(1, space.n_blocks + 2) if node > space.n_blocks or space.has_parent_choice(node)]
-    *alpha, gamma = (
-        torch.tensor([float(i in architecture.parents[node - 1]) for i in range(node)]) for node in nodes
-    )
+    *alpha, gamma = (torch.tensor([float(i in architecture.parents[node - 1]) for i in range(node)]) for node in nodes)
     return [*alpha, torch.eye(N_OPERATIONS)[list(architecture.operations)], gamma]

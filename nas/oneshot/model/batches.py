@@ -143,7 +143,7 @@ class Batches:
 
 
 def normalise(images: Tensor, data: SearchData) -> Tensor:
-    """Maps raw [N, S, S, C] to float32 [N, C, S, S] of mean 0 and standard deviation 1, channels last."""
+    """Maps [N, S, S, C] of the data set to float32 [N, C, S, S] of mean 0 and standard deviation 1, channels last."""
     scale, shift = data.scale_and_shift
     return images.to(torch.float32).mul(scale).sub(shift).permute(0, 3, 1, 2)
 

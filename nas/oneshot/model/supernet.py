@@ -127,40 +127,32 @@ class ChoiceBlock(nn.Module):
             else:
                 others.append(module(x))
                 of_others.append(weight)
-        return weighted_sum(folded, others, None if beta is None or not others else torch.stack(of_others))
+        return weighted_sum(folded, others, None if beta is None or not others else torch.stack(of_others))  # type: ignore[arg-type]  # all are tensors
 
     def select(self, x: Tensor, beta: Tensor) -> Tensor:
         """``mix`` for weights [O] that are zero but for one operation, without asking which it is."""
-        ((kernel, scale, shift),), weights = self.layers(beta, one_hot=True)
+        ((kernel, scale, shift),) = self.layers(beta)
         y = batch_norm_relu(F.conv2d(x, kernel, padding=1), scale, shift)
-        return weighted_sum([y], [module(x) for module in self.operations if isinstance(module, MaxPool3x3)], weights[1:])
+        return weighted_sum([y], [self.operations[-1](x)], beta[-1:])
 
-    def layers(self, beta: Tensor, one_hot: bool) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
-        """Kernel, scale and shift of the convolutions; and the weights [convolutions + 1] of them and of the pooling.
+    def layers(self, one_hot: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Kernel, scale and shift of the convolutions.
 
-        Where weights are zero but for one operation, one convolution serves all: its kernel is the sum of theirs, those
-        of 1x1 in the middle of 3x3, times zeros and a one, and its weight is one.  Where the pooling is selected,
-        kernel, scale and shift are zero, and so is what they add.
+        With weights [O] that are zero but for one operation, one convolution serves all: its kernel is the sum of
+        theirs, those of 1x1 in the middle of 3x3, times zeros and a one.  Where the pooling is selected, kernel, scale
+        and shift are zero, and so is what they add.
         """
-        convolutions, of_convolutions, of_others = [], [], []
-        for module, weight in zip(self.operations, beta.unbind(), strict=True):
-            if isinstance(module, ConvBN):
-                convolutions.append(module)
-                of_convolutions.append(weight)
-            else:
-                of_others.append(weight)
-        if not one_hot:
-            layers = [(module.weight, module.scale, module.shift) for module in convolutions]
-            return layers, torch.stack([*of_convolutions, *of_others])
+        convolutions = [module for module in self.operations if isinstance(module, ConvBN)]
+        if one_hot is None:
+            return [(module.weight, module.scale, module.shift) for module in convolutions]
         kernels, scales, shifts = [], [], []
-        for module, weight in zip(convolutions, of_convolutions, strict=True):
+        for module, weight in zip(convolutions, one_hot[:-1].unbind(), strict=True):
             border = (3 - module.weight.shape[-1]) // 2
             kernels.append(F.pad(module.weight, (border,) * 4) * weight.detach())  # BatchNorm divides it out
             scale, shift = module.folded(weight)
             scales.append(scale)
             shifts.append(shift)
-        ones = torch.ones_like(beta[:1])
-        return [(sum_of(kernels), sum_of(scales), sum_of(shifts))], torch.cat([ones, torch.stack(of_others)])
+        return [(sum_of(kernels), sum_of(scales), sum_of(shifts))]
 
 
 def sum_of(terms: Sequence[Tensor]) -> Tensor:
@@ -347,11 +339,14 @@ class Supernet(nn.Module):
     def _forward(self, images: Tensor, mixtures: Sequence[Mixture]) -> Tensor:
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         held: tuple[int, ...] = ()
+        weights: dict[int, gpu.Weights] = {}  # of each mixture, as most optimizers have one for all cells
         for i, (cell, mixture) in enumerate(zip(self.cells, mixtures, strict=True)):
             if i and i % self.cells_per_stack == 0:
                 x = F.max_pool2d(x, kernel_size=2, stride=2)
             if self.native and x.is_cuda and mixture.is_whole():
-                x = gpu.run_cell(cast(Cell, cell), x, mixture)
+                if id(mixture) not in weights:
+                    weights[id(mixture)] = gpu.weights_of(mixture)
+                x = gpu.run_cell(cast(Cell, cell), x, mixture, weights[id(mixture)])
             elif self.native and not x.is_cuda:
                 x = native.run_cell(cast(Cell, cell), x, mixture, held)
             else:
@@ -399,9 +394,13 @@ class Supernet(nn.Module):
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Sets whether this process's products on a GPU may round float32 to 10 bits after the point (TF32)."""
+    """Sets whether this process's products on a GPU may round float32 to 10 bits after the point (TF32).
+
+    Its convolutions give the same results in every run, from here on.
+    """
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cudnn.deterministic = True
 
 
 @contextmanager

@@ -51,18 +51,20 @@ class WeightTrainer:
         settings: Settings of the search, none of them open.
 
     Attributes:
+        grad_clip, momentum, weight_decay: Those of the settings.
         parameters: The weights.
         velocities: Their velocities, in the same order; zero before the first step.
-        rate: [] the learning rate of the current epoch, on the device.
+        learning_rate: That of the current epoch.
+        rate: [] the same, on the device.
     """
 
     def __init__(self, supernet: Supernet, settings: Settings) -> None:
         self.supernet = supernet
         self.settings = settings
-        self.grad_clip = settings.grad_clip
+        self.grad_clip, self.momentum, self.weight_decay = settings.grad_clip, settings.momentum, settings.weight_decay
         self.parameters: list[nn.Parameter] = supernet.weights()
         self.velocities = [torch.zeros_like(p) for p in self.parameters]
-        self.rate = torch.tensor(settings.learning_rate, device=self.parameters[0].device)
+        self.rate = self.parameters[0].new_tensor(settings.learning_rate)
         self.learning_rate = settings.learning_rate
         self._mask = _Mask(self.parameters) if supernet.masked else None
 
@@ -106,8 +108,8 @@ class WeightTrainer:
         self, weights: Sequence[Tensor], velocities: Sequence[Tensor], gradients: Sequence[Tensor]
     ) -> list[Tensor]:
         """``momentum * v + g + weight_decay * w``."""
-        pulled = torch._foreach_add(gradients, weights, alpha=self.settings.weight_decay)
-        return list(torch._foreach_add(pulled, velocities, alpha=self.settings.momentum))
+        pulled = torch._foreach_add(list(gradients), list(weights), alpha=self.weight_decay)
+        return list(torch._foreach_add(pulled, list(velocities), alpha=self.momentum))
 
     @torch.no_grad()
     def unrolled(self, gradients: Sequence[Tensor]) -> list[Tensor]:
@@ -145,7 +147,9 @@ class _Mask:
         self._owners = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device)
         self._values = torch.ones(len(self._owners), device=device, dtype=parameters[0].dtype)
         pieces = self._values.split(sizes.tolist())
-        self._views = [v.as_strided(p.shape, p.stride(), v.storage_offset()) for v, p in zip(pieces, parameters)]
+        self._views = [
+            v.as_strided(p.shape, p.stride(), v.storage_offset()) for v, p in zip(pieces, parameters, strict=True)
+        ]
 
     def of(self, norms: Sequence[Tensor]) -> list[Tensor]:
         """The masks for gradients of these norms: a weight takes part unless its gradient is zero."""

@@ -120,7 +120,7 @@ def test_mixes_all_operations_by_relaxed_samples(snas, tiny_net, tiny_spec):
     net = tiny_net("3")
     method = snas(net, tiny_spec(epochs=3), torch.Generator().manual_seed(5))
     method.start_epoch(1)
-    assert method.temperature == pytest.approx(10**-0.5)
+    assert float(method.temperature) == pytest.approx(10**-0.5)
     first, again = method.mixtures(), method.mixtures()
     assert first[0] is first[1]
     assert [weights.tolist() for weights in first[0].beta] != [weights.tolist() for weights in again[0].beta]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nas.oneshot import METHODS, SearchSpec
+from nas.oneshot.methods.enas import Enas
 from nas.oneshot.resolve import default_configuration, resolve
 from spaces import CONFIG_SPACES, TunerSpace
 from spaces.config_spaces import Hyperparameter
@@ -29,8 +30,8 @@ def final_state(search):
     """All that the search has learned: weights, architecture weights, the controller of ENAS."""
     for epoch in range(search.settings.epochs):
         search.run_epoch(epoch)
-    optimizer = getattr(search.method, "optimizer", search.weights.optimizer)
-    learned = [*search.supernet.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
+    controller = search.method.controller.parameters() if isinstance(search.method, Enas) else ()
+    learned = [*search.supernet.parameters(), *controller]
     return torch.cat([p.detach().flatten() for p in learned])
 
 
@@ -68,9 +69,9 @@ def test_reaches_the_weights_optimizer_of_each_method(optimizer, tiny_search):
         optimizer=optimizer, learning_rate=0.5, momentum=0.3, weight_decay=0.02, grad_clip=1.5, batch_size=7
     )
     search.weights.start_epoch(0)
-    group = search.weights.optimizer.param_groups[0]
-    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.5, 0.3, 0.02)
-    assert search.weights.grad_clip == 1.5
+    weights = search.weights
+    assert (weights.learning_rate, weights.momentum, weights.weight_decay) == (0.5, 0.3, 0.02)
+    assert weights.grad_clip == 1.5
     assert search.weight_batches.batch_size == search.architecture_batches.batch_size == 7
 
 

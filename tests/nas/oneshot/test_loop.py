@@ -65,7 +65,7 @@ def events(monkeypatch):
         if "end_epoch" in own:
             record(cls, "end_epoch", lambda self, batches: ())
         if "architecture_step" in own:
-            record(cls, "architecture_step", lambda self, weight_batch, batches, weights: (half_of(weight_batch),))
+            record(cls, "architecture_step", lambda self, weight_batch, batch, weights: (half_of(weight_batch),))
         if "architecture_gradient" in own and cls is not Gdas:  # whose gradient is DARTS's, clipped
             record(
                 cls,
@@ -80,7 +80,7 @@ GRADIENT_STEP = [
     ("architecture_gradient", "weights", "architecture"),
     ("step", "weights"),
 ]
-SAMPLED_STEP = [("architecture_step", "weights"), ("step", "weights")]
+SAMPLED_STEP = [("step", "weights")]
 
 
 @pytest.mark.parametrize("optimizer", ["darts", "darts_2nd", "gdas", "pc_darts", "enas", "random_ws"])
@@ -106,7 +106,7 @@ def test_the_learning_rate_follows_the_epochs_and_stays_within_one(optimizer, se
     rates, step = [], WeightTrainer.step
 
     def recording_step(self, batch, mixtures):
-        rates.append(self.optimizer.param_groups[0]["lr"])
+        rates.append(float(self.rate))
         return step(self, batch, mixtures)
 
     monkeypatch.setattr(WeightTrainer, "step", recording_step)
@@ -121,24 +121,20 @@ def test_the_learning_rate_follows_the_epochs_and_stays_within_one(optimizer, se
 def test_momentum_goes_on_from_epoch_to_epoch(optimizer, search, monkeypatch):
     before, after, step = [], [], WeightTrainer.step
 
-    def buffers(trainer):
-        states = (trainer.optimizer.state.get(p, {}) for p in trainer.parameters)
-        return [None if s.get("momentum_buffer") is None else s["momentum_buffer"].clone() for s in states]
-
     def recording_step(self, batch, mixtures):
-        before.append(buffers(self))
+        before.append([velocity.clone() for velocity in self.velocities])
         loss = step(self, batch, mixtures)
-        after.append(buffers(self))
+        after.append([velocity.clone() for velocity in self.velocities])
         return loss
 
     monkeypatch.setattr(WeightTrainer, "step", recording_step)
     running = search(optimizer, epochs=3)
     for epoch in range(3):
         running.run_epoch(epoch)
-    assert any(buffer is not None for buffer in after[0])
+    assert not any(velocity.any() for velocity in before[0])
+    assert any(velocity.any() for velocity in after[0])
     for left, found in pairwise([*zip(after, before, strict=True)]):
-        for old, new in zip(left[0], found[1], strict=True):
-            assert (old is None and new is None) or torch.equal(old, new)
+        assert all(torch.equal(old, new) for old, new in zip(left[0], found[1], strict=True))
 
 
 @pytest.mark.parametrize("optimizer", ["darts", "darts_2nd", "gdas", "pc_darts"])
@@ -154,9 +150,11 @@ def test_the_architectures_half_is_seen_pass_after_pass(optimizer, search, monke
     monkeypatch.setattr(cls, "architecture_gradient", recording)
     running = search(optimizer, epochs=2)
     for batches in (running.weight_batches, running.architecture_batches):  # what is seen tells the images apart
-        monkeypatch.setattr(
-            batches, "_augment", lambda chosen, _, b=batches: normalise(b.half.images[chosen], running.data)
-        )
+
+        def as_they_are(draws, _, half=batches.half):
+            return Batch(normalise(half.images[draws.chosen], running.data), half.labels[draws.chosen])
+
+        monkeypatch.setattr(batches, "make", as_they_are)
     for epoch in range(2):
         seen.clear()
         running.run_epoch(epoch)
@@ -165,13 +163,13 @@ def test_the_architectures_half_is_seen_pass_after_pass(optimizer, search, monke
 
 @pytest.mark.parametrize("optimizer", list(METHODS))
 def test_cutout_is_for_the_images_of_both_halves(optimizer, search, monkeypatch):
-    probabilities, augment = {}, Batches._augment
+    probabilities, make = {}, Batches.make
 
-    def recording(self, chosen, cutout_prob):
-        probabilities.setdefault(bool((self.half.labels >= 5).all()), set()).add(cutout_prob)
-        return augment(self, chosen, cutout_prob)
+    def recording(self, draws, cutout_prob):
+        probabilities.setdefault(bool((self.half.labels >= 5).all()), set()).add(float(cutout_prob))
+        return make(self, draws, cutout_prob)
 
-    monkeypatch.setattr(Batches, "_augment", recording)
+    monkeypatch.setattr(Batches, "make", recording)
     running = search(optimizer, epochs=3, cutout_prob=0.5)
     for epoch, expected in enumerate((0.0, 0.25, 0.5)):
         probabilities.clear()
@@ -241,7 +239,7 @@ def test_the_temperature_of_gdas_falls_with_the_epochs(search, monkeypatch):
     temperatures, mixtures = [], Gdas.mixtures
 
     def recording_mixtures(self):
-        temperatures.append(self.temperature)
+        temperatures.append(float(self.temperature))
         return mixtures(self)
 
     monkeypatch.setattr(Gdas, "mixtures", recording_mixtures)
@@ -267,7 +265,7 @@ def test_the_controller_is_rewarded_for_accuracy_on_the_architectures_half(bias,
     with torch.no_grad():
         running.supernet.classifier.weight.zero_()
         running.supernet.classifier.bias.zero_()[5] = bias
-    running.method.end_epoch(running._endless(0.0))
+    running.method.end_epoch(running.architecture_batches.passes(0.0))
     assert halves == ["architecture"] * 4
     assert rewards == pytest.approx([reward] * 4, abs=0.01)  # the entropy adds less
 

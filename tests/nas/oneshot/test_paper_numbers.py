@@ -46,9 +46,9 @@ def test_fifty_epochs_on_halves_that_leave_the_tables_images_alone():
 
 @pytest.mark.parametrize("optimizer", PAPERS)
 def test_the_weights_optimizer(optimizer):
-    group = search(optimizer).weights.optimizer.param_groups[0]
-    assert (group["lr"], group["momentum"], group["nesterov"]) == (0.025, 0.9, False)
-    assert group["weight_decay"] == (1e-4 if optimizer == "enas" else 3e-4)
+    weights = search(optimizer).weights
+    assert (weights.learning_rate, weights.momentum) == (0.025, 0.9)
+    assert weights.weight_decay == (1e-4 if optimizer == "enas" else 3e-4)
     settings = resolve(SearchSpec(optimizer))
     sampling = optimizer in ("enas", "random_ws")
     assert (settings.learning_rate_min, settings.batch_size, settings.grad_clip) == (

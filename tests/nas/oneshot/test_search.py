@@ -12,7 +12,7 @@ from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.checkpoint import read_checkpoint
 from nas.oneshot.methods.darts import Darts
 from nas.oneshot.model.evaluation import Evaluator
-from nas.oneshot.model.supernet import Supernet
+from nas.oneshot.model.supernet import Cell
 from nas.oneshot.model.weight_trainer import WeightTrainer
 from nas.oneshot.search import run_search
 from nas.tabular.errors import CellNotInTableError
@@ -105,11 +105,12 @@ def test_random_ws_alone_of_the_papers_learns_nothing_but_weights():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_compile_compiles_the_supernet(compiled, monkeypatch):
+def test_compile_compiles_the_cells(compiled, monkeypatch):
     seen = []
-    monkeypatch.setattr(Supernet, "compile", lambda self: seen.append(self))
-    run_search(small(epochs=1, compile=compiled))
-    assert len(seen) == compiled
+    monkeypatch.setattr(Cell, "compile", lambda self, **_: seen.append(self))
+    spec = small(epochs=1, compile=compiled)
+    run_search(spec)
+    assert len(set(seen)) == compiled * spec.n_stacks * spec.cells_per_stack
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def test_every_field_is_documented():
         ({"learning_rate": 0.0}, "learning_rate: got 0.0, expected above 0"),
         ({"weight_decay": -1e-4}, "weight_decay: got -0.0001, expected at least 0"),
         ({"split": "half"}, "split: got 'half', expected 'tuning' or 'plain'"),
-        ({"precision": "fp8"}, "precision: got 'fp8', expected 'float32' or 'bf16'"),
+        ({"precision": "fp8"}, "precision: got 'fp8', expected 'float32', 'tf32' or 'bf16'"),
     ],
 )
 def test_values_out_of_range_are_refused(values, message):

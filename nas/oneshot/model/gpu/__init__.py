@@ -1,15 +1,15 @@
 """Cells on a GPU in fewer and larger kernels: what lies between their convolutions is Triton's.
 
-``run_cell`` is the only door.  ``kernels`` holds the loops, ``launch`` calls them on tensors, and ``cell`` is the forward
-and the backward pass of a relaxed cell; convolutions and products are cuDNN's and cuBLAS's.
-``nas.oneshot.model.supernet`` says what a cell computes, and computes it where these do not apply: single architectures,
-other precisions than float32 and TF32, numbers of channels that are no power of two, and PyTorch without Triton.
+``run_cell`` is the only door.  ``kernels`` holds the loops, ``launch`` calls them on tensors, and ``cell`` is the
+forward and the backward pass of a relaxed cell.  Products of the projections are cuBLAS's, convolutions of fewer than
+16 channels cuDNN's.  ``nas.oneshot.model.supernet`` says what a cell computes, and computes it where these do not
+apply: single architectures, bfloat16, numbers of channels that are no power of two, and PyTorch without Triton.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -33,25 +33,45 @@ def why_not_for(init_channels: int, channel_groups: int) -> str | None:
     return None if power_of_two and mixed >= 2 else f"{init_channels} channels are no power of two, or too few"
 
 
-def run_cell(cell: Cell, x: Tensor, mixture: Mixture) -> Tensor:
-    """Computes ``cell(x, mixture)`` for a relaxed mixture."""
+class Weights(NamedTuple):
+    """The weights of a relaxed mixture as ``cell.run`` wants them; one for all cells that mix by it.
+
+    Attributes:
+        edges: [(B + 1)(B + 2) / 2] of all edges.
+        operations: [B, convolutions + 1] of the convolutions and, last, of the pooling.
+    """
+
+    edges: Tensor
+    operations: Tensor
+
+
+def weights_of(mixture: Mixture) -> Weights:
+    """The weights of a whole mixture; ones for those that it leaves out."""
+    beta = torch.stack([of_block for of_block in mixture.beta if of_block is not None])
+    ones = torch.ones_like(beta)
+    if mixture.one_hot:  # one convolution serves all
+        beta = torch.cat([ones[:, :1], beta[:, -1:]], dim=1)
+    of_nodes = [mixture.edge_weights(node) for node in range(1, len(mixture.parents) + 1)]
+    edges = [ones.flatten()[:node] if weights is None else weights for node, weights in enumerate(of_nodes, start=1)]
+    return Weights(torch.cat(edges), beta)
+
+
+def run_cell(cell: Cell, x: Tensor, mixture: Mixture, weights: Weights) -> Tensor:
+    """Computes ``cell(x, mixture)`` for a whole mixture with these weights."""
     from nas.oneshot.model.gpu.cell import Shape, run
 
     blocks = [cast("ChoiceBlock", block) for block in cell.blocks]
-    nodes = range(1, cell.n_blocks + 2)
-    of_edges = [mixture.edge_weights(node) for node in nodes]
-    ones = x.new_ones(cell.n_blocks + 1)
-    weights = [ones[:node] if of_node is None else of_node for node, of_node in zip(nodes, of_edges, strict=True)]
-    projections = cell.projection(list(nodes), (), [None if w is None else w[0] for w in of_edges])
-    layers = [block.layers(beta, mixture.one_hot) for block, beta in zip(blocks, mixture.beta, strict=True)]
+    nodes = list(range(1, cell.n_blocks + 2))
+    of_input = [None if (own := mixture.edge_weights(node)) is None else own[0] for node in nodes]
+    layers = [block.layers(beta if mixture.one_hot else None) for block, beta in zip(blocks, mixture.beta, strict=True)]
     return run(
         Shape(cell.n_blocks, cell.channels, blocks[0].channel_groups, BATCH_NORM_EPS),
         x,
-        projections,
-        torch.cat(weights),
-        torch.stack([of_layers for _, of_layers in layers]),
-        [layer for of_block, _ in layers for layer in of_block],
+        cell.projection(nodes, (), of_input),
+        weights.edges,
+        weights.operations,
+        [layer for of_block in layers for layer in of_block],
     )
 
 
-__all__ = ["run_cell", "why_not_for", "why_unavailable"]
+__all__ = ["Weights", "run_cell", "weights_of", "why_not_for", "why_unavailable"]

@@ -2,8 +2,8 @@
 
 Every edge takes part, and in each block one or two convolutions and the pooling.  Notation as there, and P = N * H * W,
 D = 2 * B * C: a feature map is a matrix [P, C].  The projections are one matrix [P, D], the blocks' outputs another,
-[P, B * C], and so are the gradients of the blocks' inputs.  A BatchNorm's output is never stored.  Edges are numbered in
-order of the reading node 1..B + 1, then of the node 0..j - 1 that is read.
+[P, B * C], and so are the gradients of the blocks' inputs.  A BatchNorm's output is never stored.  Edges are numbered
+in order of the reading node 1..B + 1, then of the node 0..j - 1 that is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from nas.oneshot.model.gpu.launch import BatchNorms, Launcher
+from nas.oneshot.model.gpu.launch import BatchNorms, Launcher, Layer
 
 
 class Shape(NamedTuple):
@@ -34,6 +34,11 @@ class Shape(NamedTuple):
     channel_groups: int
     eps: float
 
+    @property
+    def fused(self) -> bool:
+        """Whether our kernels convolve: their products have at least 16 channels, and cuDNN's are for fewer."""
+        return self.channels // self.channel_groups >= 16
+
     def edge(self, node: int, parent: int = 0) -> int:
         """The number of an edge."""
         return node * (node - 1) // 2 + parent
@@ -45,7 +50,7 @@ def run(
     projections: tuple[Tensor, Tensor, Tensor],
     edges: Tensor,
     operations: Tensor,
-    convolutions: list[tuple[Tensor, Tensor, Tensor]],
+    convolutions: list[Layer],
 ) -> Tensor:
     """The cell's output [N, B * C, H, W].
 
@@ -79,7 +84,7 @@ class _Cell(Function):
         return (None, *_Backward(ctx, matrix(gradient)).gradients())
 
 
-def _convolutions(shape: Shape, inputs: tuple[Tensor, ...], node: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+def _convolutions(shape: Shape, inputs: tuple[Tensor, ...], node: int) -> list[Layer]:
     """Kernel, scale and shift of the convolutions of a block."""
     each = len(inputs[5:]) // shape.n_blocks
     flat = inputs[5 + (node - 1) * each : 5 + node * each]
@@ -125,13 +130,16 @@ class _Forward:
         torch.stack([mixed, *others], dim=2, out=out.view(len(out), -1, groups))
 
     def _mix(self, node: int, x: Tensor, weights: Tensor, out: Tensor) -> None:
-        kernels, scales, shifts = zip(*_convolutions(self.shape, self.inputs, node), strict=True)
-        z = [convolve(x, self.nhw, kernel) for kernel in kernels]
-        normaliser = self.narrow.normalise(z, scales, shifts, self.shape.eps)
-        norms = BatchNorms(z, scales, shifts, normaliser)
+        layers = _convolutions(self.shape, self.inputs, node)
+        if self.shape.fused:
+            norms = self.narrow.convolve(x, layers, self.shape.eps)
+        else:
+            kernels, scales, shifts = zip(*layers, strict=True)
+            z = [convolve(x, self.nhw, kernel) for kernel in kernels]
+            norms = BatchNorms(z, scales, shifts, self.narrow.normalise(z, scales, shifts, self.shape.eps))
         position = self.narrow.mix(x, norms, weights, out, backward=self.backward)
         if position is not None:
-            self.kept.append([x, normaliser, position, *z])
+            self.kept.append([x, norms.normaliser, position, *norms.z])
 
 
 class _Backward:
@@ -160,8 +168,14 @@ class _Backward:
         of_convolutions: list[list[Tensor | None]] = []
         for node in range(shape.n_blocks, 0, -1):
             own = slice((node - 1) * shape.channels, node * shape.channels)
-            received = self.wide.receive(self.gradient, self.of_inputs, self.states, edges, node, self.of_edges)
-            of_convolutions.insert(0, self._block(node, received, self.of_inputs[:, own]))
+            norms = self._norms(node)
+            sums = self.narrow.sums(len(norms.z), self.narrow.channels)
+            at_once = shape.channel_groups == 1
+            received = self.wide.receive(
+                self.gradient, self.of_inputs, self.states, edges, node, self.of_edges,
+                norms if at_once else None, sums if at_once else None,
+            )  # fmt: skip
+            of_convolutions.insert(0, self._block(node, received, norms, sums, self.of_inputs[:, own]))
         of_x, of_projections = self._projections()
         of_operations = self.of_operations
         if of_operations is not None and self.of_pooling is not None:
@@ -170,40 +184,50 @@ class _Backward:
         flat = [gradient for of_block in of_convolutions for gradient in of_block]
         return [of_x, *of_projections, of_edges, of_operations, *flat]
 
-    def _block(self, node: int, gradient: Tensor, out: Tensor) -> list[Tensor | None]:
+    def _norms(self, node: int) -> BatchNorms:
+        _, normaliser, _, *z = self.kept[node - 1]
+        _, scales, shifts = zip(*_convolutions(self.shape, self.inputs, node), strict=True)
+        return BatchNorms(z, scales, shifts, normaliser)
+
+    def _block(self, node: int, gradient: Tensor, norms: BatchNorms, sums: Tensor, out: Tensor) -> list[Tensor | None]:
         """Puts the gradient of I_j into ``out``; returns those of the block's parameters."""
         groups = self.shape.channel_groups
         if groups == 1:
-            return self._mix(node, gradient, out)
+            return self._mix(node, gradient, norms, sums, out)
         by_group = gradient.view(len(gradient), -1, groups)
-        parameters = self._mix(node, by_group[:, :, 0].contiguous(), out[:, : out.shape[1] // groups])
         width = out.shape[1] // groups
+        first = by_group[:, :, 0].contiguous()
+        self.narrow.parameter_sums(first, norms, sums, 0)
+        parameters = self._mix(node, first, norms, sums, out[:, :width])
         for group in range(1, groups):
             out[:, group * width : (group + 1) * width] = by_group[:, :, group]
         return parameters
 
-    def _mix(self, node: int, gradient: Tensor, out: Tensor) -> list[Tensor | None]:
-        x, normaliser, position, *z = self.kept[node - 1]
-        kernels, scales, shifts = zip(*_convolutions(self.shape, self.inputs, node), strict=True)
-        norms = BatchNorms(z, scales, shifts, normaliser)
-        weights = self.inputs[4][node - 1]
-        run, n = self.narrow, len(z)
-        sums = run.sums(n, run.channels)
-        run.parameter_sums(gradient, norms, sums, 0)
+    def _mix(self, node: int, gradient: Tensor, norms: BatchNorms, sums: Tensor, out: Tensor) -> list[Tensor | None]:
+        x, _, position, *_ = self.kept[node - 1]
+        weights, layers = self.inputs[4][node - 1], _convolutions(self.shape, self.inputs, node)
+        run, n = self.narrow, len(layers)
         of_weights = None if self.of_operations is None else self.of_operations[node - 1]
         totals, of_parameters = run.parameter_gradients(sums, norms, weights, of_weights)
-        of_z = [run.empty(run.rows, run.channels) for _ in z]
-        run.input_gradient(gradient, norms, totals, weights, of_z)
-        each = (len(self.inputs) - 5) // self.shape.n_blocks
-        needed = self.needed[6 + (node - 1) * each : 6 + node * each]
-        more, parameters = [], list[Tensor | None]()
-        for i, (kernel, of_map) in enumerate(zip(kernels, of_z, strict=True)):
-            of_x, of_kernel = convolution_gradients(x, self.nhw, kernel, of_map, needed[3 * i])
-            more.append(of_x)
-            parameters += [of_kernel, of_parameters[i, 1], of_parameters[i, 0]]
         dots = None if self.of_pooling is None else self.of_pooling[:, node - 1]
-        run.unpool(gradient, position, weights[n:], more, x, out, dots)
-        return parameters
+        of_kernels = self.needed[6 + (node - 1) * 3 * n]
+        kernels: list[Tensor | None] = [None] * n
+        if self.shape.fused:
+            of_z = run.block_gradient(
+                gradient, x, position, layers, norms, totals, weights, out, dots, of_kernels=of_kernels
+            )
+            if of_kernels:
+                kernels = list(run.kernel_gradients(x, of_z))
+        else:
+            of_z = [run.empty(run.rows, run.channels) for _ in layers]
+            run.input_gradient(gradient, norms, totals, weights, of_z)
+            found = [
+                convolution_gradients(x, self.nhw, kernel, of_map, of_kernels)
+                for (kernel, _, _), of_map in zip(layers, of_z, strict=True)
+            ]
+            kernels = [of_kernel for _, of_kernel in found]
+            run.unpool(gradient, position, weights[n:], [of_x for of_x, _ in found], x, out, dots)
+        return [g for i, kernel in enumerate(kernels) for g in (kernel, of_parameters[i, 1], of_parameters[i, 0])]
 
     def _projections(self) -> tuple[Tensor | None, list[Tensor | None]]:
         """Gradients of the cell's input, and of the projections' kernel, scale and shift."""

@@ -1,9 +1,9 @@
-"""What a GPU computes between the convolutions of a cell, in Triton.
+"""What a GPU computes in a cell, in Triton.
 
-A feature map is a matrix [P, C] of float32, one row per pixel, the rows in order of image, height and width; ``pitch`` is
-the distance of its rows, larger than C where it is some columns of a wider one.  Programs work on tiles of ``ROWS`` rows
-and C columns, and C is a power of two.  Sums over all rows are made of those of the tiles, in the same order in every
-run: nothing is added up atomically.  A ReLU is written so that NaN stays NaN.
+A feature map is a matrix [P, C] of float32, one row per pixel, the rows in order of image, height and width.  Its
+``pitch`` is the distance of its rows, larger than C where it is some columns of a wider one.  Programs work on tiles of
+``ROWS`` rows and C columns, and C is a power of two.  Sums over all rows are made of those of the tiles, in the same
+order in every run: nothing is added up atomically.  A ReLU is written so that NaN stays NaN.
 
     normaliser  [4, C] mean, 1 / sqrt(variance + eps), slope and offset of a BatchNorm: slope * z + offset
 """
@@ -14,11 +14,20 @@ import triton
 import triton.language as tl
 
 # Parameters have no annotations but those that Triton reads, and names as in the formulas.
-# ruff: noqa: ANN001, ANN202
 # mypy: disable-error-code="no-untyped-def"
+# ruff: noqa: SIM108  # a branch loads one of two maps; a conditional expression would load both
+
+#: Triton would compile another program for each alignment of small arguments, and for counts of 1 and 16.
+_kernel = triton.jit(
+    do_not_specialize=["n_states", "node", "n_blocks", "n_dots", "n_edges", "tiles"],
+    do_not_specialize_on_alignment=[
+        "dots", "edges", "normal", "of_parameters", "of_weights", "scale0", "scale1", "shift0", "shift1", "totals",
+        "weight", "weights",
+    ],
+)  # fmt: skip
 
 
-@triton.jit
+@_kernel
 def moments(z0, z1, pitch, rows, columns, mean, squares, ROWS: tl.constexpr, C: tl.constexpr):
     """Mean and sum of squared distances from it of each tile and column, [which, tile, columns], of one or two maps."""
     tile, which = tl.program_id(0), tl.program_id(2)
@@ -38,7 +47,7 @@ def moments(z0, z1, pitch, rows, columns, mean, squares, ROWS: tl.constexpr, C: 
     tl.store(squares + to, tl.sum(distance * distance, 0))
 
 
-@triton.jit
+@_kernel
 def normaliser(
     mean, squares, tiles, rows, columns, scale0, shift0, scale1, shift1, eps, out,
     ROWS: tl.constexpr, TILES: tl.constexpr, C: tl.constexpr,
@@ -73,10 +82,9 @@ def normaliser(
     tl.store(to + 3 * columns, shift - middle * scale * inverse)
 
 
-@triton.jit
+@_kernel
 def block_input(
-    z, z_pitch, normal, z_columns, states, s_pitch, edges, out, rows,
-    N_STATES: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
+    z, z_pitch, normal, z_columns, states, s_pitch, edges, out, rows, n_states, ROWS: tl.constexpr, C: tl.constexpr
 ):  # fmt: skip
     """``relu(slope * z + offset) + sum_i edges[i] * states[:, i C : (i + 1) C]``, dense."""
     c = tl.arange(0, C)
@@ -85,13 +93,13 @@ def block_input(
     slope, offset = tl.load(normal + 2 * z_columns + c), tl.load(normal + 3 * z_columns + c)
     y = tl.load(z + p[:, None] * z_pitch + c[None, :], mask=live, other=0.0) * slope[None, :] + offset[None, :]
     total = tl.where(y <= 0.0, 0.0, y)
-    for i in tl.static_range(N_STATES):
+    for i in range(n_states):
         state = tl.load(states + p[:, None] * s_pitch + i * C + c[None, :], mask=live, other=0.0)
         total += tl.load(edges + i) * state
     tl.store(out + p[:, None] * C + c[None, :], total, mask=live)
 
 
-@triton.jit
+@_kernel
 def mix(
     x, z0, z1, normal, weights, out, out_pitch, position, rows, height, width,
     N_Z: tl.constexpr, BACKWARD: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
@@ -124,7 +132,7 @@ def mix(
         tl.store(position + at, place.to(tl.uint8), mask=live[:, None])
 
 
-@triton.jit
+@_kernel
 def join(
     z, z_pitch, normal, z_columns, states, columns, edges, out, rows, ROWS: tl.constexpr, C: tl.constexpr
 ):  # fmt: skip
@@ -140,43 +148,57 @@ def join(
     tl.store(out + at, total, mask=live)
 
 
-@triton.jit
+@_kernel
 def receive(
-    of_output, of_inputs, states, pitch, edges, out, dots, n_edges, rows,
-    NODE: tl.constexpr, N_BLOCKS: tl.constexpr, OF_EDGES: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
+    of_output, of_inputs, states, pitch, edges, z0, z1, normal, out, dots, n_edges, sums, rows, node, n_blocks,
+    OF_EDGES: tl.constexpr, N_Z: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of block NODE's output, dense: what its readers send back, times the weights of their edges.
+    """The gradient of the output of block ``node``, dense: what its readers send back, times their edges' weights.
 
-    With OF_EDGES, also the sums over each tile of what a reader sends times the block's output, [tile, edges].
-    Edges are in order of the reading node, then of the node that is read; the output is node N_BLOCKS + 1.
+    With OF_EDGES, also the sums over each tile of what a reader sends times the block's output, [tile, edges].  With
+    N_Z maps of which the output is a sum, also their ``parameter_sums``.
+    Edges are in order of the reading node, then of the node that is read; the output is node n_blocks + 1.
     """
     tile = tl.program_id(0)
     c = tl.arange(0, C)
     p = tile * ROWS + tl.arange(0, ROWS)
     live = (p < rows)[:, None]
     at = p[:, None] * pitch + c[None, :]
-    own = (NODE - 1) * C
+    own = (node - 1) * C
     total = tl.zeros([ROWS, C], tl.float32)
     state = tl.zeros([ROWS, C], tl.float32)
     if OF_EDGES:
         state = tl.load(states + at + own, mask=live, other=0.0)
-    for reader in tl.static_range(NODE + 1, N_BLOCKS + 2):
-        edge = reader * (reader - 1) // 2 + NODE
-        if reader == N_BLOCKS + 1:
+    for reader in range(node + 1, n_blocks + 2):
+        edge = reader * (reader - 1) // 2 + node
+        if reader == n_blocks + 1:
             sent = tl.load(of_output + at + own, mask=live, other=0.0)
         else:
             sent = tl.load(of_inputs + at + (reader - 1) * C, mask=live, other=0.0)
         total += tl.load(edges + edge) * sent
         if OF_EDGES:
             tl.store(dots + tile * n_edges + edge, tl.sum(tl.sum(sent * state, 1), 0))
-    tl.store(out + p[:, None] * C + c[None, :], total, mask=live)
+    dense = p[:, None] * C + c[None, :]
+    tl.store(out + dense, total, mask=live)
+    for which in tl.static_range(N_Z):
+        if which == 0:
+            z = tl.load(z0 + dense, mask=live, other=0.0)
+        else:
+            z = tl.load(z1 + dense, mask=live, other=0.0)
+        own_normal = normal + which * 4 * C + c
+        mean, inverse = tl.load(own_normal), tl.load(own_normal + C)
+        y = z * tl.load(own_normal + 2 * C)[None, :] + tl.load(own_normal + 3 * C)[None, :]
+        behind = tl.where(y <= 0.0, 0.0, total)
+        to = sums + (which * tl.num_programs(0) + tile) * 2 * C + c
+        tl.store(to, tl.sum(behind, 0))
+        tl.store(to + C, tl.sum(behind * (z - mean[None, :]) * inverse[None, :], 0))
 
 
-@triton.jit
+@_kernel
 def parameter_sums(
     gradient, g_pitch, z0, z1, z_pitch, normal, z_columns, sums, columns, rows, ROWS: tl.constexpr, C: tl.constexpr
 ):  # fmt: skip
-    """Sums over each tile behind the ReLU, [which, tile, 2, columns]: of the gradient, and of it times (z - mean) / std."""
+    """Sums over each tile behind the ReLU, [which, tile, 2, columns]: of the gradient, of it times (z - mean) / std."""
     tile, which = tl.program_id(0), tl.program_id(2)
     c = tl.program_id(1) * C + tl.arange(0, C)
     p = tile * ROWS + tl.arange(0, ROWS)
@@ -196,7 +218,7 @@ def parameter_sums(
     tl.store(to + columns, tl.sum(behind * (z - mean[None, :]) * inverse[None, :], 0))
 
 
-@triton.jit
+@_kernel
 def parameter_gradients(
     sums, tiles, columns, scale0, shift0, scale1, shift1, weights, totals, of_parameters, of_weights,
     WEIGHTED: tl.constexpr, OF_WEIGHTS: tl.constexpr, TILES: tl.constexpr, C: tl.constexpr,
@@ -226,7 +248,7 @@ def parameter_gradients(
     tl.store(of_parameters + to + columns, total1)
 
 
-@triton.jit
+@_kernel
 def input_gradient(
     gradient, g_pitch, z0, z1, z_pitch, normal, z_columns, totals, weights, out0, out1, out_pitch, rows,
     WEIGHTED: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
@@ -259,7 +281,7 @@ def input_gradient(
         tl.store(out1 + to, out, mask=live)
 
 
-@triton.jit
+@_kernel
 def unpool(
     gradient, position, weight, more0, more1, x, out, out_pitch, dots, dot, n_dots, rows, height, width,
     N_MORE: tl.constexpr, OF_WEIGHT: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
@@ -288,3 +310,134 @@ def unpool(
     if N_MORE == 2:
         total += tl.load(more1 + at, mask=live[:, None], other=0.0)
     tl.store(out + p[:, None] * out_pitch + c[None, :], total, mask=live[:, None])
+
+
+@_kernel
+def convolve(
+    x, kernel0, from0, to0, tap0, kernel1, from1, to1, z0, z1, mean, squares, rows, height, width,
+    N_Z: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    """A 3x3 convolution of x, with N_Z = 2 also a 1x1, and the ``moments`` of what comes out.
+
+    ``from0``, ``to0`` and ``tap0`` are the strides of a kernel's input channels, output channels and pixels.
+    """
+    tile = tl.program_id(0)
+    c = tl.arange(0, C)
+    p = tile * ROWS + tl.arange(0, ROWS)
+    live = p < rows
+    at = p[:, None] * C + c[None, :]
+    row, column = (p // width) % height, p % width
+    total0, total1 = tl.zeros([ROWS, C], tl.float32), tl.zeros([ROWS, C], tl.float32)
+    for k in tl.static_range(9):
+        dy, dx = k // 3 - 1, k % 3 - 1
+        inside = live & (row + dy >= 0) & (row + dy < height) & (column + dx >= 0) & (column + dx < width)
+        shifted = tl.load(x + at + (dy * width + dx) * C, mask=inside[:, None], other=0.0)
+        taps = tl.load(kernel0 + c[:, None] * from0 + c[None, :] * to0 + k * tap0)
+        total0 += tl.dot(shifted, taps, input_precision=PRECISION)
+        if N_Z == 2 and k == 4:
+            taps = tl.load(kernel1 + c[:, None] * from1 + c[None, :] * to1)
+            total1 += tl.dot(shifted, taps, input_precision=PRECISION)
+    n = tl.minimum(rows - tile * ROWS, ROWS).to(tl.float32)
+    for which in tl.static_range(N_Z):
+        if which == 0:
+            total = total0
+            tl.store(z0 + at, total, mask=live[:, None])
+        else:
+            total = total1
+            tl.store(z1 + at, total, mask=live[:, None])
+        middle = tl.sum(total, 0) / n
+        distance = tl.where(live[:, None], total - middle[None, :], 0.0)
+        to = (which * tl.num_programs(0) + tile) * C + c
+        tl.store(mean + to, middle)
+        tl.store(squares + to, tl.sum(distance * distance, 0))
+
+
+@triton.jit
+def map_gradient(gradient, z, own, totals, weight, rows, C: tl.constexpr):
+    """The gradient of z from that of ``weight * relu(batch_norm(z))``; see ``input_gradient``."""
+    c = tl.arange(0, C)
+    mean, inverse, slope = tl.load(own + c), tl.load(own + C + c), tl.load(own + 2 * C + c)
+    total0, total1 = tl.load(totals + c), tl.load(totals + C + c)
+    behind = tl.where(z * slope[None, :] + tl.load(own + 3 * C + c)[None, :] <= 0.0, 0.0, gradient)
+    normal_z = (z - mean[None, :]) * inverse[None, :]
+    return weight * slope[None, :] * (behind - (total0[None, :] + normal_z * total1[None, :]) / rows)
+
+
+@_kernel
+def block_gradient(
+    gradient, x, position, kernel0, from0, to0, tap0, kernel1, from1, to1, z0, z1, normal, totals, weights, out,
+    out_pitch, of_z0, of_z1, dots, n_dots, rows, height, width,
+    N_Z: tl.constexpr, OF_POOLING: tl.constexpr, OF_KERNELS: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    """The gradient of a mixed operation's input x from that of its output.
+
+    With OF_KERNELS, also those of the convolutions' outputs, for ``kernel_gradients``.  With OF_POOLING, also the sum
+    over each tile that belongs to the gradient of the pooling's weight.
+    """
+    tile = tl.program_id(0)
+    c = tl.arange(0, C)
+    p = tile * ROWS + tl.arange(0, ROWS)
+    live = p < rows
+    at = p[:, None] * C + c[None, :]
+    row, column = (p // width) % height, p % width
+    total, pooled = tl.zeros([ROWS, C], tl.float32), tl.zeros([ROWS, C], tl.float32)
+    weight0 = tl.load(weights)
+    for k in tl.static_range(9):
+        dy, dx = k // 3 - 1, k % 3 - 1
+        inside = (live & (row - dy >= 0) & (row - dy < height) & (column - dx >= 0) & (column - dx < width))[:, None]
+        there = at - (dy * width + dx) * C
+        sent = tl.load(gradient + there, mask=inside, other=0.0)
+        chosen = tl.load(position + there, mask=inside, other=9).to(tl.int32)
+        pooled += tl.where(chosen == k, sent, 0.0)
+        z = tl.load(z0 + there, mask=inside, other=0.0)
+        of_z = tl.where(inside, map_gradient(sent, z, normal, totals, weight0, rows, C), 0.0)
+        taps = tl.load(kernel0 + c[:, None] * to0 + c[None, :] * from0 + k * tap0)
+        total += tl.dot(of_z, taps, input_precision=PRECISION)
+        if k == 4:
+            if OF_KERNELS:
+                tl.store(of_z0 + at, of_z, mask=inside)
+            if N_Z == 2:
+                z = tl.load(z1 + at, mask=inside, other=0.0)
+                of_z = map_gradient(sent, z, normal + 4 * C, totals + 2 * C, tl.load(weights + 1), rows, C)
+                of_z = tl.where(inside, of_z, 0.0)
+                taps = tl.load(kernel1 + c[:, None] * to1 + c[None, :] * from1)
+                total += tl.dot(of_z, taps, input_precision=PRECISION)
+                if OF_KERNELS:
+                    tl.store(of_z1 + at, of_z, mask=inside)
+    if OF_POOLING:
+        value = tl.load(x + at, mask=live[:, None], other=0.0)
+        tl.store(dots + tile * n_dots, tl.sum(tl.sum(pooled * value, 1), 0))
+    total += tl.load(weights + N_Z) * pooled
+    tl.store(out + p[:, None] * out_pitch + c[None, :], total, mask=live[:, None])
+
+
+@_kernel
+def kernel_gradients(
+    x, of_z0, of_z1, out, tiles, rows, height, width, PRECISION: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr
+):  # fmt: skip
+    """Parts of the gradients of kernels, [part, 9 C * C + C * C]: [to, pixel, from] of the 3x3, [to, from] of the 1x1.
+
+    Program (part, k) adds up the tiles part, part + parts, ... for pixel k of the 3x3, or, with k = 9, for the 1x1.
+    """
+    part, k = tl.program_id(0), tl.program_id(1)
+    c = tl.arange(0, C)
+    dy, dx = tl.where(k == 9, 0, k // 3 - 1), tl.where(k == 9, 0, k % 3 - 1)
+    total = tl.zeros([C, C], tl.float32)
+    for tile in range(part, tiles, tl.num_programs(0)):
+        p = tile * ROWS + tl.arange(0, ROWS)
+        live = p < rows
+        at = p[:, None] * C + c[None, :]
+        row, column = (p // width) % height, p % width
+        inside = live & (row + dy >= 0) & (row + dy < height) & (column + dx >= 0) & (column + dx < width)
+        shifted = tl.load(x + at + (dy * width + dx) * C, mask=inside[:, None], other=0.0)
+        if k == 9:
+            of_z = tl.load(of_z1 + at, mask=live[:, None], other=0.0)
+        else:
+            of_z = tl.load(of_z0 + at, mask=live[:, None], other=0.0)
+        total += tl.dot(tl.trans(of_z), shifted, input_precision=PRECISION)
+    to = out + part * tl.num_programs(1) * C * C
+    if k == 9:
+        tl.store(to + 9 * C * C + c[:, None] * C + c[None, :], total)
+    else:
+        tl.store(to + c[:, None] * 9 * C + k * C + c[None, :], total)

@@ -32,7 +32,7 @@ def test_architecture_step_is_adam_and_leaves_the_weights_alone(tiny_method, bat
     before = [p.detach().clone() for p in method.parameters]
     weights_before = [p.detach().clone() for p in weights.parameters]
 
-    method.architecture_step(batch(0), iter([batch(1)]), weights)
+    method.architecture_step(batch(0), batch(1), weights)
 
     # Adam's first step is lr * g / (|g| + eps), whatever its betas.
     for parameter, old, g in zip(method.parameters, before, gradients, strict=True):

@@ -18,12 +18,11 @@ def exact_gradient(net, weights, weight_batch, batch, buffers):
     params = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
     architecture = [*sorted(k for k in params if k.startswith("alpha.")), "beta", "gamma"]
     names = [k for k in params if k not in architecture]
-    group = weights.optimizer.param_groups[0]
     gradients = torch.autograd.grad(loss_at(net, params, weight_batch), [params[k] for k in names], create_graph=True)
     ahead = dict(params)
     for name, gradient, buffer in zip(names, gradients, buffers, strict=True):
-        velocity = group["momentum"] * buffer + gradient + group["weight_decay"] * params[name]
-        ahead[name] = params[name] - group["lr"] * velocity
+        velocity = weights.momentum * buffer + gradient + weights.weight_decay * params[name]
+        ahead[name] = params[name] - weights.learning_rate * velocity
     loss = loss_at(net, ahead, batch)
     return loss.item(), torch.autograd.grad(loss, [params[k] for k in architecture])
 
@@ -45,8 +44,7 @@ def test_gradient_equals_autograd_through_the_unrolled_step(tiny_method, batch):
     weights.start_epoch(1)
     assert weights.learning_rate == pytest.approx(0.1, rel=0.01)
     weights.step(batch(5), method.mixtures)
-    buffers = [weights.optimizer.state[p]["momentum_buffer"] for p in weights.parameters]
-    loss, expected = exact_gradient(method.supernet, weights, batch(0), batch(1), buffers)
+    loss, expected = exact_gradient(method.supernet, weights, batch(0), batch(1), weights.velocities)
     before = [p.detach().clone() for p in weights.parameters]
 
     ours = method.architecture_gradient(batch(0), batch(1), weights)

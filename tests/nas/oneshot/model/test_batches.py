@@ -63,7 +63,8 @@ def test_normalisation_is_per_channel_and_leaves_the_border_black(small_data):
     image = torch.tensor([255, 51, 0], dtype=torch.uint8).expand(1, 2, 2, 3)
     expected = torch.tensor([(1 - 0.1) / 0.5, (0.2 - 0.2) / 0.25, (0 - 0.3) / 0.125])
     torch.testing.assert_close(normalise(image, data)[0, :, 1, 0], expected)
-    torch.testing.assert_close(normalise(image.float() / 255, data), normalise(image, data))
+    fractions = dataclasses.replace(data, weights=Half(data.weights.images.float() / 255, data.weights.labels))
+    torch.testing.assert_close(normalise(image.float() / 255, fractions), normalise(image, data))
 
 
 def bright(data):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from nas.oneshot import METHODS, SearchSpec
 from nas.oneshot.data import Half, SearchData
 from nas.oneshot.loop import Search
-from nas.oneshot.model import supernet
+from nas.oneshot.model import native
 from nas.oneshot.model.mixture import Mixture
 from nas.oneshot.model.native import calls, kernels
 from nas.oneshot.model.native.cell import _Forward
@@ -292,8 +292,7 @@ def differences(net, mixtures, parameters, seed):
     images = randn(4, 3, 8, 8, seed=seed)
     labels = torch.arange(4) % 3
     results = []
-    for native in (False, True):
-        net.native = native
+    for net.native in (False, True):
         loss = F.cross_entropy(net(images, mixtures), labels)
         results.append([loss, *torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)])
     theirs, ours = results
@@ -361,8 +360,8 @@ def test_nothing_is_kept_without_a_backward_pass(monkeypatch):
 
 def test_a_search_uses_them_and_says_so(tmp_path, monkeypatch):
     calls = []
-    run_cell = supernet.run_cell
-    monkeypatch.setattr(supernet, "run_cell", lambda *args: calls.append(1) or run_cell(*args))
+    run_cell = native.run_cell
+    monkeypatch.setattr(native, "run_cell", lambda *args: calls.append(1) or run_cell(*args))
     spec = SearchSpec(epochs=1, n_stacks=1, cells_per_stack=1, init_channels=4, batch_size=200, device="cpu")
     assert choose_kernels(resolve(spec)).kernels == "native"
     run_search(spec, None, tmp_path / "native")

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from nas.oneshot.model.mixture import Mixture
-from nas.oneshot.model.weight_trainer import DivergedError
+from nas.oneshot.model.weight_trainer import DivergedError, finite_loss
 from tests.nas.oneshot import reference
 
 
@@ -59,6 +59,6 @@ def test_a_loss_that_is_no_number_is_a_divergence(tiny_method, batch):
     with torch.no_grad():
         method.supernet.head.fill_(float("nan"))
     with pytest.raises(DivergedError, match="the training loss is nan"):
-        weights.step(batch(0), method.mixtures)
+        finite_loss(weights.step(batch(0), method.mixtures), "training")
     with pytest.raises(DivergedError, match="the validation loss is nan"):
-        method.architecture_gradient(batch(0), batch(1), weights)
+        finite_loss(method.architecture_gradient(batch(0), batch(1), weights), "validation")
