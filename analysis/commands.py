@@ -1,4 +1,4 @@
-"""The commands ``run_bohb.py analyze`` and ``importance``."""
+"""The commands ``run_bohb.py analyze``, ``importance`` and ``export``."""
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 from dataclasses import dataclass
@@ -87,4 +87,45 @@ class Importance:
                 seed=self.seed,
             )
             print(("\n" if index else "") + importances_text(run, found, self.pairs))
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the evaluations of runs for other programs, also while the runs go on.
+
+    The formats are csv (a row per evaluation), parquet (the same with types), latex (tables of incumbents and their
+    hyperparameters) and optuna (a journal that optuna-dashboard opens).
+
+    Attributes:
+        run_dirs: Directories of the runs.
+        format: Format of the file: csv, parquet, latex or optuna.
+        table: Table to measure the test regret from; by default the study's.
+        output: File to write, replaced if it exists; by default one in ``report`` in the directory of a single run.
+    """
+
+    run_dirs: _Runs
+    format: str = "csv"
+    table: str | None = None
+    output: Path | None = None
+
+    def run(self) -> int:
+        """Writes the file and names it."""
+        from analysis.export import FORMATS
+        from analysis.load import load_run
+        from results.atomic_file import make_directory, write_atomically
+        from results.run_directory import RunDirectory
+
+        if not self.run_dirs:
+            raise ValueError("export: no run was named; name the directory of at least one")
+        if self.format not in FORMATS:
+            raise ValueError(f"--format: got {self.format!r}, expected one of {', '.join(FORMATS)}")
+        if self.output is None and len(self.run_dirs) > 1:
+            raise ValueError(f"{len(self.run_dirs)} runs have no common folder for the file; name one with --output")
+        form = FORMATS[self.format]
+        content = form.content([load_run(path, self.table) for path in self.run_dirs])
+        file = self.output or RunDirectory(self.run_dirs[0].absolute()).report / form.file_name
+        make_directory(file.parent)
+        write_atomically(file, content)
+        print(f"Written: {file}")
         return 0

@@ -69,7 +69,9 @@ OWNERS: dict[str, frozenset[str]] = {
     "Pyro4": frozenset({"worker", *(f"master.{name}" for name in ("protocol", "dispatcher", "nameserver"))}),
     "hpbandster": frozenset({"worker", "master.tuner"}),
     "matplotlib": frozenset({"analysis.figures"}),
-    "optuna": frozenset({"nas.blackbox.tpe"}),
+    "optuna": frozenset({"nas.blackbox.tpe", "analysis.export.optuna_journal"}),
+    "pandas": frozenset({"analysis.export.evaluations"}),
+    "pyarrow": frozenset({"analysis.export.evaluations"}),
     "smac": frozenset({"nas.blackbox.smac"}),
     # Nothing is written as a pickle; these two read foreign files: CIFAR-10's standard layout, and a damaged
     # checkpoint, for which torch raises pickle's error.
