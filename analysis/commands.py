@@ -15,10 +15,10 @@ class Analyze:
     """Analyse a run, also while it goes on: incumbents, the default configuration beside them, times, figures.
 
     Several runs are compared by the figures that take several. A log that hpbandster's own logger wrote is analysed,
-    too.
+    too, and so are folders of single searches (search --directory).
 
     Attributes:
-        run_dirs: Directories of the runs.
+        run_dirs: Directories of the runs, or folders of searches.
         figure: Name of the only figure to write; by default all that the runs allow, and for one run its summary.
         table: Table to measure the test regret from; by default the study's.
         output: Folder for the files; by default ``report`` in the directory of a single run.
@@ -31,11 +31,12 @@ class Analyze:
 
     def run(self) -> int:
         """Writes the report, or the figures, and prints what there is to say."""
+        from analysis.load import holds_searches
         from analysis.report import analyze, write_figures
 
         if not self.run_dirs:
             raise ValueError("analyze: no run was named; name the directory of at least one")
-        if len(self.run_dirs) == 1 and self.figure is None:
+        if len(self.run_dirs) == 1 and self.figure is None and not holds_searches(self.run_dirs[0]):
             print(analyze(self.run_dirs[0], table=self.table, output=self.output).text)
         else:
             print(write_figures(self.run_dirs, figure=self.figure, table=self.table, output=self.output).text)
