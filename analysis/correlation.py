@@ -31,7 +31,7 @@ LEVEL = 0.95
 #: Number of bootstrap samples.
 SAMPLES = 1_000
 #: Largest number of pairs that are resampled. Of more, so many are, and the interval is narrowed by sqrt(m / n).
-MOST_RESAMPLED = 2_000
+MOST_RESAMPLED = 1_000
 #: Smallest number of pairs of which there is a coefficient.
 LEAST_PAIRS = 3
 
@@ -122,7 +122,7 @@ def _kendall(x: FloatArray, y: FloatArray, drawn: npt.NDArray[np.int64]) -> Floa
     m = len(x)
     counts = np.stack([np.bincount(sample, minlength=m) for sample in drawn]).astype(np.float32)
     one, two = (np.sign(values[:, None] - values[None, :]).astype(np.float32) for values in (x, y))
-    # Sums of up to m^2 = 4e6 whole numbers are exact in float32's 24 bits up to 1.6e7.
+    # Whole numbers of at most m^2 = 1e6, which float32 holds exactly.
     agreement, untied_x, untied_y = (
         ((counts @ signs) * counts).sum(axis=1, dtype=np.float64) for signs in (one * two, one**2, two**2)
     )

@@ -43,7 +43,8 @@ def _incumbent_row(name: str, run: LoadedRun) -> list[str]:
     failed = sum(result.evaluation.status is not Status.OK for result in run.results)
     best = best_of(run.results)
     # A log that states no default configuration has none to compare with.
-    default = None if study is None else best_of([r for r in run.results if r.config_id in run.default_ids])
+    default_ids = frozenset() if study is None else run.default_ids
+    default = best_of([result for result in run.results if result.config_id in default_ids])
     test_error = None if best is None else best.evaluation.test_error
     regret = None if test_error is None or run.best_test_error is None else test_error - run.best_test_error
     of_study = [_NONE, _NONE] if study is None else [_text(study.optimizer), _text(study.search_space)]

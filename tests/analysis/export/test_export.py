@@ -102,6 +102,7 @@ def test_optuna_reads_a_trial_per_configuration(run: RunDirectory, tmp_path: Pat
     optuna = pytest.importorskip("optuna")
     file = tmp_path / "journal.log"
     file.write_bytes(journal_content([load_run(run.path)]))
+    assert file.read_bytes() == journal_content([load_run(run.path)])
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(file)))
     study = optuna.load_study(study_name="my_run", storage=storage)
     trials = study.trials

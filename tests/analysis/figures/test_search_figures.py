@@ -101,6 +101,26 @@ def test_a_sweep_needs_one_hyperparameter_that_varies(tmp_path: Path) -> None:
         table_of("sweep", tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "scale", "ticks"),
+    [
+        ("precision", ("bf16", "float32"), "linear", ["bf16", "float32"]),
+        ("cutout_prob", (0.0, 0.5, 1.0), "linear", ["0", "0.5", "1"]),
+        ("batch_size", (2, 64), "log", ["2", "64"]),
+    ],
+)
+def test_the_axis_of_a_sweep_has_the_values_at_its_ticks(
+    tmp_path: Path, name: str, values: tuple[float | str, ...], scale: str, ticks: list[str]
+) -> None:
+    for value in values:
+        write_search(tmp_path / str(value), [0.5], [0.1], **{name: value})
+    figure = FIGURES["sweep"]
+    bottom = figure.draw(figure.compute([load_run(tmp_path)])).axes[1]
+    assert bottom.get_xscale() == scale
+    assert [tick.get_text() for tick in bottom.get_xticklabels()] == ticks
+    assert bottom.get_xlabel() == name.replace("_", " ") + (" [images]" if name == "batch_size" else "")
+
+
 def test_a_study_is_shown_by_its_default_its_incumbent_and_all_others(tmp_path: Path) -> None:
     spec = study_spec(config_space="cs1", min_budget=2, max_budget=4, default_config=CS1.default)
     run = RunDirectory.create(tmp_path / "run", spec, CS1.build(seed=0).to_serialized_dict(), {})
