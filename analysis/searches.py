@@ -21,7 +21,7 @@ _DEPTH = 4
 #: Files with the specification of a search that was run by itself and has ended.
 _ENDED = ("architecture.json", "failure.json")
 #: Settings that say where a search ran (``nas.oneshot.spec.PLACEMENT_FIELDS``), or with which random numbers.
-NO_DIFFERENCE = frozenset({"data_dir", "download", "device", "threads", "kernels", "seed"})
+NO_DIFFERENCE = frozenset({"data_dir", "download", "device", "threads", "kernels", "graph", "seed"})
 
 #: Settings of a search that make it another one, sorted by name.
 Settings = tuple[tuple[str, Value | None], ...]

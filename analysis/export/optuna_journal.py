@@ -81,7 +81,7 @@ class _Lines:
         self._logs += logs
 
     def content(self) -> bytes:
-        """The lines as ``JournalFileBackend`` writes them, but with a fixed name of the writer: equal runs, equal bytes."""
+        """The lines as ``JournalFileBackend`` writes them, with a fixed name of the writer: equal runs, equal bytes."""
         named = ({**log, "worker_id": "nasbohb"} for log in self._logs)
         return "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in named).encode()
 

@@ -23,4 +23,4 @@ def test_the_settings_and_the_epochs_of_real_searches_are_read(tmp_path: Path) -
     ]
     assert [len(group) for group in by_settings(searches).values()] == [2, 1]
     assert all(record.table[12].test_error > 0 for search in searches for record in search.epochs)
-    assert PLACEMENT_FIELDS | {"seed"} == NO_DIFFERENCE
+    assert PLACEMENT_FIELDS | {"seed"} <= NO_DIFFERENCE
