@@ -20,7 +20,7 @@ class Analyze:
     Attributes:
         run_dirs: Directories of the runs, or folders of searches.
         figure: Name of the only figure to write; by default all that the runs allow, and for one run its summary.
-        table: Table to measure the test regret from; by default the study's.
+        table: Table to measure the test regret from; by default the study's, for searches the data set's own.
         output: Folder for the files; by default ``report`` in the directory of a single run.
     """
 
