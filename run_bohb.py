@@ -33,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "which hyperparameters and pairs of them make the loss of a run vary (fANOVA)",
         "analysis.commands:Importance",
     ),
+    "export": (
+        "evaluations of runs as CSV, Parquet, LaTeX tables, or a journal of Optuna",
+        "analysis.commands:Export",
+    ),
     "search": ("one architecture search by itself", "nas.oneshot.commands:Search"),
     "evaluate": (
         "architectures with the shared weights of a search, and the rank correlation",

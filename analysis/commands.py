@@ -1,4 +1,4 @@
-"""The commands ``run_bohb.py analyze`` and ``importance``."""
+"""The commands ``run_bohb.py analyze``, ``importance`` and ``export``."""
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ class Analyze:
     """Analyse a run, also while it goes on: incumbents, the default configuration beside them, times, figures.
 
     Several runs are compared by the figures that take several. A log that hpbandster's own logger wrote is analysed,
-    too.
+    too, and so are folders of single searches (search --directory).
 
     Attributes:
-        run_dirs: Directories of the runs.
+        run_dirs: Directories of the runs, or folders of searches.
         figure: Name of the only figure to write; by default all that the runs allow, and for one run its summary.
-        table: Table to measure the test regret from; by default the study's.
+        table: Table to measure the test regret from; by default the study's, for searches the data set's own.
         output: Folder for the files; by default ``report`` in the directory of a single run.
     """
 
@@ -31,11 +31,12 @@ class Analyze:
 
     def run(self) -> int:
         """Writes the report, or the figures, and prints what there is to say."""
+        from analysis.load import holds_searches
         from analysis.report import analyze, write_figures
 
         if not self.run_dirs:
             raise ValueError("analyze: no run was named; name the directory of at least one")
-        if len(self.run_dirs) == 1 and self.figure is None:
+        if len(self.run_dirs) == 1 and self.figure is None and not holds_searches(self.run_dirs[0]):
             print(analyze(self.run_dirs[0], table=self.table, output=self.output).text)
         else:
             print(write_figures(self.run_dirs, figure=self.figure, table=self.table, output=self.output).text)
@@ -87,4 +88,45 @@ class Importance:
                 seed=self.seed,
             )
             print(("\n" if index else "") + importances_text(run, found, self.pairs))
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the evaluations of runs for other programs, also while the runs go on.
+
+    The formats are csv (a row per evaluation), parquet (the same with types), latex (tables of incumbents and their
+    hyperparameters) and optuna (a journal that optuna-dashboard opens).
+
+    Attributes:
+        run_dirs: Directories of the runs.
+        format: Format of the file: csv, parquet, latex or optuna.
+        table: Table to measure the test regret from; by default the study's.
+        output: File to write, replaced if it exists; by default one in ``report`` in the directory of a single run.
+    """
+
+    run_dirs: _Runs
+    format: str = "csv"
+    table: str | None = None
+    output: Path | None = None
+
+    def run(self) -> int:
+        """Writes the file and names it."""
+        from analysis.export import FORMATS
+        from analysis.load import load_run
+        from results.atomic_file import make_directory, write_atomically
+        from results.run_directory import RunDirectory
+
+        if not self.run_dirs:
+            raise ValueError("export: no run was named; name the directory of at least one")
+        if self.format not in FORMATS:
+            raise ValueError(f"--format: got {self.format!r}, expected one of {', '.join(FORMATS)}")
+        if self.output is None and len(self.run_dirs) > 1:
+            raise ValueError(f"{len(self.run_dirs)} runs have no common folder for the file; name one with --output")
+        form = FORMATS[self.format]
+        content = form.content([load_run(path, self.table) for path in self.run_dirs])
+        file = self.output or RunDirectory(self.run_dirs[0].absolute()).report / form.file_name
+        make_directory(file.parent)
+        write_atomically(file, content)
+        print(f"Written: {file}")
         return 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.searches import LoadedSearch, read_searches, search_directories
 from nas.tabular import TableError, open_table
 from nas.tabular.matching import check_table_fits
 from nas.tabular.table import Table
@@ -25,11 +27,11 @@ _QUOTED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-    """A study, or a log that hpbandster's own logger wrote.
+    """A study, a log that hpbandster's own logger wrote, or a folder of single searches, which has no results.
 
     Attributes:
         path: Absolute path of the directory.
-        description: Content of ``run.json``; None for a log of hpbandster, which has none.
+        description: Content of ``run.json``; None for a log of hpbandster or a folder of searches, which have none.
         space: Search space of the study; None where it is not known to this version.
         configs: Id to configuration, with results or not yet.
         results: Results in the order in which they arrived.
@@ -42,6 +44,8 @@ class LoadedRun:
         best_test_error: Lowest test error in the search space by the table; None where it is not known.
         missing: Names of the journals that are missing.
         notes: Sentences about what is unusual, or was left out.
+        is_searches: Whether this is a folder of single searches.
+        table: Name or path of the table that was named to measure the test regret from; None for the study's.
     """
 
     path: Path
@@ -55,10 +59,14 @@ class LoadedRun:
     best_test_error: float | None = None
     missing: Sequence[str] = ()
     notes: Sequence[str] = ()
+    is_searches: bool = False
+    table: str | None = None
 
     @property
     def title(self) -> str:
         """The run in one line."""
+        if self.is_searches:
+            return f"Searches in {self.path.name}"
         if self.description is None:
             return f"Log of hpbandster {self.path.name}"
         study = self.description.spec
@@ -67,6 +75,11 @@ class LoadedRun:
             f"hyperparameters {study.config_space}, data {Path(study.dataset).name}, "
             f"table {Path(study.table).name} at {study.table_epochs} epochs"
         )
+
+    @cached_property
+    def searches(self) -> Sequence[LoadedSearch]:
+        """The searches of a study, or in the folder, read when they are first asked for."""
+        return read_searches(self.path if self.is_searches else RunDirectory(self.path).trials)
 
     @property
     def default_ids(self) -> frozenset[ConfigId]:
@@ -88,7 +101,7 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
     """Reads a run, finished or not, and looks up the best cell of its search space.
 
     Args:
-        path: Directory of the run.
+        path: Directory of the run, or folder of searches.
         table: Name or path of the table to measure the test regret from; None: that of the study.
 
     Raises:
@@ -97,6 +110,18 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
         TableError: The table that was named cannot be opened, or belongs to another data set.
     """
     run = RunDirectory(Path(path).absolute())
+    if holds_searches(run.path):
+        return LoadedRun(
+            path=run.path,
+            description=None,
+            space=None,
+            configs={},
+            results=(),
+            n_workers=1,
+            largest_budget=None,
+            is_searches=True,
+            table=table,
+        )
     is_log = not run.run_json.exists() and (run.results_json.exists() or run.configs_json.exists())
     description = None if is_log else RunDirectory.open(path).describe()
     journals = read_journals(run)
@@ -128,7 +153,17 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
         best_test_error=best_test_error,
         missing=journals.missing,
         notes=notes,
+        table=table,
     )
+
+
+def holds_searches(path: Path | str) -> bool:
+    """Whether a folder holds single searches (``search --directory``), and no study."""
+    run = RunDirectory(Path(path).absolute())
+    files = (run.run_json, run.results_json, run.configs_json)
+    if any(file.exists() for file in files) or any(run.path.glob("*/run.json")):
+        return False
+    return next(search_directories(run.path), None) is not None
 
 
 def find_best_test_error(study: StudySpec, table: Table) -> float:

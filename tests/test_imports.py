@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EVERYTHING = frozenset({"spaces", "results", "nas", "worker", "master", "analysis"})
 
-#: How files are written, and the record of an epoch, which searches write and others read.
-FILES = frozenset({"results.atomic_file", "results.journal", "results.record_base", "results.epoch"})
+#: How files are written, and the records of epochs and of one-shot errors, which searches write and others read.
+FILES = frozenset({f"results.{name}" for name in ("atomic_file", "journal", "record_base", "epoch", "one_shot_errors")})
 #: What each part below ``nas`` may import from outside of it, and the one module that they share.
 FOR_NAS = FILES | {"spaces", "nas.cache"}
 
@@ -36,6 +36,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "nas.datasets": FOR_NAS,
     "nas.tabular": FOR_NAS | {"nas.datasets"},
     "nas.oneshot": FOR_NAS | {"nas.tabular", "nas.datasets"},
+    # What `evaluate` prints is the figure's number.
+    "nas.oneshot.commands": FOR_NAS | {"nas.oneshot", "nas.tabular", "nas.datasets", "analysis.correlation"},
     "nas.blackbox": FOR_NAS
     | {"nas.tabular", "nas.datasets", "master.tuner", "master.brackets", "master.samplers"}
     | {"results.records"},  # what the tuner is told, and what a sampler proposes
@@ -81,7 +83,9 @@ OWNERS: dict[str, frozenset[str]] = {
     "Pyro4": frozenset({"worker", *(f"master.{name}" for name in ("protocol", "dispatcher", "nameserver"))}),
     "hpbandster": frozenset({"worker", "master.tuner"}),
     "matplotlib": frozenset({"analysis.figures"}),
-    "optuna": frozenset({"nas.blackbox.tpe"}),
+    "optuna": frozenset({"nas.blackbox.tpe", "analysis.export.optuna_journal"}),
+    "pandas": frozenset({"analysis.export.evaluations"}),
+    "pyarrow": frozenset({"analysis.export.evaluations"}),
     "smac": frozenset({"nas.blackbox.smac"}),
     # Nothing is written as a pickle; these two read foreign files: CIFAR-10's standard layout, and a damaged
     # checkpoint, for which torch raises pickle's error.

@@ -12,6 +12,11 @@ FIGURES: dict[str, FigureModule] = {
     "interactions": import_module("analysis.figures.interactions"),
     "pairs": import_module("analysis.figures.pairs"),
     "maps_by_budget": import_module("analysis.figures.maps_by_budget"),
+    "anytime": import_module("analysis.figures.anytime"),
+    "sweep": import_module("analysis.figures.sweep"),
+    "one_shot_correlation": import_module("analysis.figures.one_shot_correlation"),
+    "error_distributions": import_module("analysis.figures.error_distributions"),
+    "budget_correlation": import_module("analysis.figures.budget_correlation"),
 }
 
 __all__ = ["FIGURES", "DoesNotApplyError", "FigureModule"]

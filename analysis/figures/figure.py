@@ -38,13 +38,15 @@ class FigureModule(Protocol):
 
 
 def the_only(runs: Sequence[LoadedRun]) -> LoadedRun:
-    """The one run that a figure of a single run shows.
+    """The one study, or log of hpbandster, that a figure of a single run shows.
 
     Raises:
-        DoesNotApplyError: There are several.
+        DoesNotApplyError: There are several, or there is a folder of searches.
     """
     if len(runs) != 1:
         raise DoesNotApplyError(f"it shows one run, and there are {len(runs)}")
+    if runs[0].is_searches:
+        raise DoesNotApplyError("it shows a study, and there are single searches")
     return runs[0]
 
 

@@ -64,6 +64,8 @@ def fitted(run: LoadedRun, *, at_most: int | None = None) -> list[Fitted]:
     Raises:
         DoesNotApplyError: No budget has one, or there are fewer than two hyperparameters.
     """
+    if run.is_searches:
+        raise DoesNotApplyError("it shows studies, and there are single searches")
     if run.tuner_space is not None and len(run.tuner_space) < 2:
         raise DoesNotApplyError("the configuration space has fewer than two hyperparameters")
     try:

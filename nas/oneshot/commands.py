@@ -19,10 +19,11 @@ from nas.tabular.errors import CellNotInTableError
 from nas.tabular.matching import table_to_look_up
 from nas.tabular.measured.on_demand import MeasuringTable, measuring
 from results.epoch import EpochRecord
+from results.one_shot_errors import ONE_SHOT_ERRORS, ErrorFile, OneShotError
 from spaces import SEARCH_SPACES, Cell
 
 if TYPE_CHECKING:
-    from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights
+    from nas.oneshot.shared_weights import SharedWeights
 
 TableName = Annotated[
     str | None,
@@ -129,10 +130,10 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluates what is missing, with a progress bar; prints the correlations."""
-        from nas.oneshot.shared_weights import ErrorFile, SharedWeights
+        from nas.oneshot.shared_weights import SharedWeights
 
         self._check()
-        file = ErrorFile(self.output or self.directory / "one_shot_errors.jsonl")
+        file = ErrorFile(self.output or self.directory / ONE_SHOT_ERRORS)
         placement: dict[str, Any] = {"device": self.device, "threads": self.threads}
         if self.data_dir is not None:
             placement["data_dir"] = self.data_dir
@@ -151,8 +152,8 @@ class Evaluate:
             raise ValueError("--images: got 1, expected at least 2, or 0 for all: BatchNorm takes their mean")
 
     def _errors(
-        self, weights: "SharedWeights", file: "ErrorFile", chosen: Sequence[int], table: Table | None
-    ) -> list["OneShotError"]:
+        self, weights: "SharedWeights", file: ErrorFile, chosen: Sequence[int], table: Table | None
+    ) -> list[OneShotError]:
         """The errors of the chosen architectures: what the file holds, and what is computed now and added to it."""
         n_images = weights.n_images(self.images or None)
         kept = {
@@ -173,8 +174,8 @@ class Evaluate:
                 bar.update(len(errors))
         return [kept[index] for index in chosen]
 
-    def _show(self, errors: Sequence["OneShotError"], weights: "SharedWeights", table: Table | None) -> None:
-        from nas.oneshot.shared_weights import rank_correlations
+    def _show(self, errors: Sequence[OneShotError], weights: "SharedWeights", table: Table | None) -> None:
+        from analysis.correlation import one_shot_correlations
 
         one_shot = [error.one_shot_validation_error for error in errors]
         print(
@@ -182,19 +183,26 @@ class Evaluate:
             f"one-shot validation error {min(one_shot):.4f} to {max(one_shot):.4f}, mean "
             f"{sum(one_shot) / len(one_shot):.4f}{weights.averages_parents * '; parents averaged, as in training'}"
         )
-        correlations = rank_correlations(errors)
         if table is None:
             return
+        correlations = one_shot_correlations(errors)
         if not correlations:
             print(
-                f"  no rank correlation: table {table.name} has fewer than 3 of their cells; evaluate more, or measure "
-                "or import a table of the search space (run_bohb.py table) and give its path as --table"
+                f"  no rank correlation: table {table.name} has fewer than 3 of their cells, or their errors are all "
+                "equal; evaluate more, or measure or import a table of the space (run_bohb.py table) and give its "
+                "path as --table"
             )
-        for budget, (coefficient, n) in correlations.items():
+        for budget, by_name in correlations.items():
+            said = []
+            for name, found in by_name.items():
+                lower, upper = found.interval
+                said.append(f"{name.capitalize()} {found.coefficient:+.3f} ({lower:+.3f} to {upper:+.3f})")
             print(
-                f"  rank correlation with the test error at {budget} epochs of table {table.name}: {coefficient:+.3f} "
-                f"(Spearman, {n} cells)"
+                f"  rank correlation with the test error at {budget} epochs of table {table.name}: {', '.join(said)}, "
+                f"{by_name['spearman'].n} cells"
             )
+        if correlations:
+            print("  (in brackets: 95 % bootstrap intervals over these architectures)")
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

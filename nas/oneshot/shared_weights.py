@@ -6,7 +6,6 @@ Source: paper, section 5.2, which correlates the two over all architectures of a
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
 from nas.oneshot import checkpoint
 from nas.oneshot.data import load_data
@@ -26,39 +24,13 @@ from nas.oneshot.resolve import device_of, relocate
 from nas.oneshot.search import restore, table_figures, what_was_computed
 from nas.oneshot.threads import use_threads
 from nas.tabular.table import Table
-from results import journal
-from results.epoch import TableAnswer
-from results.record_base import Record
+from results.one_shot_errors import OneShotError
 from spaces.enumeration import distinct_architectures
-
-logger = logging.getLogger("nasbohb.search")
 
 #: Architectures that are evaluated between two writes to the disk.
 CHUNK = 20
 #: Architectures that are evaluated by default: of a search space, and of a learned policy.
 RANDOM_DRAWS, POLICY_DRAWS = 200, 100
-
-
-class OneShotError(Record, frozen=True, kw_only=True):
-    """A line of the file.
-
-    Attributes:
-        fingerprint: First 16 hexadecimal digits of the SHA-256 of the shared weights.
-        epoch: Epochs that trained these weights.
-        n_images: Number of images of the architecture's half on which the error was measured.
-        architecture_index: The architecture as an index of the search space.
-        cell_hash: NAS-Bench-101 hash of its cell.
-        one_shot_validation_error: Error with the shared weights, in [0, 1].
-        table: Budget to the table's answer; empty where the table lacks the cell, or there is none.
-    """
-
-    fingerprint: str
-    epoch: int
-    n_images: int
-    architecture_index: int
-    cell_hash: str
-    one_shot_validation_error: float
-    table: Mapping[int, TableAnswer] = msgspec.field(default_factory=dict)
 
 
 class SharedWeights:
@@ -169,49 +141,3 @@ def _fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-class ErrorFile:
-    """A journal of one-shot errors, to which several processes may append.
-
-    Args:
-        path: The file, which may be new.
-
-    Raises:
-        ValueError: There is something at the path that is no file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        if path.exists() and not path.is_file():
-            raise ValueError(f"{path}: this is no regular file; give --output a new path, or a file of one-shot errors")
-        self.path = path
-
-    def read(self) -> list[OneShotError]:
-        """The errors in the file, none where it is missing; lines that a killed process tore are left out.
-
-        Raises:
-            ValueError: A line holds something else, or no line is whole: this is another file.
-        """
-        lines = journal.read_shared(self.path)
-        if lines.n_torn and not lines.records:
-            raise ValueError(f"{self.path}: holds no one-shot error; give --output a new path, or a file of them")
-        if lines.n_torn:
-            logger.warning("%s: left out %d torn lines", self.path, lines.n_torn)
-        return [OneShotError.from_dict(record, str(self.path)) for record in lines.records]
-
-    def append(self, errors: Sequence[OneShotError]) -> None:
-        """Adds lines and hands them to the disk."""
-        journal.append_shared(self.path, *(error.to_dict() for error in errors))
-
-
-def rank_correlations(errors: Sequence[OneShotError]) -> dict[int, tuple[float, int]]:
-    """Budget to Spearman's coefficient of one-shot validation error and the table's test error, and of how many."""
-    pairs: dict[int, list[tuple[float, float]]] = {}
-    for error in errors:
-        for budget, figures in error.table.items():
-            pairs.setdefault(budget, []).append((error.one_shot_validation_error, figures.test_error))
-    return {
-        budget: (float(spearmanr(*zip(*of_budget, strict=True)).statistic), len(of_budget))
-        for budget, of_budget in sorted(pairs.items())
-        if len(of_budget) > 2
-    }

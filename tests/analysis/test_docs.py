@@ -4,9 +4,11 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from analysis.export import FORMATS
 from analysis.figures.trajectory import HEADER
 from analysis.report import analyze
 from analysis.trajectory import IncumbentMode, TimeAxis
@@ -36,13 +38,16 @@ def test_the_example_code_runs(make_run: Callable[..., RunDirectory], monkeypatc
     (run.path.parent / "runs").mkdir()
     run.path.rename(run.path.parent / "runs" / "first")
     monkeypatch.chdir(run.path.parent)
-    reading, trajectory = blocks("python")
-    found: dict[str, object] = {}
+    reading, trajectory, exporting = blocks("python")
+    found: dict[str, Any] = {}
     exec(reading, found)
     exec(trajectory, found)
     report = analyze("runs/first")
     assert found["best"] == report.summary.incumbents[IncumbentMode.ANY_BUDGET]
     assert found["held"] is not None
+    pytest.importorskip("pandas")
+    exec(exporting, found)
+    assert found["lowest"].min() == found["best"].evaluation.validation_error
 
 
 def test_the_tables_name_every_field_status_mode_axis_and_file(make_run: Callable[..., RunDirectory]) -> None:
@@ -52,5 +57,6 @@ def test_the_tables_name_every_field_status_mode_axis_and_file(make_run: Callabl
     files = {"summary.txt", "summary.json", "trajectory.csv", "trajectory.png", "trajectory.pdf"}
     assert files <= written
     names += sorted(files)
+    names += [*FORMATS, *(form.file_name for form in FORMATS.values())]
     assert [name for name in names if f"`{name}`" not in TEXT] == []
     assert f"`{', '.join(HEADER)}`" in TEXT

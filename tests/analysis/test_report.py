@@ -321,7 +321,7 @@ def test_one_figure_is_written_alone(make_run: Callable[..., RunDirectory]) -> N
 def test_several_runs_are_compared_in_a_folder_of_their_own(tmp_path: Path) -> None:
     runs = [write_space_run(tmp_path / name, CS1, n=10, budgets=(8,)).path for name in ("a", "b")]
     written = write_figures(runs, output=tmp_path / "both")
-    assert list(written.figures) == ["maps_by_budget"]
+    assert list(written.figures) == ["maps_by_budget", "error_distributions"]
     assert sorted((tmp_path / "both").iterdir()) == sorted(written.files)
     assert "(no figure trajectory: it shows one run, and there are 2)" in written.text
 

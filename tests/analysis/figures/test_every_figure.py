@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,28 @@ from analysis.report import analyze, write_figures
 from results.run_directory import RunDirectory
 from spaces.config_spaces import CS1
 from tests.analysis.runs import write_space_run
+from tests.analysis.single_searches import write_one_shot_errors, write_search
+
+#: Figures of single searches; all others show a study.
+OF_SEARCHES = ("anytime", "sweep", "one_shot_correlation")
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    """A run that every figure of a single run applies to."""
-    return write_space_run(tmp_path / "run", CS1, n=10, budgets=(8,), n_failed=1)
+def path(tmp_path: Path, name: str) -> Path:
+    """A study, or a folder of searches, that the figure applies to."""
+    if name not in OF_SEARCHES:
+        return write_space_run(tmp_path / "run", CS1, n=10, budgets=(8, 16), n_failed=1).path
+    for seed, value in product((0, 1), (1e-4, 1e-2)):
+        folder = tmp_path / "searches" / f"{value}_{seed}"
+        write_search(folder, [0.5, 0.2], [0.1, 0.05 + seed / 100], weight_decay=value, seed=seed)
+        write_one_shot_errors(folder, [0.1, 0.2, 0.3, 0.4], [0.2, 0.1, 0.3, 0.4])
+    return tmp_path / "searches"
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_its_numbers_are_a_table_and_a_picture(run: RunDirectory, name: str) -> None:
+def test_its_numbers_are_a_table_and_a_picture(path: Path, name: str) -> None:
     figure = FIGURES[name]
-    data = figure.compute([load_run(run.path)])
+    data = figure.compute([load_run(path)])
     table = list(csv.reader(io.StringIO(csv_text(figure.rows(data)))))
     assert len(table) > 1
     assert len(set(table[0])) == len(table[0]) == max(map(len, table)) == min(map(len, table))
@@ -38,12 +49,12 @@ def test_its_numbers_are_a_table_and_a_picture(run: RunDirectory, name: str) -> 
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_the_same_run_gives_the_same_files(run: RunDirectory, name: str) -> None:
-    files = write_figures([run.path], figure=name).files
-    assert [path.name for path in files] == [f"{name}.csv", f"{name}.png", f"{name}.pdf"]
-    first = [path.read_bytes() for path in files]
-    write_figures([run.path], figure=name)
-    assert [path.read_bytes() for path in files] == first
+def test_the_same_run_gives_the_same_files(path: Path, name: str) -> None:
+    files = write_figures([path], figure=name).files
+    assert [file.name for file in files] == [f"{name}.csv", f"{name}.png", f"{name}.pdf"]
+    first = [file.read_bytes() for file in files]
+    write_figures([path], figure=name)
+    assert [file.read_bytes() for file in files] == first
 
 
 @pytest.mark.parametrize("name", list(FIGURES))

@@ -12,9 +12,9 @@ from nas.oneshot.commands import Evaluate
 from nas.oneshot.data import load_data
 from nas.oneshot.model.mixture import Mixture
 from nas.oneshot.search import run_search
-from nas.oneshot.shared_weights import ErrorFile, OneShotError, SharedWeights, rank_correlations
+from nas.oneshot.shared_weights import SharedWeights
 from nas.tabular import open_table
-from results.epoch import TableAnswer
+from results.one_shot_errors import ErrorFile, OneShotError
 from spaces import SEARCH_SPACES
 from tests.nas.oneshot.searches import Killed, small
 
@@ -202,47 +202,13 @@ def test_checkpoints_that_were_kept_can_be_evaluated(tmp_path):
 
 
 def test_an_output_that_is_no_file_is_refused_in_a_sentence(directory):
-    with pytest.raises(ValueError, match=r"/dev/null: this is no regular file; give --output a new path"):
+    with pytest.raises(ValueError, match=r"/dev/null: this is no regular file; name a new path"):
         Evaluate(directory, architectures=2, output=Path("/dev/null"), table="none", threads=1).run()
 
 
 def test_a_single_image_is_refused(directory):
     with pytest.raises(ValueError, match="--images: got 1, expected at least 2"):
         Evaluate(directory, images=1).run()
-
-
-def test_the_rank_correlation_is_spearmans():
-    """By hand: ranks 1 2 3 4 against 2 1 4 3 have squared differences of 4, so 1 - 6 * 4 / (4 * 15)."""
-
-    def error(one_shot, test_error):
-        return OneShotError(
-            fingerprint="",
-            epoch=1,
-            n_images=10,
-            architecture_index=0,
-            cell_hash="",
-            one_shot_validation_error=one_shot,
-            table={12: TableAnswer(validation_error=0.0, test_error=test_error, training_time_s=0.0)},
-        )
-
-    errors = [error(0.1, 0.02), error(0.2, 0.01), error(0.3, 0.4), error(0.9, 0.03)]
-    assert rank_correlations(errors) == {12: (pytest.approx(0.6), 4)}
-    assert (
-        rank_correlations(
-            [
-                OneShotError(
-                    fingerprint="",
-                    epoch=1,
-                    n_images=10,
-                    architecture_index=0,
-                    cell_hash="",
-                    one_shot_validation_error=0.5,
-                )
-            ]
-            * 5
-        )
-        == {}
-    )
 
 
 def test_a_directory_without_a_search_is_refused(tmp_path):
