@@ -4,7 +4,7 @@ Notation:
     m: number of evaluations of the repeat, in the order in which they ran, one after the other.
 
 The validation error that the method saw chooses the incumbent, among evaluations at the largest number of epochs that
-the repeat has reached so far; of equally good ones the first stays. What is reported of it is the mean of the table's
+the repeat has reached so far (``results.incumbents``). What is reported of it is the mean of the table's
 trainings at the table's largest number of epochs. An incumbent exists from the end of the first evaluation on.
 
 Differs from the original: automl/nasbench-1shot1 chose incumbents by the test error of one training, drawn at random,
@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from nas.blackbox.baseline import FloatArray, IntArray
+from results.incumbents import IncumbentMode, incumbent_positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +45,4 @@ class Trajectory:
 
     def incumbents(self) -> IntArray:
         """[m] the position of the evaluation that is the incumbent after each."""
-        reached = np.maximum.accumulate(self.epochs)
-        positions = np.zeros(len(reached), dtype=np.int64)
-        for epochs in np.unique(reached):
-            stretch = np.flatnonzero(reached == epochs)
-            errors = np.where(self.epochs[stretch] == epochs, self.validation_error[stretch], np.inf)
-            best_before = np.concatenate([[np.inf], np.minimum.accumulate(errors)[:-1]])
-            is_new = errors < best_before
-            positions[stretch] = stretch[0] + np.maximum.accumulate(np.where(is_new, np.arange(len(stretch)), 0))
-        return positions
+        return incumbent_positions(self.validation_error, self.epochs, IncumbentMode.LARGER_PREFERRED)
