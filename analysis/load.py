@@ -39,6 +39,7 @@ class LoadedRun:
             has none.
         tuner_space: Configuration space of ``configspace.json``, or of the study's name where there is no such file;
             None where neither is known.
+        table: Table that the test regret is measured from; None where it cannot be opened.
         best_test_error: Lowest test error in the search space by the table; None where it is not known.
         missing: Names of the journals that are missing.
         notes: Sentences about what is unusual, or was left out.
@@ -52,6 +53,7 @@ class LoadedRun:
     n_workers: int
     largest_budget: float | None
     tuner_space: ConfigurationSpace | None = None
+    table: Table | None = None
     best_test_error: float | None = None
     missing: Sequence[str] = ()
     notes: Sequence[str] = ()
@@ -108,9 +110,11 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
             "evaluations of negative iterations, which a warm start took from an earlier run, are left out: "
             f"{len(journals.results) - len(results)}"
         )
-    best_test_error = None
+    opened = best_test_error = None
     try:
-        best_test_error = _find_best_test_error(description, table)
+        opened = _open_table(description, table)
+        if description is not None:
+            best_test_error = find_best_test_error(description.spec, opened)
     except UnknownBestError as error:
         notes.append(f"no test regret: {error}")
     study = None if description is None else description.spec
@@ -125,6 +129,7 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
         n_workers=_most_at_once(results) if study is None else study.n_workers,
         largest_budget=max((result.budget for result in results), default=None) if study is None else study.max_budget,
         tuner_space=tuner_space,
+        table=opened,
         best_test_error=best_test_error,
         missing=journals.missing,
         notes=notes,
@@ -170,16 +175,16 @@ def _tuner_space(run: RunDirectory, study: StudySpec | None) -> tuple[Configurat
     return None if known is None else known.build(seed=0), notes
 
 
-def _find_best_test_error(description: RunDescription | None, table_name: str | None) -> float:
+def _open_table(description: RunDescription | None, table_name: str | None) -> Table:
     if description is None:
         raise UnknownBestError("a log without run.json names no search space")
     study = description.spec
     if table_name is not None:
         table = open_table(table_name)
         check_table_fits(table, study.dataset, study.data_dir)
-        return find_best_test_error(study, table)
+        return table
     try:
-        return find_best_test_error(study, open_table(study.table))
+        return open_table(study.table)
     except TableError as error:
         raise UnknownBestError(str(error)) from error
 

@@ -228,3 +228,9 @@ def _waits_for(result: TrialResult, sibling: TrialResult) -> bool:
 def _regret(result: TrialResult, best_test_error: float | None) -> float | None:
     test_error = result.evaluation.test_error
     return None if test_error is None or best_test_error is None else test_error - best_test_error
+
+
+def time_unit(duration_s: float) -> tuple[str, float]:
+    """The name and the seconds of the unit that suits a duration."""
+    units = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0))
+    return next(((name, unit_s) for name, unit_s in units if duration_s >= 3 * unit_s), ("seconds", 1.0))

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis.figures.figure import the_only
 from analysis.load import LoadedRun
 from analysis.summary import compare_with_default
-from analysis.trajectory import Axis, PlacedResult, Trajectory, incumbent_trajectory
+from analysis.trajectory import Axis, PlacedResult, Trajectory, incumbent_trajectory, time_unit
 from results.incumbents import IncumbentMode
 from results.records import Status, TrialResult
 
@@ -108,7 +108,7 @@ def draw(data: TrajectoryData) -> Figure:
     figure = Figure(figsize=(9.0 if len(shown) == 1 else 5.6 * len(shown), 7.4), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(shown), sharex="col", sharey="row", squeeze=False)
-    unit, unit_s = _time_unit(max(trajectory.end for trajectory in shown))
+    unit, unit_s = time_unit(max(trajectory.end for trajectory in shown))
     for column, trajectory in enumerate(shown):
         top, bottom = grid[0][column], grid[1][column]
         _draw_errors(top, trajectory, "validation_error", unit_s, data.default)
@@ -186,12 +186,6 @@ def _draw_evaluations(axes: Axes, evaluations: Sequence[PlacedResult], error: st
 def _error_of(result: TrialResult, error: str) -> float:
     value = getattr(result.evaluation, error)
     return float("nan") if value is None else float(value)
-
-
-def _time_unit(duration_s: float) -> tuple[str, float]:
-    """The name and the seconds of the unit that suits a duration."""
-    units = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0))
-    return next(((name, unit_s) for name, unit_s in units if duration_s >= 3 * unit_s), ("seconds", 1.0))
 
 
 def _scale_time(axes: Axes, trajectory: Trajectory) -> None:

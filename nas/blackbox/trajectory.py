@@ -2,6 +2,7 @@
 
 Notation:
     m: number of evaluations of the repeat, in the order in which they ran, one after the other.
+    R: number of trainings that the table holds for each cell and number of epochs.
 
 The validation error that the method saw chooses the incumbent, among evaluations at the largest number of epochs that
 the repeat has reached so far (``results.incumbents``). What is reported of it is the mean of the table's
@@ -14,6 +15,8 @@ and reported for Hyperband and BOHB the test error at the queried epochs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from nas.blackbox.baseline import FloatArray, IntArray
 from results.incumbents import IncumbentMode, incumbent_positions
@@ -30,8 +33,10 @@ class Trajectory:
         epochs: [m] training epochs.
         validation_error: [m] what the method saw.
         end_s: [m] simulated seconds at which each training ended: the sum of all training times so far.
+        trainings: [m] which of the table's R trainings was drawn; None for their mean.
         mean_validation_error: [m] of the cell at the largest epochs of the table, mean of its trainings.
-        mean_test_error: [m] likewise.
+        test_errors: [m, R] of the cell at the largest epochs, each training.
+        queried_test_errors: [m, R] of the cell at the epochs of the evaluation, each training.
     """
 
     method: str
@@ -40,8 +45,15 @@ class Trajectory:
     epochs: IntArray
     validation_error: FloatArray
     end_s: FloatArray
+    trainings: IntArray | None
     mean_validation_error: FloatArray
-    mean_test_error: FloatArray
+    test_errors: FloatArray
+    queried_test_errors: FloatArray
+
+    @property
+    def mean_test_error(self) -> FloatArray:
+        """[m] of the cell at the largest epochs, mean of its trainings."""
+        return np.asarray(self.test_errors.mean(axis=1))
 
     def incumbents(self) -> IntArray:
         """[m] the position of the evaluation that is the incumbent after each."""

@@ -19,15 +19,32 @@ from tests.analysis.runs import write_space_run
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    """A run that every figure of a single run applies to."""
-    return write_space_run(tmp_path / "run", CS1, n=10, budgets=(8,), n_failed=1)
+def runs(tmp_path: Path) -> Callable[[str], list[Path]]:
+    """A function of a figure that gives the runs it applies to: one, or two seeds each of three optimizers."""
+    one = write_space_run(tmp_path / "run", CS1, n=10, budgets=(8,), n_failed=1).path
+
+    def suitable(name: str) -> list[Path]:
+        try:
+            FIGURES[name].compute([load_run(one)])
+            return [one]
+        except DoesNotApplyError as error:
+            if "there is one" not in str(error):
+                raise
+        cases = [(optimizer, seed) for optimizer in ("darts", "gdas", "enas") for seed in (0, 1)]
+        return [
+            write_space_run(
+                tmp_path / f"{optimizer}-{seed}", CS1, n=6, budgets=(8,), optimizer=optimizer, seed=seed, draw=index
+            ).path
+            for index, (optimizer, seed) in enumerate(cases)
+        ]
+
+    return suitable
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_its_numbers_are_a_table_and_a_picture(run: RunDirectory, name: str) -> None:
+def test_its_numbers_are_a_table_and_a_picture(runs: Callable[[str], list[Path]], name: str) -> None:
     figure = FIGURES[name]
-    data = figure.compute([load_run(run.path)])
+    data = figure.compute([load_run(path) for path in runs(name)])
     table = list(csv.reader(io.StringIO(csv_text(figure.rows(data)))))
     assert len(table) > 1
     assert len(set(table[0])) == len(table[0]) == max(map(len, table)) == min(map(len, table))
@@ -38,11 +55,12 @@ def test_its_numbers_are_a_table_and_a_picture(run: RunDirectory, name: str) -> 
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_the_same_run_gives_the_same_files(run: RunDirectory, name: str) -> None:
-    files = write_figures([run.path], figure=name).files
+def test_the_same_run_gives_the_same_files(runs: Callable[[str], list[Path]], tmp_path: Path, name: str) -> None:
+    paths = runs(name)
+    files = write_figures(paths, figure=name, output=tmp_path / "out").files
     assert [path.name for path in files] == [f"{name}.csv", f"{name}.png", f"{name}.pdf"]
     first = [path.read_bytes() for path in files]
-    write_figures([run.path], figure=name)
+    write_figures(paths, figure=name, output=tmp_path / "out")
     assert [path.read_bytes() for path in files] == first
 
 
