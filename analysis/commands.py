@@ -146,9 +146,10 @@ class Compare:
             raise ValueError("compare: nothing was named; name the directories of runs, or files with --baselines")
         runs = [load_run(path, self.table) for path in self.run_dirs]
         contests, notes = contests_of(runs, choices) if runs else ((), ())
+        notes = (*notes, *(f"{run.path.name}: {note}" for run in runs for note in run.notes))
         if self.defaults:
             contests = with_defaults(contests, runs, choices)
-        for path in self.baselines:
+        for path in {path.absolute(): path for path in self.baselines}.values():
             contests = _with_baselines(contests, path, choices)
         print(write_comparison(contests, choices, notes, self.output))
         return 0
@@ -175,16 +176,18 @@ def _with_baselines(contests: "tuple[Contest, ...]", path: Path, choices: "Choic
     asked = open_problem(experiment)
     is_single = choices.regret.has(PublicChoice.SINGLE_ZERO)
     zero = asked.table.best_test_error(asked.space, epochs, of_single=is_single)
-    pairing = f"repeat of {path.absolute()}"
+    problem = Problem(search_space=experiment.search_space, table=experiment.table, epochs=epochs)
+    taken = {method.name for contest in contests if contest.problem == problem for method in contest.methods}
     methods = tuple(
         Method(
-            name=name,
+            name=f"{name} ({path.absolute().parent.name}/{path.stem})" if name in taken else name,
             curves={each.repeat: curve_of_repeat(each, choices.axis, choices.regret, zero) for each in repeats},
-            pairing=pairing,
+            pairing=f"repeat of {path.absolute()}",
         )
         for name, repeats in file.trajectories(asked).items()
     )
-    problem = Problem(search_space=experiment.search_space, table=experiment.table, epochs=epochs)
+    if not methods:
+        raise ValueError(f"--baselines: {path} has no repeat yet; run the command baselines to its end")
     if problem not in [contest.problem for contest in contests]:
         return (*contests, Contest(problem=problem, methods=methods))
     return tuple(

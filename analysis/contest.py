@@ -7,6 +7,7 @@ is made of, but for its seed and its name. Methods are named by what tells them 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -152,7 +153,7 @@ def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choice
     """
     found = []
     for contest in contests:
-        methods = list(contest.methods)
+        methods, names = list(contest.methods), _names_of_defaults(contest.methods)
         for method in contest.methods:
             curves = {}
             for run in runs:
@@ -161,10 +162,17 @@ def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choice
                 if seed is not None and alone:
                     curve = course_of_run(run, alone, choices.axis, choices.regret).curve(choices.regret, choices.mode)
                     curves[seed] = replace(curve, end=max(curve.end, method.curves[seed].end))
-            default = _method(f"default of {method.name}", method.key, curves)
+            default = _method(names[method.name], method.key, curves)
             methods += [default] if default is not None else []
         found.append(replace(contest, methods=tuple(methods)))
     return tuple(found)
+
+
+def _names_of_defaults(methods: Sequence[Method]) -> dict[str, str]:
+    """Name of a tuned method to that of its default, which leaves out the sampler where it is no matter."""
+    untuned = {method.name: method.name.partition("-")[2] for method in methods}
+    several = {name for name, n in Counter(untuned.values()).items() if n > 1}
+    return {name: f"{name if short in several else short} default" for name, short in untuned.items()}
 
 
 def seed_in(run: LoadedRun, problem: Problem, method: Method) -> int | None:
@@ -186,18 +194,19 @@ def problem_of(study: StudySpec) -> Problem:
 
 
 def method_names(studies: Mapping[str, StudySpec]) -> dict[str, str]:
-    """Names studies by the optimizer, and by the other fields in which they differ."""
+    """Names studies by sampler and optimizer, as the paper does (BOHB-DARTS), and by other fields that differ."""
     fields = {key: _method_fields(study) for key, study in studies.items()}
     differing = [
         name
         for name in next(iter(fields.values()), {})
-        if name not in ("optimizer", "default_config", "initial_configs")
+        if name not in ("sampler", "optimizer", "default_config", "initial_configs")
         and len({json.dumps(of[name], sort_keys=True) for of in fields.values()}) > 1
     ]
     names = {}
     for key, of in fields.items():
         parts = ", ".join(f"{name.replace('_', ' ')} {_short(of[name])}" for name in differing)
-        names[key] = f"{of['optimizer']} ({parts})" if parts else str(of["optimizer"])
+        tuned = f"{of['sampler']}-{of['optimizer']}"
+        names[key] = f"{tuned} ({parts})" if parts else tuned
     taken: dict[str, int] = {}
     for key, name in names.items():
         taken[name] = taken.get(name, 0) + 1

@@ -105,7 +105,7 @@ def test_the_default_configuration_is_a_method_by_itself(runs: list[Path]) -> No
     choices = Choices(axis=Axis.EVALUATIONS, mode=IncumbentMode.LARGER_PREFERRED)
     contests, _ = contests_of(loaded, choices)
     (contest,) = with_defaults(contests, loaded, choices)
-    assert [method.name for method in contest.methods] == ["darts", "default of darts"]
+    assert [method.name for method in contest.methods] == ["bohb-darts", "darts default"]
     for run in loaded:
         assert run.description is not None
         curve = contest.methods[1].curves[run.description.spec.seed]
@@ -115,6 +115,16 @@ def test_the_default_configuration_is_a_method_by_itself(runs: list[Path]) -> No
         assert (curve.x.tolist(), curve.end) == ([1, 2], 10)
         best = run.best_test_error or 0.0
         assert curve.y == pytest.approx([(result.evaluation.test_error or 0.0) - best for result in own])
+
+
+def test_defaults_of_several_samplers_are_told_apart(tmp_path: Path) -> None:
+    runs = [
+        load_run(write_space_run(tmp_path / sampler, CS1, n=3, budgets=(4,), sampler=sampler).path)
+        for sampler in ("bohb", "random")
+    ]
+    contests, _ = contests_of(runs, Choices())
+    names = [method.name for method in with_defaults(contests, runs, Choices())[0].methods]
+    assert names == ["bohb-darts", "random-darts", "bohb-darts default", "random-darts default"]
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -134,7 +144,7 @@ def test_studies_defaults_and_baselines_stand_on_one_axis(
     with (tmp_path / "out" / "trajectories.csv").open(newline="") as stream:
         table = list(csv.DictReader(stream))
     last = {row["method"]: row for row in table}
-    assert list(last) == ["darts", "gdas", "default of darts", "default of gdas", "random_search", "hyperband"]
+    assert list(last) == ["bohb-darts", "bohb-gdas", "darts default", "gdas default", "random_search", "hyperband"]
     file = ExperimentFile.open(baselines)
     for name, trajectories in file.trajectories(open_problem(file.header.experiment)).items():
         regrets = [t.mean_test_error[t.incumbents()[-1]] - file.header.best_test_error for t in trajectories]
@@ -151,11 +161,29 @@ def test_it_takes_baselines_alone_and_studies_alone(
     status, out, _ = call(capsys, "--baselines", baselines, *options, "--output", tmp_path / "a")
     assert (status, "needs three methods with two seeds" in out) == (0, True)
     status, out, _ = call(capsys, *runs, "--no-defaults", "--output", tmp_path / "b")
-    assert (status, "default of" in out) == (0, False)
+    assert (status, " default" in out) == (0, False)
     status, out, _ = call(capsys, *runs[:2], "--no-defaults", "--output", tmp_path / "c")
     assert status == 0
     assert "(no figure comparison: it compares methods, and all runs are of one; only their seeds differ)" in out
     assert not (tmp_path / "c" / "comparison.png").exists()
+
+
+def test_baselines_of_several_files_are_told_apart(
+    baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.jsonl"
+    spec = ExperimentSpec(search_space="1", table="digits", evaluations=40, seed=1)
+    run_experiment(ExperimentFile.create_or_open(other, header_of(spec)), ["random_search"], 3)
+    status, _, _ = call(capsys, "--baselines", baselines, other, baselines, "--output", tmp_path / "out")
+    assert status == 0
+    with (tmp_path / "out" / "comparison.csv").open(newline="") as stream:
+        table = {frozenset((row["first"], row["second"])): row["paired"] for row in csv.DictReader(stream)}
+    second = f"random_search ({tmp_path.name}/other)"
+    assert table == {
+        frozenset(("random_search", "hyperband")): "1",
+        frozenset(("random_search", second)): "0",
+        frozenset(("hyperband", second)): "0",
+    }
 
 
 @pytest.mark.parametrize(

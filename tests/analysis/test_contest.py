@@ -48,7 +48,7 @@ def test_seeds_are_one_method_and_problems_stand_apart() -> None:
         run(optimizer="darts", seed=0),
         run(optimizer="gdas", seed=0, run_id="another"),
         run(optimizer="gdas", search_space="2"),
-    ) == {space_1: {"gdas": [0, 1], "darts": [0]}, space_2: {"gdas": [0]}}
+    ) == {space_1: {"bohb-gdas": [0, 1], "bohb-darts": [0]}, space_2: {"bohb-gdas": [0]}}
 
 
 def test_methods_are_named_by_what_tells_them_apart() -> None:
@@ -61,10 +61,10 @@ def test_methods_are_named_by_what_tells_them_apart() -> None:
     (methods,) = names_of(*runs).values()
     settings = "search settings"
     assert list(methods) == [
-        f"darts (config space CS1, {settings} default)",
-        f"darts (config space CS2, {settings} default)",
-        f"darts (config space CS2, {settings} n_stacks=2)",
-        f"darts (config space CS2, {settings} default), other initial configurations 1",
+        f"bohb-darts (config space CS1, {settings} default)",
+        f"bohb-darts (config space CS2, {settings} default)",
+        f"bohb-darts (config space CS2, {settings} n_stacks=2)",
+        f"bohb-darts (config space CS2, {settings} default), other initial configurations 1",
     ]
 
 
@@ -73,7 +73,7 @@ def test_what_has_no_regret_is_left_out_and_said() -> None:
     unknown = replace(run(seed=8), best_test_error=None)
     failed = run(result(None), seed=9)
     (contest,), notes = contests_of([run(seed=0), log, unknown, failed], Choices())
-    assert [(m.counted, m.n_without) for m in contest.methods] == [("darts (1 run, 1 more without a result)", 1)]
+    assert [(m.counted, m.n_without) for m in contest.methods] == [("bohb-darts (1 run, 1 more without a result)", 1)]
     assert notes == (
         "7 is left out: a log without run.json names no search space and no seed",
         "left out: 8: the lowest test error in its search space is not known",
@@ -113,15 +113,15 @@ def test_the_figure_of_trajectories_draws_what_was_aggregated() -> None:
     data = FIGURES["trajectories"].compute([*runs, run(optimizer="darts")])
     table = [row[1:] for row in FIGURES["trajectories"].rows(data)]
     # Regrets from 2 on: 0.05, 0.15 and 0.25, the last of which is also that of the first evaluation, 0.25.
-    assert table[1][:2] == ("gdas", "serial")
+    assert table[1][:2] == ("bohb-gdas", "serial")
     assert table[1][2:4] == pytest.approx((1.0, 0.25))
     assert table[2][2:6] == pytest.approx((2.0, 0.15, 0.05, 0.25))
     assert table[2][6:] == ("std", 3, 3)
-    assert table[3][0:6] == ("darts", "serial", 1.0, pytest.approx(0.15), None, None)
+    assert table[3][0:6] == ("bohb-darts", "serial", 1.0, pytest.approx(0.15), None, None)
     (axes,) = FIGURES["trajectories"].draw(data).axes
     assert axes.get_xlabel() == "Simulated time, one worker [seconds]"
     assert axes.get_ylabel().startswith("Test regret (fraction):")
     gdas, darts = axes.get_lines()
-    assert (gdas.get_label(), darts.get_label()) == ("gdas (3 runs)", "darts (1 run)")
+    assert (gdas.get_label(), darts.get_label()) == ("bohb-gdas (3 runs)", "bohb-darts (1 run)")
     assert list(gdas.get_ydata()) == pytest.approx([0.25, 0.15])
     assert (gdas.get_linestyle(), gdas.get_marker()) != (darts.get_linestyle(), darts.get_marker())
