@@ -87,7 +87,8 @@ def our_step(optimizer: str, space: str, args: argparse.Namespace, kernels: Kern
     (other,) = search.architecture_batches.one_pass(cutout_prob=0.0)
 
     def step() -> None:
-        search.method.architecture_step(batch, iter([other]), search.weights)
+        if search.method.architecture_steps:
+            search.method.architecture_step(batch, other, search.weights)
         search.weights.step(batch, search.method.mixtures)
 
     return step

@@ -1,8 +1,8 @@
-"""The public code of NAS-Bench-1Shot1, run on the CPU to measure against; it is no part of this project.
+"""The public code of NAS-Bench-1Shot1, run here to measure against; it is no part of this project.
 
 Get it with ``git clone https://github.com/automl/nasbench-1shot1`` (measured at cb0f0ec).  What follows changes nothing
-of what it computes: calls to ``cuda`` do nothing, packages that it imports without needing them here are replaced by
-empty modules, and signatures that PyTorch has dropped since are accepted.
+of what it computes: calls to ``cuda`` do nothing on the CPU, packages that it imports without needing them here are
+replaced by empty modules, and signatures that PyTorch has dropped since are accepted.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 #: Imported by the public code, but not needed for a step.
-_UNNEEDED = ("nasbench", "nasbench.api", "seaborn", "torchvision", "torchvision.datasets", "torchvision.transforms")
+_UNNEEDED = ("ConfigSpace", "nasbench", "nasbench.api", "seaborn", "torchvision", "torchvision.datasets", "torchvision.transforms")
 
 
-def load(path: Path) -> None:
-    """Makes the public code importable.
+def load(path: Path, *, on_gpu: bool = False) -> None:
+    """Makes the public code importable, for the CPU or for a GPU.
 
     Raises:
         SystemExit: It is not there.
@@ -37,7 +37,7 @@ def load(path: Path) -> None:
         sys.modules.setdefault(name, module)
     sys.modules["nasbench"].__dict__["api"] = sys.modules["nasbench.api"]
     setattr(np, "int", int)  # noqa: B010  # the public code predates NumPy 1.24
-    for cls in (torch.Tensor, nn.Module):
+    for cls in () if on_gpu else (torch.Tensor, nn.Module):
         setattr(cls, "cuda", lambda self, *args, **kwargs: self)  # noqa: B010  # a method of ours in a class of theirs
     for name in ("add_", "sub", "sub_"):
         setattr(torch.Tensor, name, _with_legacy_signature(getattr(torch.Tensor, name)))
@@ -55,7 +55,9 @@ def _with_legacy_signature(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def public_step(optimizer: str, space: str, batch_size: int, channels: int) -> Callable[[], None]:
+def public_step(
+    optimizer: str, space: str, batch_size: int, channels: int, device: str = "cpu"
+) -> Callable[[], None]:
     """One architecture step (where the optimizer has one) and one weight step on random images, as it does them."""
     from importlib import import_module
 
@@ -80,8 +82,10 @@ def public_step(optimizer: str, space: str, batch_size: int, channels: int) -> C
     else:
         net = import_module("optimizers.darts.model_search").Network(channels, 10, 9, criterion, **sizes)
         architect = darts.Architect(net, settings)
+    net.to(device)
     sgd = torch.optim.SGD(net.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4)
-    (x, x_val), (y, y_val) = torch.randn(2, batch_size, 3, 32, 32), torch.randint(10, (2, batch_size))
+    x, x_val = torch.randn(2, batch_size, 3, 32, 32).to(device)
+    y, y_val = torch.randint(10, (2, batch_size)).to(device)
     sampled = optimizer in ("enas", "random_ws")
     random.seed(0)
 

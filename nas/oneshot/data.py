@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -70,6 +71,13 @@ class SearchData:
     @property
     def image_channels(self) -> int:
         return self.weights.images.shape[3]
+
+    @cached_property
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """([C], [C]) on the device of the images: ``pixels * scale - shift`` has mean 0 and standard deviation 1."""
+        images = self.weights.images
+        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
+        return 1 / ((255.0 if images.dtype == torch.uint8 else 1.0) * std), mean / std
 
     def to(self, device: torch.device) -> SearchData:
         """The same data on another device."""

@@ -13,13 +13,14 @@ import torch
 from nas.oneshot.data import SearchData
 from nas.oneshot.methods import METHODS
 from nas.oneshot.methods.method import Method
-from nas.oneshot.model.batches import Batch, Batches
+from nas.oneshot.model.batches import Batches
 from nas.oneshot.model.evaluation import Evaluator
-from nas.oneshot.model.supernet import Supernet
+from nas.oneshot.model.supernet import Supernet, allow_tf32
 from nas.oneshot.model.weight_trainer import WeightTrainer
 from nas.oneshot.randomness import Streams
-from nas.oneshot.resolve import device_of
+from nas.oneshot.resolve import captures, device_of
 from nas.oneshot.spec import Settings
+from nas.oneshot.steps import Steps
 from results.epoch import EpochRecord
 from spaces import SEARCH_SPACES
 
@@ -30,17 +31,20 @@ class Search:
     Args:
         settings: Settings of the search, none of them open.
         data: Data set of the search.
+        masked: Whether an optimizer that samples computes all that it might sample; by default on a GPU.
 
     Attributes:
         search_s: Seconds spent so far in training and in the selection at the end.
     """
 
-    def __init__(self, settings: Settings, data: SearchData) -> None:
+    def __init__(self, settings: Settings, data: SearchData, *, masked: bool | None = None) -> None:
         self.settings = settings
         self.space = SEARCH_SPACES[settings.search_space]
         self.streams = Streams.from_seed(settings.seed)
         self.device = device_of(settings)
         method = METHODS[settings.optimizer]
+        if masked is None:
+            masked = self.device.type == "cuda"
         self.data = data.to(self.device)
         self.supernet = Supernet(
             self.space,
@@ -53,9 +57,11 @@ class Search:
             generator=self.streams.init,
         ).to(self.device)
         self.supernet.precision = settings.precision
+        allow_tf32(settings.precision == "tf32")
         self.supernet.native = settings.kernels == "native"
+        self.supernet.masked = method.changing_operations and masked
         if settings.compile:
-            self.supernet.compile()
+            self.supernet.compile_cells()
         self.weights = WeightTrainer(self.supernet, settings)
         self.method: Method = method(self.supernet, settings, self.streams.architecture)
         self.weight_batches, self.architecture_batches = (
@@ -68,6 +74,13 @@ class Search:
                 augmentation=self.streams.augmentation,
             )
             for half in (self.data.weights, self.data.architecture)
+        )
+        self.steps = Steps(
+            self.method,
+            self.weights,
+            self.weight_batches,
+            self.architecture_batches,
+            captured=captures(settings),
         )
         self.evaluator = Evaluator(self.supernet, self.data, settings.batch_size)
         self.search_s = 0.0
@@ -109,24 +122,10 @@ class Search:
         self.weights.start_epoch(epoch)
         self.method.start_epoch(epoch)
         warming_up = epoch < self.settings.warm_start_epochs
-        train_losses: list[float] = []
-        arch_losses: list[float] = []
         cutout_prob = self.cutout_prob(epoch)
-        architecture_batches = self._endless(cutout_prob)
-        for batch in self.weight_batches.one_pass(cutout_prob):
-            if not warming_up:
-                loss = self.method.architecture_step(batch, architecture_batches, self.weights)
-                if loss is not None:
-                    arch_losses.append(loss)
-            train_losses.append(self.weights.step(batch, self.method.mixtures))
-        if not warming_up:
-            arch_losses.extend(self.method.end_epoch(architecture_batches))
-        return fmean(train_losses), fmean(arch_losses) if arch_losses else None
-
-    def _endless(self, cutout_prob: float) -> Iterator[Batch]:
-        """Batches of the architecture's half, pass after pass."""
-        while True:
-            yield from self.architecture_batches.one_pass(cutout_prob)
+        train_loss, arch_loss = self.steps.run_epoch(cutout_prob, warming_up=warming_up)
+        later = [] if warming_up else self.method.end_epoch(self.architecture_batches.passes(cutout_prob))
+        return train_loss, fmean(later) if later else arch_loss
 
     @contextmanager
     def _stopwatch(self, running: bool = True) -> Iterator[None]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nas.oneshot.methods import METHODS
-from nas.oneshot.model import native
+from nas.oneshot.model import gpu, native
 from nas.oneshot.spec import OPEN_FIELDS, SearchSpec, Settings
 from spaces import SEARCH_SPACES, TunerSpace
 
@@ -34,7 +34,8 @@ def resolve(spec: SearchSpec) -> Settings:
                 f"{name}: got {getattr(spec, name)!r}, but {spec.optimizer!r} does not use it; leave it out, or take "
                 "a configuration space that does not tune it"
             )
-    if spec.compile and method.changing_operations:
+    masked = device_of(spec).type == "cuda" and method.architecture_steps
+    if spec.compile and method.changing_operations and not masked:
         raise ValueError(
             f"compile: got True for {spec.optimizer!r}, which computes other operations in every step; leave it off"
         )
@@ -59,6 +60,13 @@ def resolve(spec: SearchSpec) -> Settings:
             "float32 and no compilation of the supernet; choose 'auto' or 'torch'"
         )
     check_device(spec.device)
+    if device_of(spec).type != "cuda":
+        for name, value in (("graph", "on"), ("precision", "tf32")):
+            if getattr(spec, name) == value:
+                raise ValueError(
+                    f"{name}: got {value!r}, expected a GPU for it instead of {device_of(spec)}; choose another {name}, "
+                    "or device 'cuda'"
+                )
     given = {f.name: getattr(spec, f.name) for f in fields(SearchSpec)}
     return Settings(**given | {name: method.defaults[name] for name in OPEN_FIELDS if given[name] is None})
 
@@ -111,18 +119,27 @@ def choose_kernels(settings: Settings) -> Settings:
     """
     if settings.kernels == "torch":
         return settings
-    device = device_of(settings)
-    if device.type != "cpu" or settings.precision != "float32" or settings.compile:
-        if settings.kernels == "native":
-            raise ValueError(f"kernels: got 'native', but they are for the CPU, not {device}; choose 'auto' or 'torch'")
-        return replace(settings, kernels="torch")
-    missing = native.why_unavailable()
+    missing = _why_no_kernels(settings)
     if missing is None:
         return replace(settings, kernels="native")
     if settings.kernels == "native":
         raise ValueError(f"kernels: got 'native', but {missing}; choose 'auto' or 'torch'")
-    logger.warning("PyTorch computes the cells, more slowly: %s", missing)
+    if settings.precision != "bf16" and not settings.compile:
+        logger.warning("PyTorch computes the cells, more slowly: %s", missing)
     return replace(settings, kernels="torch")
+
+
+def _why_no_kernels(settings: Settings) -> str | None:
+    """The reason why there are no kernels for a search; None if there are."""
+    if settings.precision == "bf16" or settings.compile:
+        return "they are for float32 and no compilation of the supernet"
+    device = device_of(settings).type
+    if device == "cpu":
+        return native.why_unavailable()
+    if device == "cuda":
+        groups = METHODS[settings.optimizer].channel_groups
+        return gpu.why_unavailable() or gpu.why_not_for(settings.init_channels, groups)
+    return f"there are none for {device}"
 
 
 def device_of(settings: SearchSpec) -> torch.device:
@@ -130,6 +147,11 @@ def device_of(settings: SearchSpec) -> torch.device:
     if settings.device != "auto":
         return torch.device(settings.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def captures(settings: SearchSpec) -> bool:
+    """Whether a search captures its steps in a CUDA graph."""
+    return settings.graph != "off" and device_of(settings).type == "cuda"
 
 
 def check_optimizer(name: str) -> None:

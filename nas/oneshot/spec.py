@@ -17,7 +17,7 @@ from spaces import SEARCH_SPACES
 
 #: Fields that say where and how fast a search runs.  A search may be resumed with other values of these; its results
 #: may then differ by rounding.
-PLACEMENT_FIELDS = frozenset({"data_dir", "download", "device", "threads", "kernels"})
+PLACEMENT_FIELDS = frozenset({"data_dir", "download", "device", "threads", "kernels", "graph"})
 #: Upper limits of float and int fields.  Larger values overflow float32 inside the optimizer, or an index.
 LARGEST_FLOAT, LARGEST_INT = 1e30, 2**31 - 1
 #: More threads than any machine has processors for.
@@ -64,11 +64,13 @@ class SearchSpec:
         final_samples: Architectures that are sampled and ranked at the end; the optimizer's own by default.
         device: Device that computes: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
         threads: CPU threads of the computation; None leaves PyTorch's choice.  Small searches are fastest with 1.
-        precision: ``float32``; or ``bf16``, bfloat16 in convolutions and products (autocast).
+        precision: ``float32``; ``tf32``, products of a GPU with 10 bits after the point; or ``bf16``, bfloat16 in
+            convolutions and products (autocast).
         compile: Whether to compile the supernet (``torch.compile``); refused where the optimizer computes
             other operations in every step.
         kernels: Code that computes the cells on the CPU in float32: ``native`` for compiled C, ``torch`` for PyTorch,
             ``auto`` for native where there is a C compiler.
+        graph: Whether a GPU replays each step from a CUDA graph: ``on``, ``off``, or ``auto`` for on with a GPU.
 
     Raises:
         ValueError: A value is of another type than its field, or out of its range.
@@ -100,9 +102,10 @@ class SearchSpec:
     final_samples: int | None = None
     device: str = "auto"
     threads: int | None = None
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     compile: bool = False
     kernels: Literal["auto", "native", "torch"] = "auto"
+    graph: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         for name, kind in _types(type(self)).items():
@@ -132,8 +135,9 @@ class SearchSpec:
         self._check("momentum", 0 <= self.momentum < 1, "0 to 1 (exclusive)")
         self._check("cutout_prob", 0 <= self.cutout_prob <= 1, "0 to 1")
         self._check("split", self.split in ("tuning", "plain"), "'tuning' or 'plain'")
-        self._check("precision", self.precision in ("float32", "bf16"), "'float32' or 'bf16'")
+        self._check("precision", self.precision in ("float32", "tf32", "bf16"), "'float32', 'tf32' or 'bf16'")
         self._check("kernels", self.kernels in ("auto", "native", "torch"), "'auto', 'native' or 'torch'")
+        self._check("graph", self.graph in ("auto", "on", "off"), "'auto', 'on' or 'off'")
 
     def _check(self, name: str, holds: bool, expected: str) -> None:
         if not holds:

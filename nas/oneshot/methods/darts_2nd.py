@@ -26,7 +26,7 @@ from torch import Tensor
 
 from nas.oneshot.methods.darts import Darts
 from nas.oneshot.model.batches import Batch
-from nas.oneshot.model.weight_trainer import WeightTrainer, finite_loss
+from nas.oneshot.model.weight_trainer import WeightTrainer
 
 #: Length of the step of the finite difference.
 FINITE_DIFFERENCE_STEP = 0.01
@@ -37,10 +37,10 @@ _SMALLEST_NORM = 1e-12
 class DartsSecondOrder(Darts):
     """First order with another gradient."""
 
-    def architecture_gradient(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> float:
+    def architecture_gradient(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> Tensor:
         """The gradient of the module's docstring; the weights are afterwards what they were."""
         w = [p.detach().clone() for p in weights.parameters]
-        xi = weights.learning_rate
+        xi = weights.rate
         try:
             self._set(weights, weights.unrolled(self._weight_gradient(weight_batch, weights)))
             loss, ahead, direction = self._gradients_ahead(batch, weights)
@@ -55,7 +55,7 @@ class DartsSecondOrder(Darts):
             self._set(weights, w)
         for parameter, first, plus, minus in zip(self.parameters, ahead, above, below, strict=True):
             parameter.grad = first - xi * (plus - minus) / (2 * epsilon)
-        return finite_loss(loss, "validation")
+        return loss
 
     def _weight_gradient(self, batch: Batch, weights: WeightTrainer) -> list[Tensor]:
         """grad_w L_train(w, a)."""

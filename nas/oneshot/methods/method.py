@@ -4,9 +4,10 @@ The loop (``nas.oneshot.loop``) is the same for all:
 
     for each epoch:
         method.start_epoch
-        for each batch of the weights' half, with a batch of the architecture's half:
-            method.architecture_step      update the architecture, unless still warming up
-            weights.step                  update the weights, the cells mixing by method.mixtures
+        within method.drawn_ahead(...):
+            for each batch of the weights' half, with a batch of the architecture's half:
+                method.architecture_step  update the architecture, unless still warming up
+                weights.step              update the weights, the cells mixing by method.mixtures
         method.end_epoch
         method.select(final=...)          the discrete architecture
 
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from nas.oneshot.model.batches import Batch
 from nas.oneshot.model.mixture import Mixture
 from nas.oneshot.model.supernet import Supernet
-from nas.oneshot.model.weight_trainer import DivergedError, WeightTrainer, finite_loss
+from nas.oneshot.model.weight_trainer import DivergedError, WeightTrainer
 from nas.oneshot.spec import Settings
 from spaces.search_space import Architecture
 
@@ -47,6 +49,7 @@ class Method(ABC):
         defaults: Value of each field that may be left open.
         channel_groups: K of the supernet.
         changing_operations: Whether the operations that take part change from step to step.
+        architecture_steps: Whether an architecture step precedes each weight step.
         updates_architecture: Whether anything but the weights is learned.
         averages_parents: Whether the weights of a block's parents add up to 1 in training, so that ``evaluate``
             averages those of a discrete architecture.
@@ -64,6 +67,7 @@ class Method(ABC):
     }
     channel_groups: ClassVar[int] = 1
     changing_operations: ClassVar[bool] = False
+    architecture_steps: ClassVar[bool] = False
     updates_architecture: ClassVar[bool] = True
     averages_parents: ClassVar[bool] = False
 
@@ -85,25 +89,32 @@ class Method(ABC):
     def start_epoch(self, epoch: int) -> None:  # noqa: B027  # most methods have nothing to do here
         """Called before the steps of epoch 0, 1, ..."""
 
+    @contextmanager
+    def drawn_ahead(self, n: int) -> Iterator[None]:
+        """Within it, n calls of ``mixtures`` read what is sampled here at once, so that none waits for the CPU."""
+        yield
+
     @abstractmethod
     def mixtures(self) -> list[Mixture]:
         """One mixture per cell, for the next forward pass; samplers draw anew."""
 
-    def architecture_step(self, weight_batch: Batch, batches: Iterator[Batch], weights: WeightTrainer) -> float | None:
-        """Updates the architecture before the weights learn from ``weight_batch``.
+    def architecture_step(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> Tensor:
+        """Updates the architecture before the weights learn from ``weight_batch``; only if ``architecture_steps``.
+
+        Nothing in it waits for the device.
 
         Args:
             weight_batch: Batch on which the next weight step trains.
-            batches: Endless batches of the architecture's half.
+            batch: Batch of the architecture's half.
             weights: The trainer of the weights.
 
         Returns:
-            The loss on the architecture's half; None if there is no such step.
+            The loss on the architecture's half, [] on the device.
         """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} has no architecture steps")
 
     def end_epoch(self, batches: Iterator[Batch]) -> list[float]:
-        """Updates that come after an epoch's steps, on the architecture's half; returns their losses."""
+        """Updates that come after an epoch's steps, on endless batches of the architecture's half; their losses."""
         return []
 
     @abstractmethod
@@ -138,6 +149,7 @@ class GradientMethod(Method):
     """
 
     uses = Method.uses | {"arch_learning_rate", "arch_weight_decay"}
+    architecture_steps = True
     averages_parents = True
 
     def __init__(self, supernet: Supernet, settings: Settings, generator: torch.Generator) -> None:
@@ -148,22 +160,23 @@ class GradientMethod(Method):
             lr=settings.arch_learning_rate,
             betas=(0.5, 0.999),
             weight_decay=settings.arch_weight_decay,
-            foreach=True,
+            fused=True,  # the only kind that leaves the count of its steps on the device
+            capturable=supernet.beta.is_cuda,
         )
 
-    def architecture_step(self, weight_batch: Batch, batches: Iterator[Batch], weights: WeightTrainer) -> float | None:
+    def architecture_step(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> Tensor:
         """One step of Adam on the architecture weights; the weights get no gradient."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.architecture_gradient(weight_batch, next(batches), weights)
+        loss = self.architecture_gradient(weight_batch, batch, weights)
         self.optimizer.step()
         return loss
 
-    def architecture_gradient(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> float:
+    def architecture_gradient(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> Tensor:
         """Puts the gradient into the architecture weights; returns the validation loss (first order here)."""
         with self.supernet.gradients_of_architecture():
             loss = F.cross_entropy(self.supernet(batch.images, self.mixtures()), batch.labels)
             loss.backward()
-        return finite_loss(loss.detach(), "validation")
+        return loss.detach()
 
     def select(self, evaluator: Evaluator, *, final: bool) -> Architecture:
         """The highest weights: arg-max operations, top-k parents (paper, section 3.2)."""

@@ -7,12 +7,20 @@ Differs from the public code: the cells reported in each epoch come from a cheap
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
+from nas.oneshot.ahead import Ahead
 from nas.oneshot.methods.method import Method
 from nas.oneshot.model.evaluation import Evaluator
-from nas.oneshot.model.mixture import Mixture
-from spaces.search_space import Architecture
+from nas.oneshot.model.mixture import Mixture, by_block
+from nas.oneshot.model.supernet import Supernet
+from nas.oneshot.spec import Settings
+from spaces.search_space import N_OPERATIONS, Architecture, SearchSpace
 
 
 class SamplingMethod(Method):
@@ -32,14 +40,35 @@ class SamplingMethod(Method):
 
     changing_operations = True
 
+    def __init__(self, supernet: Supernet, settings: Settings, generator: torch.Generator) -> None:
+        super().__init__(supernet, settings, generator)
+        self._ahead = Ahead(supernet.beta.device)
+        self._drawn: Iterator[Architecture] | None = None
+
     @abstractmethod
     def sample(self, n: int) -> list[Architecture]:
         """Draws n architectures from ``self.generator``."""
 
+    @contextmanager
+    def drawn_ahead(self, n: int) -> Iterator[None]:
+        architectures = self.sample(n)
+        if self.supernet.masked:
+            self._ahead.fill([_zeros_and_ones(self.space, architecture) for architecture in architectures])
+        self._drawn = iter(architectures)
+        try:
+            yield
+        finally:
+            self._drawn = None
+
     def mixtures(self) -> list[Mixture]:
         """One new architecture, the same in every cell."""
-        (architecture,) = self.sample(1)
-        return [Mixture.discrete(architecture)] * len(self.supernet.cells)
+        n_cells = len(self.supernet.cells)
+        if self._drawn is None:
+            return [Mixture.discrete(*self.sample(1))] * n_cells
+        if not self.supernet.masked:
+            return [Mixture.discrete(next(self._drawn))] * n_cells
+        *alpha, beta, gamma = self._ahead.next()
+        return [Mixture.relaxed(self.space, by_block(self.space, alpha), beta.unbind(), gamma, one_hot=True)] * n_cells
 
     def select(self, evaluator: Evaluator, *, final: bool) -> Architecture:
         if not final:
@@ -57,3 +86,12 @@ class SamplingMethod(Method):
     def one_shot_error(self, evaluator: Evaluator, selected: Architecture) -> float:
         """The error of the selected architecture with the shared weights."""
         return float(evaluator.architecture_errors([selected], evaluator.batches)[0])
+
+
+def _zeros_and_ones(space: SearchSpace, architecture: Architecture) -> list[Tensor]:
+    """The architecture as weights: [j] of the parents of each block with a choice, [B, O], [B + 1] of the output's."""
+    nodes = [node for node in range(1, space.n_blocks + 2) if node > space.n_blocks or space.has_parent_choice(node)]
+    *alpha, gamma = (
+        torch.tensor([float(i in architecture.parents[node - 1]) for i in range(node)]) for node in nodes
+    )
+    return [*alpha, torch.eye(N_OPERATIONS)[list(architecture.operations)], gamma]

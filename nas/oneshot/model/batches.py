@@ -1,5 +1,8 @@
 """Mini-batches made on the device: shuffling, crop, flip, normalisation and cutout, without a loop over images.
 
+Chance is drawn on the CPU, batch by batch (``Draws``), and may be drawn ahead; the images are made of it on the device,
+which waits for nothing (``Batches.make``).
+
 Shapes: n images of a half, N of a batch, S x S pixels, C channels, P pixels of border.
 
 Differs from the public code: cutout removes exactly L pixels per side (there 2 * (L // 2)), and its probability reaches
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +34,24 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+class Draws(NamedTuple):
+    """What chance decides about a batch: as much of it whatever the settings.
+
+    Attributes:
+        chosen: [N] positions of the images in the half.
+        offsets: [N, 2] first row and column of the crop, from 0 to 2P.
+        flips: [N] whether the image is mirrored.
+        uniforms: [N] numbers in [0, 1), below the probability of a cutout where one is made.
+        centres: [N, 2] row and column of the cutout's centre.
+    """
+
+    chosen: Tensor
+    offsets: Tensor
+    flips: Tensor
+    uniforms: Tensor
+    centres: Tensor
 
 
 class Batches:
@@ -65,48 +87,65 @@ class Batches:
         self.augmentation = augmentation
         border = data.crop_padding
         self._padded = F.pad(half.images, (0, 0, border, border, border, border))
+        self._steps = torch.arange(data.image_size, device=half.labels.device)
 
     def __len__(self) -> int:
         """Batches per pass."""
         return len(self.half) // self.batch_size
 
+    def draw_pass(self) -> Iterator[Draws]:
+        """What chance decides about the batches of a shuffled pass over the half, on the CPU; drawn one by one."""
+        order = torch.randperm(len(self.half), generator=self.shuffling)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield self._draw(order[start : start + self.batch_size])
+
+    def draw_passes(self) -> Iterator[Draws]:
+        """Pass after pass, without an end."""
+        while True:
+            yield from self.draw_pass()
+
     def one_pass(self, cutout_prob: float) -> Iterator[Batch]:
         """A shuffled pass over the half; each image is cut with probability ``cutout_prob``."""
-        order = torch.randperm(len(self.half), generator=self.shuffling).to(self.half.labels.device)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            yield Batch(self._augment(chosen, cutout_prob), self.half.labels[chosen])
+        return self._made(self.draw_pass(), cutout_prob)
 
-    def _augment(self, chosen: Tensor, cutout_prob: float) -> Tensor:
-        """[N, C, S, S] random crops of the chosen images, mirrored, normalised, then cut."""
-        n, size, border = len(chosen), self.data.image_size, self.data.crop_padding
-        offsets, flips, draws, centres = self._draw(n, size, border)
-        steps = torch.arange(size, device=chosen.device)
-        rows = offsets[:, :1] + steps
-        columns = torch.where(flips[:, None], size - 1 - steps, steps) + offsets[:, 1:]
-        images = normalise(self._padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]], self.data)
-        if cutout_prob > 0:
-            from_start = steps - (centres - self.cutout_side // 2)[:, :, None]
-            inside = (from_start >= 0) & (from_start < self.cutout_side)
-            square = inside[:, 0, :, None] & inside[:, 1, None, :] & (draws < cutout_prob)[:, None, None]
-            images = images.masked_fill(square[:, None], 0.0)
-        return images
+    def passes(self, cutout_prob: float) -> Iterator[Batch]:
+        """Pass after pass, without an end."""
+        return self._made(self.draw_passes(), cutout_prob)
 
-    def _draw(self, n: int, size: int, border: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same number of draws whatever the settings: offsets [N, 2], flips [N], uniforms [N], centres [N, 2]."""
+    def _made(self, draws: Iterator[Draws], cutout_prob: float) -> Iterator[Batch]:
         device = self.half.labels.device
+        prob = torch.tensor(cutout_prob, device=device)
+        return (self.make(Draws(*(values.to(device) for values in of_batch)), prob) for of_batch in draws)
+
+    def make(self, draws: Draws, cutout_prob: Tensor) -> Batch:
+        """The batch: random crops of the chosen images, mirrored, normalised, then cut.
+
+        Args:
+            draws: On the device of the half.
+            cutout_prob: [] there, too: probability of a cutout.
+        """
+        rows = draws.offsets[:, :1] + self._steps
+        columns = torch.where(draws.flips[:, None], self._steps.flip(0), self._steps) + draws.offsets[:, 1:]
+        pixels = self._padded[draws.chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+        from_start = self._steps - (draws.centres - self.cutout_side // 2)[:, :, None]
+        inside = (from_start >= 0) & (from_start < self.cutout_side)
+        square = inside[:, 0, :, None] & inside[:, 1, None, :] & (draws.uniforms < cutout_prob)[:, None, None]
+        images = normalise(pixels, self.data).masked_fill_(square[:, None], 0.0)
+        return Batch(images, self.half.labels[draws.chosen])
+
+    def _draw(self, chosen: Tensor) -> Draws:
+        n, size, border = len(chosen), self.data.image_size, self.data.crop_padding
         offsets = torch.randint(2 * border + 1, (n, 2), generator=self.augmentation)
         flips = (torch.rand(n, generator=self.augmentation) < 0.5) & self.data.flip
-        draws = torch.rand(n, generator=self.augmentation)
+        uniforms = torch.rand(n, generator=self.augmentation)
         centres = torch.randint(size, (n, 2), generator=self.augmentation)
-        return offsets.to(device), flips.to(device), draws.to(device), centres.to(device)
+        return Draws(chosen, offsets, flips, uniforms, centres)
 
 
 def normalise(images: Tensor, data: SearchData) -> Tensor:
     """Maps raw [N, S, S, C] to float32 [N, C, S, S] of mean 0 and standard deviation 1, channels last."""
-    scale = 255.0 if images.dtype == torch.uint8 else 1.0
-    mean, std = (torch.tensor(values, device=images.device) for values in (data.mean, data.std))
-    return images.to(torch.float32).mul(1 / (scale * std)).sub(mean / std).permute(0, 3, 1, 2)
+    scale, shift = data.scale_and_shift
+    return images.to(torch.float32).mul(scale).sub(shift).permute(0, 3, 1, 2)
 
 
 def fixed_batches(half: Half, batch_size: int) -> list[Half]:

@@ -9,6 +9,7 @@ Feature maps are [N, C, H, W], channels last.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,11 +29,17 @@ def weighted_sum(plain: Sequence[Tensor], weighted: Sequence[Tensor], weights: T
         plain, weighted = [*plain, *weighted], []
     if len(plain) == 1 and not weighted:
         return plain[0]
+    if torch.compiler.is_compiling():  # the compiler fuses the terms itself
+        factors = () if weights is None or not weighted else weights.to(weighted[0].dtype).unbind()
+        return functools.reduce(torch.add, [*plain, *(term * w for term, w in zip(weighted, factors, strict=True))])
     return _WeightedSum.apply(weights if weighted else None, len(plain), *plain, *weighted)
 
 
 def weighted_concatenation(base: Tensor, parts: Sequence[Tensor], weights: Tensor) -> Tensor:
     """``base + concatenate_i(weights[i] * parts[i])`` along the channels."""
+    if torch.compiler.is_compiling():
+        factors = weights.to(base.dtype).unbind()
+        return base + torch.cat([part * factor for part, factor in zip(parts, factors, strict=True)], dim=1)
     return _WeightedConcatenation.apply(base, weights, *parts)
 
 
@@ -111,8 +118,7 @@ class _WeightedConcatenation(Function):
     @staticmethod
     def forward(ctx: Any, base: Tensor, weights: Tensor, *parts: Tensor) -> Tensor:
         widths = [part.shape[1] for part in parts]
-        repeats = torch.tensor(widths, device=weights.device)
-        factors = weights.to(base.dtype).repeat_interleave(repeats, output_size=sum(widths))  # or a GPU would wait
+        factors = torch.cat([w.expand(width) for w, width in zip(weights.to(base.dtype), widths, strict=True)])
         ctx.widths = widths
         ctx.save_for_backward(weights, *(parts if weights.requires_grad else ()))
         return torch.addcmul(base, torch.cat(parts, dim=1), factors.view(1, -1, 1, 1))

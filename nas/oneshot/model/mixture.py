@@ -7,13 +7,16 @@ Notation (as in ``spaces.search_space``):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from spaces.search_space import N_OPERATIONS, Architecture, SearchSpace
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Mixture:
         alpha: [B] for each block the weights [len(parents)] of its parents, or None: their plain sum.
         beta: [B] for each block the weights [len(operations)] of its operations, or None.
         gamma: [len(parents[B])] weights of the output's parents, or None.
+        one_hot: Whether each block's weights are zero but for one operation.  It may take another path to the same sum.
     """
 
     parents: tuple[tuple[int, ...], ...]
@@ -37,10 +41,17 @@ class Mixture:
     alpha: tuple[Tensor | None, ...]
     beta: tuple[Tensor | None, ...]
     gamma: Tensor | None
+    one_hot: bool = False
 
     def readers_of_input(self) -> list[int]:
         """The nodes that read the cell's input."""
         return [node for node, parents in enumerate(self.parents, start=1) if 0 in parents]
+
+    def is_whole(self) -> bool:
+        """Whether every edge takes part, with a weight for those of the output, and every operation."""
+        edges = all(len(parents) == node for node, parents in enumerate(self.parents, start=1))
+        operations = all(len(of_block) == N_OPERATIONS for of_block in self.operations)
+        return edges and operations and self.gamma is not None
 
     def edge_weights(self, node: int) -> Tensor | None:
         """The weights of the parents of block 1..B or of the output, B + 1."""
@@ -54,6 +65,8 @@ class Mixture:
         beta: Sequence[Tensor],
         gamma: Tensor,
         operations: Sequence[Sequence[int]] | None = None,
+        *,
+        one_hot: bool = False,
     ) -> Mixture:
         """A cell in which every edge takes part, and every operation or those given.
 
@@ -63,6 +76,7 @@ class Mixture:
             beta: [B] weights of the operations that take part.
             gamma: [B + 1] weights of the output's candidates.
             operations: [B] the operations that take part; all of them if None.
+            one_hot: Whether each row of ``beta`` is zero but for one operation.
         """
         every = tuple(range(N_OPERATIONS))
         return cls(
@@ -71,6 +85,7 @@ class Mixture:
             alpha=tuple(alpha),
             beta=tuple(beta),
             gamma=gamma,
+            one_hot=one_hot,
         )
 
     def averaging(self, space: SearchSpace, device: torch.device) -> Mixture:
@@ -102,3 +117,9 @@ class Mixture:
             beta=(None,) * n_blocks,
             gamma=None,
         )
+
+
+def by_block(space: SearchSpace, choices: Iterable[T]) -> list[T | None]:
+    """[B] the values of the blocks with a choice of parents, in their order; None for the others."""
+    values = iter(choices)
+    return [next(values) if space.has_parent_choice(node) else None for node in range(1, space.n_blocks + 1)]

@@ -27,6 +27,7 @@ Differs from the public code (automl/nasbench-1shot1):
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import cast
@@ -35,9 +36,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.oneshot.model import gpu, native
 from nas.oneshot.model.functions import BATCH_NORM_EPS, batch_norm_relu, weighted_concatenation, weighted_sum
-from nas.oneshot.model.mixture import Mixture
-from nas.oneshot.model.native import run_cell
+from nas.oneshot.model.mixture import Mixture, by_block
 from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, OPERATIONS
 from spaces.search_space import N_OPERATIONS, SearchSpace
 
@@ -103,8 +104,11 @@ class ChoiceBlock(nn.Module):
         mixed = channels // channel_groups
         self.operations = nn.ModuleList(build_operation(name, mixed, generator) for name in OPERATIONS)
 
-    def forward(self, x: Tensor, operations: Sequence[int], beta: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, operations: Sequence[int], beta: Tensor | None, one_hot: bool = False) -> Tensor:
         """Maps I_j [N, C, H, W] to x_j of the same shape."""
+        if one_hot:
+            assert beta is not None, "a one-hot mixture has weights"
+            return self.select(x, beta)
         if self.channel_groups == 1:
             return self.mix(x, operations, beta)
         first, *others = x.chunk(self.channel_groups, dim=1)
@@ -114,15 +118,54 @@ class ChoiceBlock(nn.Module):
 
     def mix(self, x: Tensor, operations: Sequence[int], beta: Tensor | None) -> Tensor:
         """``sum_o beta[o] * o(x)`` over the operations that take part."""
-        folded, others, positions = [], [], []
-        for position, op in enumerate(operations):
+        weights = [None] * len(operations) if beta is None else beta.unbind()
+        folded, others, of_others = [], [], []
+        for op, weight in zip(operations, weights, strict=True):
             module = self.operations[op]
             if isinstance(module, ConvBN):
-                folded.append(module(x, None if beta is None else beta[position]))
+                folded.append(module(x, weight))
             else:
                 others.append(module(x))
-                positions.append(position)
-        return weighted_sum(folded, others, None if beta is None else beta[positions])
+                of_others.append(weight)
+        return weighted_sum(folded, others, None if beta is None or not others else torch.stack(of_others))
+
+    def select(self, x: Tensor, beta: Tensor) -> Tensor:
+        """``mix`` for weights [O] that are zero but for one operation, without asking which it is."""
+        ((kernel, scale, shift),), weights = self.layers(beta, one_hot=True)
+        y = batch_norm_relu(F.conv2d(x, kernel, padding=1), scale, shift)
+        return weighted_sum([y], [module(x) for module in self.operations if isinstance(module, MaxPool3x3)], weights[1:])
+
+    def layers(self, beta: Tensor, one_hot: bool) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
+        """Kernel, scale and shift of the convolutions; and the weights [convolutions + 1] of them and of the pooling.
+
+        Where weights are zero but for one operation, one convolution serves all: its kernel is the sum of theirs, those
+        of 1x1 in the middle of 3x3, times zeros and a one, and its weight is one.  Where the pooling is selected,
+        kernel, scale and shift are zero, and so is what they add.
+        """
+        convolutions, of_convolutions, of_others = [], [], []
+        for module, weight in zip(self.operations, beta.unbind(), strict=True):
+            if isinstance(module, ConvBN):
+                convolutions.append(module)
+                of_convolutions.append(weight)
+            else:
+                of_others.append(weight)
+        if not one_hot:
+            layers = [(module.weight, module.scale, module.shift) for module in convolutions]
+            return layers, torch.stack([*of_convolutions, *of_others])
+        kernels, scales, shifts = [], [], []
+        for module, weight in zip(convolutions, of_convolutions, strict=True):
+            border = (3 - module.weight.shape[-1]) // 2
+            kernels.append(F.pad(module.weight, (border,) * 4) * weight.detach())  # BatchNorm divides it out
+            scale, shift = module.folded(weight)
+            scales.append(scale)
+            shifts.append(shift)
+        ones = torch.ones_like(beta[:1])
+        return [(sum_of(kernels), sum_of(scales), sum_of(shifts))], torch.cat([ones, torch.stack(of_others)])
+
+
+def sum_of(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of at least one tensor."""
+    return functools.reduce(torch.add, terms)
 
 
 class Cell(nn.Module):
@@ -151,7 +194,7 @@ class Cell(nn.Module):
             parents, operations = mixture.parents[node - 1], mixture.operations[node - 1]
             if operations:
                 inputs = self.block_input(projected.get(node), states, parents, mixture.alpha[node - 1])
-                states[node] = self.blocks[node - 1](inputs, operations, mixture.beta[node - 1])
+                states[node] = self.blocks[node - 1](inputs, operations, mixture.beta[node - 1], mixture.one_hot)
         return self.join(projected.get(self.n_blocks + 1), states, mixture)
 
     def project(self, x: Tensor, mixture: Mixture, held: Sequence[int]) -> dict[int, Tensor]:
@@ -172,11 +215,18 @@ class Cell(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Kernel [columns, C_in], scale and shift of the nodes' projections, in one, times a weight for each."""
         layers = [cast(ConvBN, self.projections[node - 1]) for node in nodes]
-        scales, shifts = zip(
-            *(layer.folded(weight) for layer, weight in zip(layers, weights, strict=True)), strict=True
+        kernel = columns_of(torch.cat([layer.weight for layer in layers]), held, self.n_blocks).flatten(1)
+        scale, shift = torch.cat([layer.scale for layer in layers]), torch.cat([layer.shift for layer in layers])
+        if all(weight is None for weight in weights):
+            return kernel, scale, shift
+        ones = kernel.new_ones(())
+        by_channel = torch.cat(
+            [
+                (ones if weight is None else weight.to(kernel.dtype)).expand(self.width(node))
+                for node, weight in zip(nodes, weights, strict=True)
+            ]
         )
-        kernel = columns_of(torch.cat([layer.weight for layer in layers]), held, self.n_blocks)
-        return kernel.flatten(1), torch.cat(scales), torch.cat(shifts)
+        return kernel, scale * by_channel, shift * by_channel
 
     def width(self, node: int) -> int:
         """The channels of what a node sums up: C of a block, B * C of the output."""
@@ -232,7 +282,9 @@ class Supernet(nn.Module):
         beta: [B, O] logits of the operations.
         gamma: [B + 1] logits of the output's candidates.
         precision: ``float32``, or ``bf16`` for convolutions and products in bfloat16.
-        native: Whether the compiled kernels compute the cells; they need single precision and the CPU.
+        native: Whether compiled kernels compute the cells where they apply; they need single precision.
+        masked: Whether an optimizer that samples computes the same operations in every step and multiplies those that
+            take no part by zero.  A GPU then waits for no choice; on the CPU, leaving them out is faster.
 
     Raises:
         ValueError: K does not divide the channels.
@@ -260,6 +312,7 @@ class Supernet(nn.Module):
         self.cells_per_stack = cells_per_stack
         self.precision = "float32"
         self.native = False
+        self.masked = False
         self.stem = ConvBN(image_channels, init_channels, 3, generator)
         cells = []
         in_channels = init_channels
@@ -286,7 +339,7 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor, mixtures: Sequence[Mixture]) -> Tensor:
         """Maps [N, image_channels, H, W] to logits [N, n_classes], cell i mixing by ``mixtures[i]``."""
-        if self.precision == "float32":
+        if self.precision != "bf16":
             return self._forward(images, mixtures)
         with torch.autocast(images.device.type, torch.bfloat16):
             return self._forward(images, mixtures).float()
@@ -297,17 +350,25 @@ class Supernet(nn.Module):
         for i, (cell, mixture) in enumerate(zip(self.cells, mixtures, strict=True)):
             if i and i % self.cells_per_stack == 0:
                 x = F.max_pool2d(x, kernel_size=2, stride=2)
-            x = run_cell(cast(Cell, cell), x, mixture, held) if self.native else cell(x, mixture, held)
+            if self.native and x.is_cuda and mixture.is_whole():
+                x = gpu.run_cell(cast(Cell, cell), x, mixture)
+            elif self.native and not x.is_cuda:
+                x = native.run_cell(cast(Cell, cell), x, mixture, held)
+            else:
+                x = cell(x, mixture, held)
             held = () if 0 in mixture.parents[-1] else mixture.parents[-1]
         x = batch_norm(F.conv2d(F.relu(x), columns_of(self.head, held, self.space.n_blocks)), None, None)
         return self.classifier(x.mean((2, 3)))
 
+    def compile_cells(self) -> None:
+        """Compiles the cells (``torch.compile``): one program for all cells of the same shape."""
+        torch._dynamo.config.recompile_limit = 64  # shapes of cells, trained by weights or architecture, or evaluated
+        for cell in self.cells:
+            cell.compile(dynamic=False)
+
     def alpha_by_block(self) -> list[Tensor | None]:
         """[B] the logits of each block's candidates; None for a block without a choice of parents."""
-        choices = iter(self.alpha)
-        return [
-            next(choices) if self.space.has_parent_choice(node) else None for node in range(1, self.space.n_blocks + 1)
-        ]
+        return by_block(self.space, self.alpha)
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """alpha, beta and gamma."""
@@ -319,12 +380,14 @@ class Supernet(nn.Module):
 
     @contextmanager
     def computing_in(self, precision: str) -> Iterator[None]:
-        """Within it, ``precision`` is another one."""
+        """Within it, ``precision`` is another one, of backward passes too."""
         own, self.precision = self.precision, precision
+        allow_tf32(precision == "tf32")
         try:
             yield
         finally:
             self.precision = own
+            allow_tf32(own == "tf32")
 
     def gradients_of_architecture(self) -> AbstractContextManager[None]:
         """Within it, the weights ask for no gradient, and a backward pass computes none of theirs."""
@@ -333,6 +396,12 @@ class Supernet(nn.Module):
     def gradients_of_weights(self) -> AbstractContextManager[None]:
         """Within it, the architecture weights ask for no gradient."""
         return _without_gradients(self.architecture_parameters())
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Sets whether this process's products on a GPU may round float32 to 10 bits after the point (TF32)."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @contextmanager

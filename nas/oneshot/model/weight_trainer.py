@@ -1,12 +1,19 @@
 """The weight step, the same for every optimizer: SGD on the one-shot model's weights.
 
-Differs from the public code: weights that take no part in a step are left alone.  Under the PyTorch of its time their
-gradient was zero, so that L2 regularisation and momentum went on moving them.
+    g' = g * min(1, grad_clip / |g|)                    the gradient, clipped
+    v  = momentum * v + g' + weight_decay * w
+    w  = w - learning_rate * v
+
+Weights that take no part in a step are left alone, with their velocity.  They have no gradient, or, where a supernet
+computes every path and multiplies by zero (``Supernet.masked``), one of zeros.  ``torch.optim.SGD`` has no such mask.
+
+Differs from the public code: under the PyTorch of its time, the gradient of a weight that takes no part was zero, so
+that L2 regularisation and momentum went on moving it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import cos, isfinite, pi
 from typing import Any
 
@@ -42,6 +49,11 @@ class WeightTrainer:
     Args:
         supernet: The one-shot model.
         settings: Settings of the search, none of them open.
+
+    Attributes:
+        parameters: The weights.
+        velocities: Their velocities, in the same order; zero before the first step.
+        rate: [] the learning rate of the current epoch, on the device.
     """
 
     def __init__(self, supernet: Supernet, settings: Settings) -> None:
@@ -49,57 +61,94 @@ class WeightTrainer:
         self.settings = settings
         self.grad_clip = settings.grad_clip
         self.parameters: list[nn.Parameter] = supernet.weights()
-        self.optimizer = torch.optim.SGD(
-            self.parameters,
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            foreach=True,
-        )
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of the current epoch."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        self.velocities = [torch.zeros_like(p) for p in self.parameters]
+        self.rate = torch.tensor(settings.learning_rate, device=self.parameters[0].device)
+        self.learning_rate = settings.learning_rate
+        self._mask = _Mask(self.parameters) if supernet.masked else None
 
     def start_epoch(self, epoch: int) -> None:
         """Sets the learning rate of epoch 0, 1, ..."""
         high, low = self.settings.learning_rate, self.settings.learning_rate_min
-        self.optimizer.param_groups[0]["lr"] = low + (high - low) * (1 + cos(pi * epoch / self.settings.epochs)) / 2
+        self.learning_rate = low + (high - low) * (1 + cos(pi * epoch / self.settings.epochs)) / 2
+        self.rate.fill_(self.learning_rate)
 
-    def step(self, batch: Batch, mixtures: Callable[[], Sequence[Mixture]]) -> float:
-        """One update on a batch; returns its loss.
+    def step(self, batch: Batch, mixtures: Callable[[], Sequence[Mixture]]) -> Tensor:
+        """One update on a batch; returns its loss, [] on the device.
 
         The architecture gets no gradient.  Weights that take no part in the mixtures are left as they are.
-
-        Raises:
-            DivergedError: The loss is not finite.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         with self.supernet.gradients_of_weights():
             loss = F.cross_entropy(self.supernet(batch.images, mixtures()), batch.labels)
-            value = finite_loss(loss.detach(), "training")
             loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.grad_clip, foreach=True)
-        self.optimizer.step()
-        return value
+        self._descend()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _descend(self) -> None:
+        learning = [i for i, p in enumerate(self.parameters) if p.grad is not None]
+        weights: list[Tensor] = [self.parameters[i] for i in learning]
+        velocities = [self.velocities[i] for i in learning]
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norms = torch._foreach_norm(gradients)
+        torch._foreach_mul_(gradients, clipping(norms, self.grad_clip))
+        moved = self._velocities(weights, velocities, gradients)
+        if self._mask is None:
+            torch._foreach_copy_(velocities, moved)
+        else:
+            masks = self._mask.of(norms)
+            torch._foreach_lerp_(velocities, moved, masks)
+            torch._foreach_mul_(moved, masks)
+        torch._foreach_sub_(weights, torch._foreach_mul(moved, self.rate))
+
+    def _velocities(
+        self, weights: Sequence[Tensor], velocities: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """``momentum * v + g + weight_decay * w``."""
+        pulled = torch._foreach_add(gradients, weights, alpha=self.settings.weight_decay)
+        return list(torch._foreach_add(pulled, velocities, alpha=self.settings.momentum))
 
     @torch.no_grad()
     def unrolled(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """The weights as a step with these gradients (unclipped) would leave them."""
-        group = self.optimizer.param_groups[0]
         weights = list[Tensor](self.parameters)
-        velocities = torch._foreach_add(list(gradients), weights, alpha=group["weight_decay"])
-        buffers = [self.optimizer.state.get(p, {}).get("momentum_buffer") for p in self.parameters]
-        moving = [(v, buffer) for v, buffer in zip(velocities, buffers, strict=True) if buffer is not None]
-        if moving:
-            torch._foreach_add_([v for v, _ in moving], [buffer for _, buffer in moving], alpha=group["momentum"])
-        return list(torch._foreach_sub(weights, velocities, alpha=group["lr"]))
+        moved = self._velocities(weights, self.velocities, list(gradients))
+        return list(torch._foreach_sub(weights, torch._foreach_mul(moved, self.rate)))
 
     def state_dict(self) -> dict[str, Any]:
-        """The momentum buffers."""
-        return self.optimizer.state_dict()
+        """The velocities."""
+        return {"velocities": self.velocities}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state_dict``."""
-        self.optimizer.load_state_dict(state)
+        for own, saved in zip(self.velocities, state["velocities"], strict=True):
+            own.copy_(saved)
+
+
+def clipping(norms: Sequence[Tensor], largest: float) -> Tensor:
+    """The factor by which gradients of these norms are multiplied so that their joint norm is at most ``largest``."""
+    return (largest / (torch.linalg.vector_norm(torch.stack(list(norms))) + 1e-6)).clamp(max=1.0)
+
+
+class _Mask:
+    """Ones for the weights that take part in a step, zeros for the others, in the shapes of the weights.
+
+    Args:
+        parameters: The weights; each is dense in memory, in any order of its dimensions.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        sizes = torch.tensor([p.numel() for p in parameters])
+        device = parameters[0].device
+        self._owners = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device)
+        self._values = torch.ones(len(self._owners), device=device, dtype=parameters[0].dtype)
+        pieces = self._values.split(sizes.tolist())
+        self._views = [v.as_strided(p.shape, p.stride(), v.storage_offset()) for v, p in zip(pieces, parameters)]
+
+    def of(self, norms: Sequence[Tensor]) -> list[Tensor]:
+        """The masks for gradients of these norms: a weight takes part unless its gradient is zero."""
+        taking_part = (torch.stack(list(norms)) > 0).to(self._values.dtype)
+        torch.index_select(taking_part, 0, self._owners, out=self._values)
+        return self._views
