@@ -39,7 +39,7 @@ class LoadedRun:
             has none.
         tuner_space: Configuration space of ``configspace.json``, or of the study's name where there is no such file;
             None where neither is known.
-        table: Table that the test regret is measured from; None where it cannot be opened.
+        table: Table that the test regret is measured from; None where there is no regret.
         best_test_error: Lowest test error in the search space by the table; None where it is not known.
         missing: Names of the journals that are missing.
         notes: Sentences about what is unusual, or was left out.
@@ -112,9 +112,7 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
         )
     opened = best_test_error = None
     try:
-        opened = _open_table(description, table)
-        if description is not None:
-            best_test_error = find_best_test_error(description.spec, opened)
+        opened, best_test_error = _table_and_best(description, table)
     except UnknownBestError as error:
         notes.append(f"no test regret: {error}")
     study = None if description is None else description.spec
@@ -175,16 +173,18 @@ def _tuner_space(run: RunDirectory, study: StudySpec | None) -> tuple[Configurat
     return None if known is None else known.build(seed=0), notes
 
 
-def _open_table(description: RunDescription | None, table_name: str | None) -> Table:
+def _table_and_best(description: RunDescription | None, table_name: str | None) -> tuple[Table, float]:
+    """The table that the regret is measured from, and the lowest test error in it."""
     if description is None:
         raise UnknownBestError("a log without run.json names no search space")
     study = description.spec
     if table_name is not None:
         table = open_table(table_name)
         check_table_fits(table, study.dataset, study.data_dir)
-        return table
+        return table, find_best_test_error(study, table)
     try:
-        return open_table(study.table)
+        table = open_table(study.table)
+        return table, find_best_test_error(study, table)
     except TableError as error:
         raise UnknownBestError(str(error)) from error
 

@@ -331,7 +331,7 @@ def test_several_runs_are_compared_in_a_folder_of_their_own(tmp_path: Path) -> N
 
 def test_figures_that_cannot_be_written_are_named(make_run: Callable[..., RunDirectory], tmp_path: Path) -> None:
     run = make_run(0).path
-    with pytest.raises(ValueError, match="--figure: got 'pie', expected one of trajectory, importances"):
+    with pytest.raises(ValueError, match="--figure: got 'pie', expected one of trajectory, trajectories, "):
         write_figures([run], figure="pie")
     with pytest.raises(ValueError, match="no figure pairs: the configuration space has fewer than two"):
         write_figures([run], figure="pairs")
