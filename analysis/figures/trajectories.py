@@ -99,18 +99,17 @@ def draw(data: TrajectoriesData) -> Figure:
     for axes, contest, aggregates in zip(panels, data.contests, data.aggregates, strict=True):
         for method, each in zip(contest.methods, aggregates, strict=True):
             _draw_method(axes, each, method.counted, names.index(method.name), size, shade)
-        title = contest.problem.title
-        axes.set_title(f"{title[0].upper()}{title[1:]}", fontsize=9.5)
+        axes.set_title(contest.problem.title, fontsize=9.5)
         axes.set_xlabel(f"{_AXIS_NAMES[axis]} [{unit}]" if unit else _AXIS_NAMES[axis])
         set_places(axes, "x", [each.x / size for each in aggregates])
         columns = 1 if len(contest.methods) <= _IN_THE_PANEL else 2
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)} if columns > 1 else {}
-        axes.legend(fontsize=8, frameon=False, ncols=columns, **below)
+        title = data.choices.spread.words
+        axes.legend(title=title, title_fontsize=8, fontsize=8, frameon=False, ncols=columns, **below)
         axes.grid(True, which="major", color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
     set_places(panels[0], "y", [each.center for aggregates in data.aggregates for each in aggregates])
     panels[0].set_ylabel(data.choices.regret.label, fontsize=9)
-    figure.suptitle(f"Lines and bands: {data.choices.spread.words}", fontsize=10)
     return figure
 
 

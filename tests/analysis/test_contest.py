@@ -121,6 +121,9 @@ def test_the_figure_of_trajectories_draws_what_was_aggregated() -> None:
     (axes,) = FIGURES["trajectories"].draw(data).axes
     assert axes.get_xlabel() == "Simulated time, one worker [seconds]"
     assert axes.get_ylabel().startswith("Test regret (fraction):")
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_title().get_text() == "mean ± standard deviation"
     gdas, darts = axes.get_lines()
     assert (gdas.get_label(), darts.get_label()) == ("bohb-gdas (3 runs)", "bohb-darts (1 run)")
     assert list(gdas.get_ydata()) == pytest.approx([0.25, 0.15])
