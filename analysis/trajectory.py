@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -61,7 +61,7 @@ class PlacedResult:
         start: Seconds, evaluations or epochs at which the evaluation began.
         end: The same at which the evaluation ended; from then on it can be the incumbent.
         result: Evaluation.
-        test_regret: Test error minus the best test error in the space; None if either is unknown.
+        test_regret: Test error minus the best test error in the space; only incumbents have it, where both are known.
     """
 
     start: float
@@ -103,7 +103,7 @@ def incumbent_trajectory(
     largest_budget: float | None = None,
     best_test_error: float | None = None,
 ) -> Trajectory:
-    """Computes the incumbent over time.
+    """Computes the incumbent over an axis.
 
     Args:
         results: Results of a run, in any order.
@@ -117,15 +117,26 @@ def incumbent_trajectory(
     Raises:
         ValueError: ``n_workers`` is below 1.
     """
-    placed = [
-        PlacedResult(timed.start, timed.end, timed.result, _regret(timed.result, best_test_error))
-        for timed in place(results, axis, n_workers)
-    ]
-    if largest_budget is None:
-        largest_budget = max((timed.result.budget for timed in placed), default=0)
+    placed = place(results, axis, n_workers)
+    return trajectory_of(placed, axis, mode, largest_budget=largest_budget, best_test_error=best_test_error)
+
+
+def trajectory_of(
+    placed: tuple[PlacedResult, ...],
+    axis: Axis,
+    mode: IncumbentMode,
+    *,
+    largest_budget: float | None = None,
+    best_test_error: float | None = None,
+) -> Trajectory:
+    """Computes the incumbent over an axis on which the evaluations were placed; see ``incumbent_trajectory``."""
     positions = incumbents_after([timed.result for timed in placed], mode, largest_budget)
-    incumbents = tuple(placed[position] for position in dict.fromkeys(positions.tolist()) if position >= 0)
-    return Trajectory(axis, mode, tuple(placed), incumbents, placed[-1].end if placed else 0.0)
+    incumbents = tuple(
+        replace(placed[position], test_regret=_regret(placed[position].result, best_test_error))
+        for position in dict.fromkeys(positions.tolist())
+        if position >= 0
+    )
+    return Trajectory(axis, mode, placed, incumbents, placed[-1].end if placed else 0.0)
 
 
 def incumbents_after(

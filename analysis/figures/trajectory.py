@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis.figures.figure import the_only
 from analysis.load import LoadedRun
 from analysis.summary import compare_with_default
-from analysis.trajectory import Axis, PlacedResult, Trajectory, incumbent_trajectory, time_unit
+from analysis.trajectory import Axis, PlacedResult, Trajectory, place, time_unit, trajectory_of
 from results.incumbents import IncumbentMode
 from results.records import Status, TrialResult
 
@@ -67,18 +67,12 @@ class TrajectoryData:
 
 
 def compute(runs: Sequence[LoadedRun]) -> TrajectoryData:
-    """The trajectories of one run on every time axis in every incumbent mode."""
+    """The trajectories of one run on every axis in every incumbent mode."""
     run = the_only(runs)
     trajectories = tuple(
-        incumbent_trajectory(
-            run.results,
-            axis,
-            mode,
-            n_workers=run.n_workers,
-            largest_budget=run.largest_budget,
-            best_test_error=run.best_test_error,
-        )
+        trajectory_of(placed, axis, mode, largest_budget=run.largest_budget, best_test_error=run.best_test_error)
         for axis in Axis
+        for placed in [place(run.results, axis, run.n_workers)]
         for mode in IncumbentMode
     )
     comparisons = compare_with_default(run.results, run.default_ids)
