@@ -8,7 +8,7 @@ from analysis.comparison import Comparison, Difference, Lead, Ranks
 from analysis.trajectory import Axis, time_unit
 
 #: Number of pairs below which a caution stands beside the intervals.
-_FEW = 6
+_FEW = 10
 #: Number of methods from which on those that are behind are counted and not named.
 _MANY = 5
 
