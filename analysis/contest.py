@@ -160,7 +160,9 @@ def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choice
                 seed = seed_in(run, contest.problem, method)
                 alone = None if seed is None else [r for r in run.results if r.config_id in run.default_ids]
                 if seed is not None and alone:
-                    curve = course_of_run(run, alone, choices.axis, choices.regret).curve(choices.regret, choices.mode)
+                    curve = course_of_run(run, alone, choices.axis, choices.regret).curve(
+                        choices.regret, choices.mode, run.largest_budget
+                    )
                     curves[seed] = replace(curve, end=max(curve.end, method.curves[seed].end))
             default = _method(names[method.name], method.key, curves)
             methods += [default] if default is not None else []

@@ -242,14 +242,16 @@ def _zero_of(run: LoadedRun, regret: Regret) -> float:
 
 
 def _of_one_training(run: LoadedRun, results: Collection[TrialResult]) -> FloatArray:
-    """Test errors of one training each, drawn by the study's seed, in the order of the results; NaN without a cell."""
+    """Test errors of one training each, drawn by the study's seed and the place in its journal; NaN without a cell."""
     if run.table is None or run.description is None or run.space is None:
         raise NoRegretError(f"{run.path.name}: the single trainings of its cells are not known")
     study = run.description.spec
     indices = [result.evaluation.architecture_index for result in results]
     known = np.array([index is not None for index in indices], dtype=bool)
     entries = run.table.query_indices(run.space, [i for i in indices if i is not None], study.table_epochs)
-    drawn = np.random.default_rng([study.seed, _STREAM]).integers(run.table.n_repeats, size=len(indices))
+    of_journal = np.random.default_rng([study.seed, _STREAM]).integers(run.table.n_repeats, size=len(run.results))
+    by_result = {id(result): int(training) for result, training in zip(run.results, of_journal, strict=True)}
+    drawn = np.array([by_result[id(result)] for result in results], dtype=np.int64)
     errors = np.full(len(indices), np.nan)
     errors[known] = entries.test_error[np.arange(known.sum()), drawn[known]]
     return errors

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from msgspec import structs
 
 import run_bohb
 from analysis.aggregation import Spread
 from analysis.contest import Choices, contests_of, with_defaults
 from analysis.load import load_run
-from analysis.regret import REGRETS, PublicChoice, Regret, curve_of_repeat
+from analysis.regret import REGRETS, PublicChoice, Regret, course_of_run, curve_of_repeat
 from analysis.trajectory import Axis
 from nas.blackbox.experiment import header_of, open_problem, run_experiment
 from nas.blackbox.experiment_file import ExperimentFile, ExperimentSpec
@@ -115,6 +116,27 @@ def test_the_default_configuration_is_a_method_by_itself(runs: list[Path]) -> No
         assert (curve.x.tolist(), curve.end) == ([1, 2], 10)
         best = run.best_test_error or 0.0
         assert curve.y == pytest.approx([(result.evaluation.test_error or 0.0) - best for result in own])
+
+
+def test_an_evaluation_has_one_draw_in_the_study_and_in_its_default(tmp_path: Path) -> None:
+    path = write_space_run(tmp_path / "run", CS1, n=4, budgets=(8,)).path
+    run = load_run(path)
+    space, table = run.space, run.table
+    assert space is not None
+    assert table is not None
+    # The default is the last to end, so its place in the journal is not that of its place alone.
+    found = [
+        structs.replace(each, finished=100.0 - i, evaluation=structs.replace(each.evaluation, architecture_index=1000))
+        for i, each in enumerate(run.results)
+    ]
+    choices = Choices(regret=Regret(frozenset({PublicChoice.ONE_TRAINING})), axis=Axis.EVALUATIONS)
+    for seed in range(8):
+        assert run.description is not None
+        description = structs.replace(run.description, spec=structs.replace(run.description.spec, seed=seed))
+        drawn = replace(run, results=found, description=description)
+        of_study = course_of_run(drawn, found, choices.axis, choices.regret).test_errors[-1]
+        (contest,) = with_defaults(contests_of([drawn], choices)[0], [drawn], choices)
+        assert contest.methods[1].curves[seed].y[0] == of_study - run.best_test_error
 
 
 def test_defaults_of_several_samplers_are_told_apart(tmp_path: Path) -> None:
