@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "analysis.commands:Analyze",
     ),
     "compare": (
-        "tuned optimizers over seeds, their defaults and black-box baselines: regret over time, differences, ranks",
+        "tuned optimizers over seeds, beside their defaults and black-box baselines",
         "analysis.commands:Compare",
     ),
     "importance": (

@@ -146,6 +146,8 @@ def contests_of(runs: Sequence[LoadedRun], choices: Choices) -> tuple[tuple[Cont
 def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choices: Choices) -> tuple[Contest, ...]:
     """Adds to each method of studies its default configuration alone: its evaluations, one after the other.
 
+    A study of nothing but the default configuration is that already.
+
     Args:
         contests: What ``contests_of`` made of the runs.
         runs: The runs.
@@ -159,7 +161,7 @@ def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choice
             for run in runs:
                 seed = seed_in(run, contest.problem, method)
                 alone = None if seed is None else [r for r in run.results if r.config_id in run.default_ids]
-                if seed is not None and alone:
+                if seed is not None and alone and len(alone) < len(run.results):
                     curve = course_of_run(run, alone, choices.axis, choices.regret).curve(
                         choices.regret, choices.mode, run.largest_budget
                     )

@@ -118,6 +118,12 @@ def test_the_default_configuration_is_a_method_by_itself(runs: list[Path]) -> No
         assert curve.y == pytest.approx([(result.evaluation.test_error or 0.0) - best for result in own])
 
 
+def test_a_study_of_the_default_alone_is_no_second_method(tmp_path: Path) -> None:
+    run = load_run(write_space_run(tmp_path / "run", CS1, n=1, budgets=(4, 8)).path)
+    contests, _ = contests_of([run], Choices())
+    assert with_defaults(contests, [run], Choices()) == contests
+
+
 def test_an_evaluation_has_one_draw_in_the_study_and_in_its_default(tmp_path: Path) -> None:
     path = write_space_run(tmp_path / "run", CS1, n=4, budgets=(8,)).path
     run = load_run(path)
