@@ -5,10 +5,25 @@ BIN := $(VENV)/bin
 #: processes that share the tests
 JOBS ?= 2
 
-.PHONY: study test test-slow lint types unit install clean
+.PHONY: study compare test test-slow lint types unit install clean
 
 study: $(VENV)/.installed ## create the environment and run the quickstart study
 	$(BIN)/python run_bohb.py study
+
+#: folder of `make compare`
+COMPARED := runs/compare
+
+compare: $(VENV)/.installed ## tune three optimizers on the digits, run baselines, and compare them
+	for seed in 0 1 2 3 4 5; do for optimizer in darts gdas pc_darts; do \
+	    run=$(COMPARED)/$$optimizer-$$seed; \
+	    if [ -d $$run/report ]; then continue; fi; \
+	    rm -rf $$run; \
+	    $(BIN)/python run_bohb.py study --optimizer $$optimizer --seed $$seed --min-budget 2 --max-budget 8 \
+	        --run-dir $$run || exit 1; \
+	done; done
+	$(BIN)/python run_bohb.py baselines --repeats 100 --output $(COMPARED)/baselines.jsonl
+	$(BIN)/python run_bohb.py compare $(COMPARED)/*-[0-9] \
+	    --baselines $(COMPARED)/baselines.jsonl --output $(COMPARED)/figures
 
 test: lint types unit ## create the environment; lint, types and tests
 

@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "incumbents, comparison with the default configuration, plots of a run",
         "analysis.commands:Analyze",
     ),
+    "compare": (
+        "tuned optimizers over seeds, beside their defaults and black-box baselines",
+        "analysis.commands:Compare",
+    ),
     "importance": (
         "which hyperparameters and pairs of them make the loss of a run vary (fANOVA)",
         "analysis.commands:Importance",

@@ -1,11 +1,15 @@
-"""The commands ``run_bohb.py analyze``, ``importance`` and ``export``."""
+"""The commands ``run_bohb.py analyze``, ``importance``, ``export`` and ``compare``."""
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+if TYPE_CHECKING:
+    from analysis.contest import Choices, Contest
 
 _Runs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 
@@ -130,3 +134,105 @@ class Export:
         write_atomically(file, content)
         print(f"Written: {file}")
         return 0
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare tuned optimizers over seeds, with their default configurations and black-box baselines.
+
+    Runs that differ only in their seed are one method. The methods' test regrets are drawn over the axis, and
+    compared at the place that all runs reach: differences with bootstrap intervals, ranks, and who is ahead when.
+
+    Attributes:
+        run_dirs: Directories of the runs.
+        baselines: Files that the command ``baselines`` wrote; all repeats of their methods are compared.
+        axis: What is spent: serial (simulated time of one worker), parallel (of the study's workers), wall_clock,
+            evaluations or epochs. Baselines have serial and evaluations.
+        mode: Incumbents of studies: any_budget, largest_budget or larger_preferred.
+        regret: Test regret: best_mean, or as the public code computed it: figure2, figure5, or some of its choices:
+            test_incumbent, single_zero, one_training, queried_epochs.
+        spread: Lines and bands: std (mean, standard deviation), sem (mean, standard error) or quantiles (median,
+            quartiles).
+        defaults: Whether the default configuration of each study is a method, too.
+        table: Table to measure the test regret of studies from; by default each study's.
+        output: Folder for the files.
+    """
+
+    run_dirs: _Runs = ()
+    baselines: tuple[Path, ...] = ()
+    axis: str = "serial"
+    mode: str = "any_budget"
+    regret: tuple[str, ...] = ("best_mean",)
+    spread: str = "std"
+    defaults: bool = True
+    table: str | None = None
+    output: Path = Path("runs") / "comparison"
+
+    def run(self) -> int:
+        """Writes the figures and prints what they say."""
+        from analysis.aggregation import Spread
+        from analysis.contest import Choices, contests_of, with_defaults
+        from analysis.load import load_run
+        from analysis.regret import Regret
+        from analysis.report import write_comparison
+        from analysis.trajectory import Axis
+        from results.incumbents import IncumbentMode
+
+        choices = Choices(
+            axis=Axis(_one_of("--axis", self.axis, Axis)),
+            mode=IncumbentMode(_one_of("--mode", self.mode, IncumbentMode)),
+            regret=Regret.named(self.regret),
+            spread=Spread(_one_of("--spread", self.spread, Spread)),
+        )
+        if not self.run_dirs and not self.baselines:
+            raise ValueError("compare: nothing was named; name the directories of runs, or files with --baselines")
+        runs = [load_run(path, self.table) for path in self.run_dirs]
+        contests, notes = contests_of(runs, choices) if runs else ((), ())
+        notes = (*notes, *(f"{run.path.name}: {note}" for run in runs for note in run.notes))
+        if self.defaults:
+            contests = with_defaults(contests, runs, choices)
+        for path in {path.absolute(): path for path in self.baselines}.values():
+            contests = _with_baselines(contests, path, choices)
+        print(write_comparison(contests, choices, notes, self.output))
+        return 0
+
+
+def _one_of(option: str, value: str, names: type[Enum]) -> str:
+    known = [each.value for each in names]
+    if value not in known:
+        raise ValueError(f"{option}: got {value!r}, expected one of {', '.join(known)}")
+    return value
+
+
+def _with_baselines(contests: "tuple[Contest, ...]", path: Path, choices: "Choices") -> "tuple[Contest, ...]":
+    """Adds the methods of a baselines file to the contest on their problem, or a contest of their own."""
+    from analysis.contest import Contest, Method, Problem
+    from analysis.regret import PublicChoice, curve_of_repeat
+    from nas.blackbox.experiment import open_problem
+    from nas.blackbox.experiment_file import ExperimentFile
+
+    if not path.is_file():
+        raise ValueError(f"--baselines: there is no file {path}; write one with the command baselines")
+    file = ExperimentFile.open(path)
+    experiment, epochs = file.header.experiment, file.header.epochs[-1]
+    asked = open_problem(experiment)
+    is_single = choices.regret.has(PublicChoice.SINGLE_ZERO)
+    zero = asked.table.best_test_error(asked.space, epochs, of_single=is_single)
+    problem = Problem(search_space=experiment.search_space, table=experiment.table, epochs=epochs)
+    taken = {method.name for contest in contests if contest.problem == problem for method in contest.methods}
+    methods = tuple(
+        Method(
+            name=f"{name} ({path.absolute().parent.name}/{path.stem})" if name in taken else name,
+            curves={each.repeat: curve_of_repeat(each, choices.axis, choices.regret, zero) for each in repeats},
+            pairing=f"repeat of {path.absolute()}",
+        )
+        for name, repeats in file.trajectories(asked).items()
+    )
+    if not methods:
+        raise ValueError(f"--baselines: {path} has no repeat yet; run the command baselines to its end")
+    if problem not in [contest.problem for contest in contests]:
+        return (*contests, Contest(problem=problem, methods=methods))
+    return tuple(
+        replace(contest, methods=(*contest.methods, *methods)) if contest.problem == problem else contest
+        for contest in contests
+    )

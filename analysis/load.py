@@ -41,11 +41,12 @@ class LoadedRun:
             has none.
         tuner_space: Configuration space of ``configspace.json``, or of the study's name where there is no such file;
             None where neither is known.
+        table: Table that the test regret is measured from; None where there is no regret.
         best_test_error: Lowest test error in the search space by the table; None where it is not known.
         missing: Names of the journals that are missing.
         notes: Sentences about what is unusual, or was left out.
         is_searches: Whether this is a folder of single searches.
-        table: Name or path of the table that was named to measure the test regret from; None for the study's.
+        named_table: Name or path of the table that was named to measure the test regret from; None for the study's.
     """
 
     path: Path
@@ -56,11 +57,12 @@ class LoadedRun:
     n_workers: int
     largest_budget: float | None
     tuner_space: ConfigurationSpace | None = None
+    table: Table | None = None
     best_test_error: float | None = None
     missing: Sequence[str] = ()
     notes: Sequence[str] = ()
     is_searches: bool = False
-    table: str | None = None
+    named_table: str | None = None
 
     @property
     def title(self) -> str:
@@ -120,7 +122,7 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
             n_workers=1,
             largest_budget=None,
             is_searches=True,
-            table=table,
+            named_table=table,
         )
     is_log = not run.run_json.exists() and (run.results_json.exists() or run.configs_json.exists())
     description = None if is_log else RunDirectory.open(path).describe()
@@ -133,9 +135,9 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
             "evaluations of negative iterations, which a warm start took from an earlier run, are left out: "
             f"{len(journals.results) - len(results)}"
         )
-    best_test_error = None
+    opened = best_test_error = None
     try:
-        best_test_error = _find_best_test_error(description, table)
+        opened, best_test_error = _table_and_best(description, table)
     except UnknownBestError as error:
         notes.append(f"no test regret: {error}")
     study = None if description is None else description.spec
@@ -150,10 +152,11 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
         n_workers=_most_at_once(results) if study is None else study.n_workers,
         largest_budget=max((result.budget for result in results), default=None) if study is None else study.max_budget,
         tuner_space=tuner_space,
+        table=opened,
         best_test_error=best_test_error,
         missing=journals.missing,
         notes=notes,
-        table=table,
+        named_table=table,
     )
 
 
@@ -205,16 +208,18 @@ def _tuner_space(run: RunDirectory, study: StudySpec | None) -> tuple[Configurat
     return None if known is None else known.build(seed=0), notes
 
 
-def _find_best_test_error(description: RunDescription | None, table_name: str | None) -> float:
+def _table_and_best(description: RunDescription | None, table_name: str | None) -> tuple[Table, float]:
+    """The table that the regret is measured from, and the lowest test error in it."""
     if description is None:
         raise UnknownBestError("a log without run.json names no search space")
     study = description.spec
     if table_name is not None:
         table = open_table(table_name)
         check_table_fits(table, study.dataset, study.data_dir)
-        return find_best_test_error(study, table)
+        return table, find_best_test_error(study, table)
     try:
-        return find_best_test_error(study, open_table(study.table))
+        table = open_table(study.table)
+        return table, find_best_test_error(study, table)
     except TableError as error:
         raise UnknownBestError(str(error)) from error
 

@@ -13,8 +13,12 @@ from typing import Any
 
 import msgspec
 
+from analysis.comparison_text import comparison_text
+from analysis.contest import Choices, Contest
 from analysis.figures import FIGURES, DoesNotApplyError
+from analysis.figures.comparison import comparison_of
 from analysis.figures.figure import csv_text, render
+from analysis.figures.trajectories import trajectories_of
 from analysis.load import LoadedRun, load_run
 from analysis.summary import Summary, summarise
 from analysis.summary_text import summary_text
@@ -125,6 +129,33 @@ def write_figures(
     files = _write(folder, _contents(figures))
     text = "\n".join([*(run.title for run in runs), *notes, *(f"Written: {path}" for path in files)])
     return WrittenFigures(figures=figures, text=text, files=files)
+
+
+def write_comparison(contests: Sequence[Contest], choices: Choices, notes: Sequence[str], output: Path) -> str:
+    """Writes the trajectories and the comparison of methods: tables, pictures, and ``comparison.txt``.
+
+    Args:
+        contests: The methods on each problem.
+        choices: What of the runs is compared.
+        notes: Sentences about what is unusual, or was left out.
+        output: Folder for the files, made where it is missing.
+
+    Returns:
+        What there is to say, with the paths of the files.
+
+    Raises:
+        OSError: The files cannot be written.
+    """
+    figures: dict[str, Any] = {"trajectories": trajectories_of(contests, choices)}
+    text = ""
+    try:
+        figures["comparison"] = compared = comparison_of(contests, choices)
+        text = comparison_text(compared.comparisons, compared.ranks, choices.axis)
+    except DoesNotApplyError as error:
+        notes = [*notes, f"no figure comparison: {error}"]
+    text = "\n\n".join(part for part in (text, "\n".join(f"({note})" for note in notes)) if part)
+    files = _write(Path(output).absolute(), _contents(figures) | {"comparison.txt": text + "\n"})
+    return "\n".join([text, *(f"Written: {path}" for path in files)])
 
 
 def _compute(runs: Sequence[LoadedRun], names: Iterable[str]) -> tuple[dict[str, Any], list[str]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from analysis.load import LoadedRun
-from analysis.trajectory import IncumbentMode, improves, replay
+from analysis.trajectory import incumbents_after, replay
+from results.incumbents import IncumbentMode
 from results.records import ConfigId, Status, TrialResult
 
 
@@ -135,11 +136,9 @@ def count_evaluations(results: Sequence[TrialResult]) -> dict[float, dict[Status
 
 def best_of(results: Sequence[TrialResult], mode: IncumbentMode = IncumbentMode.ANY_BUDGET) -> TrialResult | None:
     """Finds the incumbent at the end of ``results``; of equals, the one that finished first."""
-    best: TrialResult | None = None
-    for result in sorted(results, key=lambda result: result.finished):
-        if improves(result, best, mode):
-            best = result
-    return best
+    by_finish = sorted(results, key=lambda result: result.finished)
+    position = int(incumbents_after(by_finish, mode)[-1]) if by_finish else -1
+    return by_finish[position] if position >= 0 else None
 
 
 def compare_with_default(results: Sequence[TrialResult], default_ids: Set[ConfigId]) -> tuple[Comparison, ...]:
@@ -183,7 +182,7 @@ def sum_times(results: Sequence[TrialResult], n_workers: int) -> Times:
     t_search = sum(result.evaluation.t_search_s for result in results)
     t_train = sum(result.evaluation.t_train_s or 0.0 for result in results)
     n = len(results)
-    return Times(t_search, t_train, t_search / n, (t_search + t_train) / n, replay(results, n_workers)[-1].end_s)
+    return Times(t_search, t_train, t_search / n, (t_search + t_train) / n, replay(results, n_workers)[-1].end)
 
 
 def utilisation(results: Sequence[TrialResult], n_workers: int) -> Utilisation:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.load import LoadedRun
 from analysis.summary import Comparison, Summary, Utilisation, Verdict
-from analysis.trajectory import IncumbentMode
+from results.incumbents import IncumbentMode
 from results.records import Status, TrialResult
 from spaces import OPERATIONS, SearchSpace
 

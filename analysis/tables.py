@@ -24,23 +24,23 @@ def table_of(run: LoadedRun) -> Table | None:
     """
     if run.description is not None:
         study = run.description.spec
-        chosen: str | None = run.table or study.table
+        chosen: str | None = run.named_table or study.table
         dataset, data_dir = study.dataset, study.data_dir
     else:
         found = {(str(s.settings.get("dataset")), s.settings.get("data_dir")) for s in run.searches}
         if len({dataset for dataset, _ in found}) != 1:
             return None
         dataset, directory = sorted(found, key=str)[0]
-        chosen, data_dir = run.table or _own_table(dataset), None if directory is None else str(directory)
+        chosen, data_dir = run.named_table or _own_table(dataset), None if directory is None else str(directory)
     if chosen is None:
         return None
     try:
         table = open_table(chosen)
     except TableError:
-        if run.table is not None:
+        if run.named_table is not None:
             raise
         return None
-    if run.table is not None:
+    if run.named_table is not None:
         check_table_fits(table, dataset, data_dir)
     return table
 

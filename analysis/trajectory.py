@@ -1,15 +1,17 @@
-"""The incumbent over time: the configuration that a user would choose if the study ended then.
+"""The incumbent of a study over time, or over another cost: what a user would choose if the study ended then.
 
-The VALIDATION error alone chooses the incumbent; its test error and test regret are only reported. The incumbent
-at a time depends only on the evaluations that have ended by then. There is none before the first successful
-evaluation has ended.
+The VALIDATION error alone chooses the incumbent (``results.incumbents``); its test error and test regret are only
+reported.
 
 Notation:
     t_sim: the paper's simulated time of an evaluation in seconds, ``t_search + t_train``: the measured
         search, and the training time of the found cell in the table. A failed evaluation has no cell; it
         costs its ``t_search`` and can never be the incumbent.
 
-Time axes, all starting at 0:
+Axes, all starting at 0:
+    * ``evaluations``: the number of evaluations that have ended, failed ones included.
+    * ``epochs``: the sum of their budgets in search epochs. A failed evaluation counts with its whole budget,
+      because its record does not have the epochs before the failure.
     * ``serial``: the sum of t_sim in the order in which the evaluations finished, as in the paper; one
       worker does everything.
     * ``parallel``: the simulated time of n workers, see ``replay``.
@@ -23,91 +25,89 @@ later results.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+import numpy as np
+import numpy.typing as npt
+
+from results.incumbents import IncumbentMode, incumbent_positions
 from results.records import Status, TrialResult
 
 
-class IncumbentMode(str, Enum):
-    """The rule that chooses the incumbent.
+class Axis(str, Enum):
+    """What a study has spent; see the module's docstring."""
 
-    * ``any_budget``: the lowest validation error so far, whatever the budget.
-    * ``largest_budget``: the lowest validation error so far among evaluations at the study's largest budget.
-    * ``larger_preferred``: the lowest validation error so far among evaluations at the largest budget that
-      any successful evaluation has had so far; the error may rise when a larger budget is first reached.
-    """
-
-    ANY_BUDGET = "any_budget"
-    LARGEST_BUDGET = "largest_budget"
-    LARGER_PREFERRED = "larger_preferred"
-
-
-class TimeAxis(str, Enum):
-    """The meaning of time; see the module's docstring."""
-
+    EVALUATIONS = "evaluations"
+    EPOCHS = "epochs"
     SERIAL = "serial"
     PARALLEL = "parallel"
     WALL_CLOCK = "wall_clock"
 
+    @property
+    def is_time(self) -> bool:
+        """Whether the axis is in seconds, and not a count."""
+        return self not in (Axis.EVALUATIONS, Axis.EPOCHS)
+
 
 @dataclass(frozen=True)
-class TimedResult:
-    """An evaluation on a time axis.
+class PlacedResult:
+    """An evaluation on an axis.
 
     Attributes:
-        start_s: Time at which the evaluation began.
-        end_s: Time at which the evaluation ended; from then on it can be the incumbent.
+        start: Seconds, evaluations or epochs at which the evaluation began.
+        end: The same at which the evaluation ended; from then on it can be the incumbent.
         result: Evaluation.
-        test_regret: Test error minus the best test error in the space; None if either is unknown.
+        test_regret: Test error minus the best test error in the space; only incumbents have it, where both are known.
     """
 
-    start_s: float
-    end_s: float
+    start: float
+    end: float
     result: TrialResult
     test_regret: float | None = None
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A step function of time: each incumbent holds from its ``end_s`` on, until the next one's.
+    """A step function: each incumbent holds from its ``end`` on, until the next one's.
 
     Attributes:
-        axis: Meaning of time.
+        axis: What is spent.
         mode: Rule that chooses the incumbent.
         evaluations: All evaluations, in the order in which they ended on the axis.
         incumbents: Evaluations that became the incumbent, in the same order.
-        end_s: Time at which the last evaluation ended; 0 without evaluations. The last incumbent holds until then.
+        end: Place at which the last evaluation ended; 0 without evaluations. The last incumbent holds until then.
     """
 
-    axis: TimeAxis
+    axis: Axis
     mode: IncumbentMode
-    evaluations: tuple[TimedResult, ...]
-    incumbents: tuple[TimedResult, ...]
-    end_s: float
+    evaluations: tuple[PlacedResult, ...]
+    incumbents: tuple[PlacedResult, ...]
+    end: float
 
-    def at(self, time_s: float) -> TimedResult | None:
-        """Finds the incumbent at a time; None before the first one."""
-        position = bisect_right(self.incumbents, time_s, key=lambda incumbent: incumbent.end_s)
+    def at(self, place: float) -> PlacedResult | None:
+        """Finds the incumbent at a place on the axis; None before the first one."""
+        position = bisect_right(self.incumbents, place, key=lambda incumbent: incumbent.end)
         return self.incumbents[position - 1] if position else None
 
 
 def incumbent_trajectory(
     results: Iterable[TrialResult],
-    axis: TimeAxis,
+    axis: Axis,
     mode: IncumbentMode = IncumbentMode.ANY_BUDGET,
     *,
     n_workers: int = 1,
     largest_budget: float | None = None,
     best_test_error: float | None = None,
 ) -> Trajectory:
-    """Computes the incumbent over time.
+    """Computes the incumbent over an axis.
 
     Args:
         results: Results of a run, in any order.
-        axis: Meaning of time.
+        axis: What is spent.
         mode: Rule that chooses the incumbent.
         n_workers: Number of workers, for the parallel axis.
         largest_budget: Largest budget of the study in epochs, for the mode ``largest_budget``; None for the largest
@@ -117,60 +117,79 @@ def incumbent_trajectory(
     Raises:
         ValueError: ``n_workers`` is below 1.
     """
-    placed = [
-        TimedResult(timed.start_s, timed.end_s, timed.result, _regret(timed.result, best_test_error))
-        for timed in place(results, axis, n_workers)
-    ]
-    if largest_budget is None:
-        largest_budget = max((timed.result.budget for timed in placed), default=0)
-    incumbents: list[TimedResult] = []
-    for timed in placed:
-        if mode is IncumbentMode.LARGEST_BUDGET and timed.result.budget != largest_budget:
-            continue
-        if improves(timed.result, incumbents[-1].result if incumbents else None, mode):
-            incumbents.append(timed)
-    end_s = placed[-1].end_s if placed else 0.0
-    return Trajectory(axis, mode, tuple(placed), tuple(incumbents), end_s)
+    placed = place(results, axis, n_workers)
+    return trajectory_of(placed, axis, mode, largest_budget=largest_budget, best_test_error=best_test_error)
 
 
-def improves(candidate: TrialResult, incumbent: TrialResult | None, mode: IncumbentMode) -> bool:
-    """Whether ``candidate`` replaces the incumbent; at equal errors the incumbent stays."""
-    error = candidate.evaluation.validation_error
-    if candidate.evaluation.status is not Status.OK or error is None:
-        return False
-    if incumbent is None or incumbent.evaluation.validation_error is None:
-        return True
-    if mode is IncumbentMode.LARGER_PREFERRED and candidate.budget != incumbent.budget:
-        return candidate.budget > incumbent.budget
-    return error < incumbent.evaluation.validation_error
+def trajectory_of(
+    placed: tuple[PlacedResult, ...],
+    axis: Axis,
+    mode: IncumbentMode,
+    *,
+    largest_budget: float | None = None,
+    best_test_error: float | None = None,
+) -> Trajectory:
+    """Computes the incumbent over an axis on which the evaluations were placed; see ``incumbent_trajectory``."""
+    positions = incumbents_after([timed.result for timed in placed], mode, largest_budget)
+    incumbents = tuple(
+        replace(placed[position], test_regret=_regret(placed[position].result, best_test_error))
+        for position in dict.fromkeys(positions.tolist())
+        if position >= 0
+    )
+    return Trajectory(axis, mode, placed, incumbents, placed[-1].end if placed else 0.0)
 
 
-def place(results: Iterable[TrialResult], axis: TimeAxis, n_workers: int = 1) -> tuple[TimedResult, ...]:
-    """Places the evaluations on a time axis, in the order in which they end there.
+def incumbents_after(
+    results: Sequence[TrialResult], mode: IncumbentMode, largest_budget: float | None = None
+) -> npt.NDArray[np.int64]:
+    """Finds the position of the incumbent after each of the results, which stand in the order of their ends."""
+    return incumbent_positions(
+        [validation_error_of(result) for result in results],
+        [result.budget for result in results],
+        mode,
+        largest_budget,
+    )
+
+
+def validation_error_of(result: TrialResult) -> float:
+    """The error that chooses; NaN for a failed evaluation."""
+    error = result.evaluation.validation_error
+    return math.nan if error is None or result.evaluation.status is not Status.OK else error
+
+
+def place(results: Iterable[TrialResult], axis: Axis, n_workers: int = 1) -> tuple[PlacedResult, ...]:
+    """Places the evaluations on an axis, in the order in which they end there.
 
     Args:
         results: Results of a run, in any order.
-        axis: Meaning of time.
+        axis: What is spent.
         n_workers: Number of workers, for the parallel axis.
 
     Raises:
         ValueError: ``n_workers`` is below 1.
     """
     by_finish = sorted(results, key=lambda result: result.finished)
-    if axis is TimeAxis.PARALLEL:
+    if axis is Axis.PARALLEL:
         return replay(by_finish, n_workers)
-    if axis is TimeAxis.WALL_CLOCK:
+    if axis is Axis.WALL_CLOCK:
         origin = min((result.submitted for result in by_finish), default=0.0)
-        return tuple(TimedResult(result.started - origin, result.finished - origin, result) for result in by_finish)
+        return tuple(PlacedResult(result.started - origin, result.finished - origin, result) for result in by_finish)
     placed, now = [], 0.0
     for result in by_finish:
-        end = now + result.evaluation.t_sim_s
-        placed.append(TimedResult(now, end, result))
+        end = now + _cost(result, axis)
+        placed.append(PlacedResult(now, end, result))
         now = end
     return tuple(placed)
 
 
-def replay(results: Sequence[TrialResult], n_workers: int) -> tuple[TimedResult, ...]:
+def _cost(result: TrialResult, axis: Axis) -> float:
+    """The length of an evaluation on an axis on which evaluations follow each other."""
+    if axis is Axis.EVALUATIONS:
+        return 1.0
+    return result.budget if axis is Axis.EPOCHS else result.evaluation.t_sim_s
+
+
+def replay(results: Sequence[TrialResult], n_workers: int) -> tuple[PlacedResult, ...]:
     """Simulates a run in which each evaluation takes t_sim on one of n workers.
 
     The evaluations are handed out in the order in which they really started (ties: in which they finished).
@@ -197,18 +216,18 @@ def replay(results: Sequence[TrialResult], n_workers: int) -> tuple[TimedResult,
     if n_workers < 1:
         raise ValueError(f"n_workers: got {n_workers}, expected at least 1")
     free_s = [0.0] * n_workers
-    ended: dict[int, list[TimedResult]] = {}
+    ended: dict[int, list[PlacedResult]] = {}
     placed = []
     for result in sorted(results, key=lambda result: (result.started, result.finished)):
         siblings = ended.setdefault(result.config_id[0], [])
-        waited_for = (sibling.end_s for sibling in siblings if _waits_for(result, sibling.result))
+        waited_for = (sibling.end for sibling in siblings if _waits_for(result, sibling.result))
         worker = free_s.index(min(free_s))
         start = max(free_s[worker], max(waited_for, default=0.0))
-        timed = TimedResult(start, start + result.evaluation.t_sim_s, result)
-        free_s[worker] = timed.end_s
+        timed = PlacedResult(start, start + result.evaluation.t_sim_s, result)
+        free_s[worker] = timed.end
         siblings.append(timed)
         placed.append(timed)
-    return tuple(sorted(placed, key=lambda timed: timed.end_s))
+    return tuple(sorted(placed, key=lambda timed: timed.end))
 
 
 def _waits_for(result: TrialResult, sibling: TrialResult) -> bool:
@@ -220,3 +239,9 @@ def _waits_for(result: TrialResult, sibling: TrialResult) -> bool:
 def _regret(result: TrialResult, best_test_error: float | None) -> float | None:
     test_error = result.evaluation.test_error
     return None if test_error is None or best_test_error is None else test_error - best_test_error
+
+
+def time_unit(duration_s: float) -> tuple[str, float]:
+    """The name and the seconds of the unit that suits a duration."""
+    units = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0))
+    return next(((name, unit_s) for name, unit_s in units if duration_s >= 3 * unit_s), ("seconds", 1.0))

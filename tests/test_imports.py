@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "nas.oneshot.commands": FOR_NAS | {"nas.oneshot", "nas.tabular", "nas.datasets", "analysis.correlation"},
     "nas.blackbox": FOR_NAS
     | {"nas.tabular", "nas.datasets", "master.tuner", "master.brackets", "master.samplers"}
-    | {"results.records"},  # what the tuner is told, and what a sampler proposes
+    | {"results.records", "results.incumbents"},  # what the tuner is told and a sampler proposes; who leads
     "worker": frozenset({"nas", "spaces", "results", "master.protocol"}),
     "master": frozenset({"spaces", "results"}),
     "analysis": frozenset({"results", "spaces", "nas.tabular"}),

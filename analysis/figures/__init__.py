@@ -7,6 +7,8 @@ from analysis.figures.figure import DoesNotApplyError, FigureModule
 #: Every figure by name; add one here and ``analyze``, the tests and the docs know it.
 FIGURES: dict[str, FigureModule] = {
     "trajectory": import_module("analysis.figures.trajectory"),
+    "trajectories": import_module("analysis.figures.trajectories"),
+    "comparison": import_module("analysis.figures.comparison"),
     "importances": import_module("analysis.figures.importances"),
     "marginals": import_module("analysis.figures.marginals"),
     "interactions": import_module("analysis.figures.interactions"),

@@ -116,3 +116,19 @@ def _log_ticks(axis: Axis, ratio: float) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
+
+
+def set_places(axes: Axes, which: str, values: Sequence[FloatArray]) -> None:
+    """Makes an axis logarithmic, with ticks that are plain numbers, where there are positive values to show."""
+    together = np.concatenate(values)
+    positive = together[together > 0]
+    if not len(positive):
+        return
+    axes.set(**{f"{which}scale": "log"})
+    axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+    if positive.max() / positive.min() < 100:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    if which == "y":
+        axes.set_ylim(bottom=positive.min() / 3)

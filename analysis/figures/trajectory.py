@@ -18,13 +18,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis.figures.figure import the_only
 from analysis.load import LoadedRun
 from analysis.summary import compare_with_default
-from analysis.trajectory import IncumbentMode, TimeAxis, TimedResult, Trajectory, incumbent_trajectory
+from analysis.trajectory import Axis, PlacedResult, Trajectory, place, time_unit, trajectory_of
+from results.incumbents import IncumbentMode
 from results.records import Status, TrialResult
 
 HEADER = (
     "axis",
     "mode",
-    "time_s",
+    "x",
     "iteration",
     "stage",
     "index",
@@ -36,9 +37,9 @@ HEADER = (
 _MARKERS = "osD^vPX*"
 _INCUMBENT, _DEFAULT, _BEST, _FAILED = "#D55E00", "#000000", "#009E73", "#CC79A7"
 _AXIS_TITLES = {
-    TimeAxis.SERIAL: "Simulated time, one worker",
-    TimeAxis.PARALLEL: "Simulated time, {n_workers} workers",
-    TimeAxis.WALL_CLOCK: "Wall-clock time",
+    Axis.SERIAL: "Simulated time, one worker",
+    Axis.PARALLEL: "Simulated time, {n_workers} workers",
+    Axis.WALL_CLOCK: "Wall-clock time",
 }
 #: Above this ratio of the last time to the first incumbent's, time is drawn on a logarithmic axis.
 _LOG_TIME_FROM = 30.0
@@ -66,18 +67,12 @@ class TrajectoryData:
 
 
 def compute(runs: Sequence[LoadedRun]) -> TrajectoryData:
-    """The trajectories of one run on every time axis in every incumbent mode."""
+    """The trajectories of one run on every axis in every incumbent mode."""
     run = the_only(runs)
     trajectories = tuple(
-        incumbent_trajectory(
-            run.results,
-            axis,
-            mode,
-            n_workers=run.n_workers,
-            largest_budget=run.largest_budget,
-            best_test_error=run.best_test_error,
-        )
-        for axis in TimeAxis
+        trajectory_of(placed, axis, mode, largest_budget=run.largest_budget, best_test_error=run.best_test_error)
+        for axis in Axis
+        for placed in [place(run.results, axis, run.n_workers)]
         for mode in IncumbentMode
     )
     comparisons = compare_with_default(run.results, run.default_ids)
@@ -91,23 +86,23 @@ def compute(runs: Sequence[LoadedRun]) -> TrajectoryData:
 
 
 def rows(data: TrajectoryData) -> Iterator[Sequence[object]]:
-    """A row for each incumbent; it holds from ``time_s`` on until the next row's."""
+    """A row for each incumbent; it holds from ``x`` on (seconds, evaluations or epochs) until the next row's."""
     yield HEADER
     for trajectory in data.trajectories:
         for timed in trajectory.incumbents:
             result = timed.result
             errors = (result.evaluation.validation_error, result.evaluation.test_error, timed.test_regret)
-            yield trajectory.axis.value, trajectory.mode.value, timed.end_s, *result.config_id, result.budget, *errors
+            yield trajectory.axis.value, trajectory.mode.value, timed.end, *result.config_id, result.budget, *errors
 
 
 def draw(data: TrajectoryData) -> Figure:
     """The incumbent of any budget: validation error above, test error below, a column for each simulated time axis."""
-    axes = (TimeAxis.SERIAL,) if data.n_workers == 1 else (TimeAxis.SERIAL, TimeAxis.PARALLEL)
+    axes = (Axis.SERIAL,) if data.n_workers == 1 else (Axis.SERIAL, Axis.PARALLEL)
     shown = [t for t in data.trajectories if t.axis in axes and t.mode is IncumbentMode.ANY_BUDGET]
     figure = Figure(figsize=(9.0 if len(shown) == 1 else 5.6 * len(shown), 7.4), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(shown), sharex="col", sharey="row", squeeze=False)
-    unit, unit_s = _time_unit(max(trajectory.end_s for trajectory in shown))
+    unit, unit_s = time_unit(max(trajectory.end for trajectory in shown))
     for column, trajectory in enumerate(shown):
         top, bottom = grid[0][column], grid[1][column]
         _draw_errors(top, trajectory, "validation_error", unit_s, data.default)
@@ -133,9 +128,9 @@ def _draw_errors(axes: Axes, trajectory: Trajectory, error: str, unit_s: float, 
         why = f"no {error.replace('_', ' ')} is known" if trajectory.evaluations else "no evaluation has ended yet"
         axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
     _draw_evaluations(axes, trajectory.evaluations, error, unit_s)
-    steps = [(timed.end_s / unit_s, _error_of(timed.result, error)) for timed in trajectory.incumbents]
+    steps = [(timed.end / unit_s, _error_of(timed.result, error)) for timed in trajectory.incumbents]
     if steps:
-        steps.append((trajectory.end_s / unit_s, steps[-1][1]))
+        steps.append((trajectory.end / unit_s, steps[-1][1]))
         times, errors = zip(*steps, strict=True)
         axes.step(times, errors, where="post", color=_INCUMBENT, linewidth=2.2, label="incumbent", zorder=3)
     if default is not None:
@@ -157,14 +152,14 @@ def _draw_errors(axes: Axes, trajectory: Trajectory, error: str, unit_s: float, 
     axes.set_axisbelow(True)
 
 
-def _draw_evaluations(axes: Axes, evaluations: Sequence[TimedResult], error: str, unit_s: float) -> None:
+def _draw_evaluations(axes: Axes, evaluations: Sequence[PlacedResult], error: str, unit_s: float) -> None:
     """A dot for each evaluation, by budget; a cross at the upper edge for each that failed."""
     budgets = sorted({timed.result.budget for timed in evaluations})
     shades = colormaps["viridis"].reversed().resampled(max(2, len(budgets)) + 1)
     for position, budget in enumerate(budgets):
         of_budget = [timed for timed in evaluations if timed.result.budget == budget]
         axes.plot(
-            [timed.end_s / unit_s for timed in of_budget],
+            [timed.end / unit_s for timed in of_budget],
             [_error_of(timed.result, error) for timed in of_budget],
             linestyle="none",
             marker=_MARKERS[position % len(_MARKERS)],
@@ -174,7 +169,7 @@ def _draw_evaluations(axes: Axes, evaluations: Sequence[TimedResult], error: str
             markeredgewidth=0,
             label=f"evaluation, {budget:g} epochs",
         )
-    failed = [timed.end_s / unit_s for timed in evaluations if timed.result.evaluation.status is not Status.OK]
+    failed = [timed.end / unit_s for timed in evaluations if timed.result.evaluation.status is not Status.OK]
     if failed:
         upper_edge = axes.get_xaxis_transform()
         axes.plot(
@@ -187,15 +182,9 @@ def _error_of(result: TrialResult, error: str) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _time_unit(duration_s: float) -> tuple[str, float]:
-    """The name and the seconds of the unit that suits a duration."""
-    units = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0))
-    return next(((name, unit_s) for name, unit_s in units if duration_s >= 3 * unit_s), ("seconds", 1.0))
-
-
 def _scale_time(axes: Axes, trajectory: Trajectory) -> None:
     """A logarithmic axis where the first incumbent came early in the whole duration."""
-    if trajectory.incumbents and trajectory.end_s > _LOG_TIME_FROM * trajectory.incumbents[0].end_s > 0:
+    if trajectory.incumbents and trajectory.end > _LOG_TIME_FROM * trajectory.incumbents[0].end > 0:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_formatter(NullFormatter())

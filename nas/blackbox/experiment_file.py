@@ -164,7 +164,8 @@ def _read(path: Path) -> tuple[Header, list[Repeat]]:
 def _trajectory(repeat: Repeat, problem: Problem) -> Trajectory:
     indices = np.array(repeat.indices, dtype=np.int64)
     epochs = np.broadcast_to(np.array(repeat.epochs, dtype=np.int64), indices.shape)
-    answers = problem.answer_again(Questions(indices, epochs), repeat.trainings)
+    questions = Questions(indices, epochs)
+    answers = problem.answer_again(questions, repeat.trainings)
     final = problem.table.query_indices(problem.space, indices)
     return Trajectory(
         method=repeat.method,
@@ -173,6 +174,8 @@ def _trajectory(repeat: Repeat, problem: Problem) -> Trajectory:
         epochs=epochs,
         validation_error=answers.validation_error,
         end_s=np.cumsum(answers.training_time_s),
+        trainings=answers.trainings,
         mean_validation_error=final.mean_validation_error,
-        mean_test_error=final.mean_test_error,
+        test_errors=final.test_error,
+        queried_test_errors=problem.test_errors(questions),
     )

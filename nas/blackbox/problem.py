@@ -106,6 +106,13 @@ class Problem:
             errors[asked], seconds[asked] = _pick(entries, drawn[asked])
         return Answers(errors, seconds, drawn)
 
+    def test_errors(self, questions: Questions) -> FloatArray:
+        """[n, R] the test errors of all trainings, which no method sees."""
+        errors = np.empty((len(questions.indices), self.table.n_repeats))
+        for asked, _, entries in self._entries(questions):
+            errors[asked] = entries.test_error
+        return errors
+
     def _entries(self, questions: Questions) -> Iterator[tuple[IntArray, int, BatchEntries]]:
         """For each number of epochs: the positions of its questions, itself, and their entries."""
         for epochs in sorted(set(questions.epochs.tolist())):

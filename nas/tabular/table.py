@@ -123,7 +123,7 @@ class Table:
         self._index = index or SpaceIndex.empty()
         self._rows_of_space = dict(self._index.rows_of_space)
         self._budget_position = {budget: i for i, budget in enumerate(data.budgets)}
-        self._best_test_error: dict[tuple[tuple[int, ...] | None, int], float] = {}
+        self._best_test_error: dict[tuple[tuple[int, ...] | None, int, bool], float] = {}
 
     @property
     def dataset(self) -> DatasetId | None:
@@ -222,19 +222,22 @@ class Table:
             rows=rows,
         )
 
-    def best_test_error(self, space: SearchSpace | None, budget: int | None = None) -> float:
+    def best_test_error(
+        self, space: SearchSpace | None, budget: int | None = None, *, of_single: bool = False
+    ) -> float:
         """Finds the lowest mean test error of any cell, from which the regret is measured.
 
         Args:
             space: Search space whose cells in the table count; None for all cells of the table.
             budget: Epochs of training; None for the largest budget of the table.
+            of_single: Whether single trainings count in place of means, as in the public code of NAS-Bench-1Shot1.
 
         Raises:
             CellNotInTableError: The table holds no cell of the space.
             UnknownBudgetError: The table lacks the budget.
         """
         position = self._position(budget)
-        key = (None if space is None else space.n_parents, position)
+        key = (None if space is None else space.n_parents, position, of_single)
         if key not in self._best_test_error:
             accuracy = self._data.measurements["test_accuracy"][position]
             if space is not None:
@@ -245,7 +248,8 @@ class Table:
                         f"table {self.name}: the table holds no cell of search space {space.name}; "
                         "choose another table or another space"
                     )
-            self._best_test_error[key] = float((1.0 - accuracy).mean(axis=1).min())
+            errors = 1.0 - accuracy
+            self._best_test_error[key] = float((errors if of_single else errors.mean(axis=1)).min())
         return self._best_test_error[key]
 
     def coverage(self, space: SearchSpace) -> tuple[int, int]:

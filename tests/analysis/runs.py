@@ -65,6 +65,7 @@ def write_space_run(
     n_failed: int = 0,
     fixed: Mapping[str, Any] | None = None,
     loss: Callable[[Mapping[str, Any], float], float] = error_of,
+    draw: int = 0,
     **changes: Any,
 ) -> RunDirectory:
     """Writes a run of configurations that are drawn from a configuration space, the default one first.
@@ -77,9 +78,10 @@ def write_space_run(
         n_failed: Number of further evaluations that diverge, at each budget.
         fixed: Hyperparameter to the value that all configurations have.
         loss: Validation error of a configuration at a budget.
+        draw: Seed of the configurations.
         changes: Fields of the study.
     """
-    built = space.build(seed=0)
+    built = space.build(seed=draw)
     study = {"config_space": space.name, "default_config": space.default, **changes}
     spec = study_spec(min_budget=min(budgets), max_budget=max(budgets), **study)
     run = RunDirectory.create(path, spec, built.to_serialized_dict(), {})

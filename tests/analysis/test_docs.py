@@ -11,9 +11,10 @@ import pytest
 from analysis.export import FORMATS
 from analysis.figures.trajectory import HEADER
 from analysis.report import analyze
-from analysis.trajectory import IncumbentMode, TimeAxis
+from analysis.trajectory import Axis
 from results.bohb_lines import parse_config_line, parse_result_line
 from results.epoch import EpochRecord
+from results.incumbents import IncumbentMode
 from results.records import Evaluation, Status
 from results.run_directory import RunDescription, RunDirectory
 
@@ -52,7 +53,7 @@ def test_the_example_code_runs(make_run: Callable[..., RunDirectory], monkeypatc
 
 def test_the_tables_name_every_field_status_mode_axis_and_file(make_run: Callable[..., RunDirectory]) -> None:
     names = list(Evaluation.__struct_fields__) + [status.value for status in Status]
-    names += [mode.value for mode in IncumbentMode] + [axis.value for axis in TimeAxis]
+    names += [mode.value for mode in IncumbentMode] + [axis.value for axis in Axis]
     written = {path.name for path in analyze(make_run(0).path).files}
     files = {"summary.txt", "summary.json", "trajectory.csv", "trajectory.png", "trajectory.pdf"}
     assert files <= written

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 from hpbandster.core.result import Result, logged_results_to_HBS_result
 
-from analysis.trajectory import IncumbentMode, TimeAxis, incumbent_trajectory
+from analysis.trajectory import Axis, incumbent_trajectory
+from results.incumbents import IncumbentMode
 from results.reading import read_journals
 from results.run_directory import RunDirectory
 
@@ -31,12 +32,12 @@ def test_hpbandster_finds_the_same_incumbents(make_run: Callable[..., RunDirecto
         config_id: {"config": proposal.config, "config_info": {"model_based_pick": proposal.model_based}}
         for config_id, proposal in journals.configs.items()
     }
-    at_largest = incumbent_trajectory(results, TimeAxis.WALL_CLOCK, IncumbentMode.LARGEST_BUDGET).incumbents
+    at_largest = incumbent_trajectory(results, Axis.WALL_CLOCK, IncumbentMode.LARGEST_BUDGET).incumbents
     assert reference.get_incumbent_id() == at_largest[-1].result.config_id
     for mode in (IncumbentMode.ANY_BUDGET, IncumbentMode.LARGER_PREFERRED):
-        ours = incumbent_trajectory(results, TimeAxis.WALL_CLOCK, mode).incumbents
+        ours = incumbent_trajectory(results, Axis.WALL_CLOCK, mode).incumbents
         theirs = reference_trajectory(reference, mode is IncumbentMode.LARGER_PREFERRED)
         assert [timed.result.config_id for timed in ours] == [line[0] for line in theirs]
-        assert [timed.end_s for timed in ours] == pytest.approx([line[1] for line in theirs], abs=1e-5)
+        assert [timed.end for timed in ours] == pytest.approx([line[1] for line in theirs], abs=1e-5)
         assert [timed.result.budget for timed in ours] == [line[2] for line in theirs]
         assert [timed.result.evaluation.loss for timed in ours] == [line[3] for line in theirs]

@@ -12,9 +12,10 @@ import pytest
 from analysis.figures.trajectory import HEADER
 from analysis.load import UnknownBestError, find_best_test_error, load_run
 from analysis.report import Report, analyze, report_on, write_figures
-from analysis.trajectory import IncumbentMode, TimeAxis
+from analysis.trajectory import Axis
 from nas.tabular import TableError, open_table
 from nas.tabular.errors import WrongDatasetError
+from results.incumbents import IncumbentMode
 from results.reading import read_results
 from results.records import Status
 from results.run_directory import RunDirectory, RunNotFoundError
@@ -127,10 +128,11 @@ def test_the_table_of_trajectories_holds_every_axis_and_mode(make_run: Callable[
     with (run.report / "trajectory.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert tuple(rows[0]) == HEADER
-    assert {(row["axis"], row["mode"]) for row in rows} == {(a.value, m.value) for a in TimeAxis for m in IncumbentMode}
+    assert {(row["axis"], row["mode"]) for row in rows} == {(a.value, m.value) for a in Axis for m in IncumbentMode}
     serial = [row for row in rows if (row["axis"], row["mode"]) == ("serial", "any_budget")]
-    expected = report.figures["trajectory"].trajectories[0].incumbents
-    assert [float(row["time_s"]) for row in serial] == [timed.end_s for timed in expected]
+    trajectories = {(t.axis, t.mode): t for t in report.figures["trajectory"].trajectories}
+    expected = trajectories[Axis.SERIAL, IncumbentMode.ANY_BUDGET].incumbents
+    assert [float(row["x"]) for row in serial] == [timed.end for timed in expected]
     assert [float(row["test_regret"]) for row in serial] == [timed.test_regret for timed in expected]
     errors = [float(row["validation_error"]) for row in serial]
     assert errors == sorted(errors, reverse=True)
@@ -268,7 +270,8 @@ def test_a_log_of_hpbandster_is_analysed(tmp_path: Path) -> None:
     assert report.summary.counts == {12.5: {Status.OK: 2, Status.BUG: 1}, 37.5: {Status.OK: 1}}
     assert report.summary.times is not None
     assert report.summary.times.t_search_s == 10 + 15 + 30 + 4
-    assert report.figures["trajectory"].trajectories[0].end_s == 59
+    ends = {trajectory.axis: trajectory.end for trajectory in report.figures["trajectory"].trajectories}
+    assert (ends[Axis.SERIAL], ends[Axis.EVALUATIONS], ends[Axis.EPOCHS]) == (59, 4, 75)
     incumbent = report.summary.incumbents[IncumbentMode.LARGEST_BUDGET]
     assert incumbent is not None
     assert (incumbent.config_id, incumbent.budget) == ((0, 0, 1), 37.5)
@@ -328,7 +331,7 @@ def test_several_runs_are_compared_in_a_folder_of_their_own(tmp_path: Path) -> N
 
 def test_figures_that_cannot_be_written_are_named(make_run: Callable[..., RunDirectory], tmp_path: Path) -> None:
     run = make_run(0).path
-    with pytest.raises(ValueError, match="--figure: got 'pie', expected one of trajectory, importances"):
+    with pytest.raises(ValueError, match="--figure: got 'pie', expected one of trajectory, trajectories, "):
         write_figures([run], figure="pie")
     with pytest.raises(ValueError, match="no figure pairs: the configuration space has fewer than two"):
         write_figures([run], figure="pairs")

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from analysis.load import LoadedRun
 from analysis.summary import Verdict, compare_with_default, summarise
 from analysis.summary_text import compare_line, describe_cell, duration, summary_text
-from analysis.trajectory import IncumbentMode
+from results.incumbents import IncumbentMode
 from results.records import ConfigId, Evaluation, Proposal, Status, TrialResult
 from spaces import CONFIG_SPACES, SEARCH_SPACES, Architecture
 from tests.analysis.runs import loaded_run

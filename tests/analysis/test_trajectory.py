@@ -22,7 +22,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from analysis.trajectory import IncumbentMode, TimeAxis, Trajectory, incumbent_trajectory, place, replay
+from analysis.trajectory import Axis, Trajectory, incumbent_trajectory, place, replay
+from results.incumbents import IncumbentMode
 from results.records import ConfigId, Evaluation, Status, TrialResult
 
 ORIGIN = 1_700_000_000.0
@@ -68,23 +69,23 @@ NAMES = {id(result): name for result, name in zip((A, B, C, D, E, F, G), "abcdef
 
 
 def incumbents(trajectory: Trajectory) -> list[tuple[float, str]]:
-    return [(timed.end_s, NAMES[id(timed.result)]) for timed in trajectory.incumbents]
+    return [(timed.end, NAMES[id(timed.result)]) for timed in trajectory.incumbents]
 
 
 def schedule(results: Sequence[TrialResult], n_workers: int) -> dict[str, tuple[float, float]]:
-    return {NAMES[id(timed.result)]: (timed.start_s, timed.end_s) for timed in replay(results, n_workers)}
+    return {NAMES[id(timed.result)]: (timed.start, timed.end) for timed in replay(results, n_workers)}
 
 
 def test_the_serial_axis_adds_up_all_times_in_the_order_of_ends() -> None:
     # a 12, b 8, c 2 (failed: its search alone), d 23, f 25, e 11, g 6
-    ends = [timed.end_s for timed in place(STUDY, TimeAxis.SERIAL)]
+    ends = [timed.end for timed in place(STUDY, Axis.SERIAL)]
     assert ends == [12, 20, 22, 45, 70, 81, 87]
-    assert [timed.start_s for timed in place(STUDY, TimeAxis.SERIAL)] == [0, *ends[:-1]]
+    assert [timed.start for timed in place(STUDY, Axis.SERIAL)] == [0, *ends[:-1]]
 
 
 def test_the_wall_clock_begins_when_the_first_job_is_submitted() -> None:
-    placed = place(STUDY, TimeAxis.WALL_CLOCK)
-    assert [(timed.start_s, timed.end_s) for timed in placed] == [
+    placed = place(STUDY, Axis.WALL_CLOCK)
+    assert [(timed.start, timed.end) for timed in placed] == [
         (1, 3),
         (1, 4),
         (3, 5),
@@ -125,14 +126,14 @@ def test_many_workers_are_held_up_by_the_rungs_alone() -> None:
 
 
 def test_one_worker_takes_as_long_as_the_serial_sum() -> None:
-    assert replay(STUDY, 1)[-1].end_s == place(STUDY, TimeAxis.SERIAL)[-1].end_s == 87
+    assert replay(STUDY, 1)[-1].end == place(STUDY, Axis.SERIAL)[-1].end == 87
 
 
 def test_an_evaluation_that_did_not_wait_for_a_smaller_budget_is_not_held_up_by_it() -> None:
     # The same iteration, but the larger budget had started before the smaller one finished.
     small = evaluation_at((0, 0, 0), 2, 0, 10, 90, 0.3, 0.3)
     large = evaluation_at((0, 0, 1), 4, 5, 9, 1, 0.2, 0.2)
-    assert [(timed.result.budget, timed.start_s, timed.end_s) for timed in replay([small, large], 2)] == [
+    assert [(timed.result.budget, timed.start, timed.end) for timed in replay([small, large], 2)] == [
         (4, 0, 5),
         (2, 0, 100),
     ]
@@ -141,7 +142,7 @@ def test_an_evaluation_that_did_not_wait_for_a_smaller_budget_is_not_held_up_by_
 def test_a_lost_trial_is_run_again_after_it_was_lost() -> None:
     lost = evaluation_at((0, 0, 0), 2, 0, 8, None, None, None)
     again = evaluation_at((0, 0, 0), 2, 9, 12, 7, 0.2, 0.2)
-    assert [(timed.start_s, timed.end_s) for timed in replay([lost, again], 2)] == [(0, 8), (8, 18)]
+    assert [(timed.start, timed.end) for timed in replay([lost, again], 2)] == [(0, 8), (8, 18)]
 
 
 def test_without_workers_there_is_no_replay() -> None:
@@ -164,74 +165,74 @@ def test_in_any_replay_no_worker_does_two_things_and_no_work_is_lost(seed: int, 
     placed = replay(results, n_workers)
     assert sorted(timed.result.config_id for timed in placed) == sorted(result.config_id for result in results)
     for timed in placed:
-        assert timed.end_s - timed.start_s == pytest.approx(timed.result.evaluation.t_sim_s)
-        at_once = [other for other in placed if other.start_s <= timed.start_s < other.end_s]
+        assert timed.end - timed.start == pytest.approx(timed.result.evaluation.t_sim_s)
+        at_once = [other for other in placed if other.start <= timed.start < other.end]
         assert len(at_once) <= n_workers
     for early, late in itertools.permutations(placed, 2):
         same_iteration = early.result.config_id[0] == late.result.config_id[0]
         if same_iteration and early.result.budget < late.result.budget and early.result.finished <= late.result.started:
-            assert early.end_s <= late.start_s
+            assert early.end <= late.start
 
 
 def test_validation_error_chooses_and_test_error_is_reported() -> None:
-    trajectory = incumbent_trajectory(STUDY, TimeAxis.SERIAL, IncumbentMode.ANY_BUDGET, best_test_error=0.04)
+    trajectory = incumbent_trajectory(STUDY, Axis.SERIAL, IncumbentMode.ANY_BUDGET, best_test_error=0.04)
     # d has a lower test error than b, and g than f, but no lower validation error.
     assert incumbents(trajectory) == [(12, "a"), (20, "b"), (70, "f")]
     test_errors = [timed.result.evaluation.test_error for timed in trajectory.incumbents]
     assert test_errors == [0.20, 0.25, 0.30]
     assert [timed.test_regret for timed in trajectory.incumbents] == pytest.approx([0.16, 0.21, 0.26])
-    assert trajectory.end_s == 87
+    assert trajectory.end == 87
 
 
 def test_only_the_largest_budget_counts_where_that_is_asked_for() -> None:
-    trajectory = incumbent_trajectory(STUDY, TimeAxis.WALL_CLOCK, IncumbentMode.LARGEST_BUDGET, largest_budget=4)
+    trajectory = incumbent_trajectory(STUDY, Axis.WALL_CLOCK, IncumbentMode.LARGEST_BUDGET, largest_budget=4)
     assert incumbents(trajectory) == [(12, "f")]
-    so_far = incumbent_trajectory(STUDY[:4], TimeAxis.WALL_CLOCK, IncumbentMode.LARGEST_BUDGET, largest_budget=4)
+    so_far = incumbent_trajectory(STUDY[:4], Axis.WALL_CLOCK, IncumbentMode.LARGEST_BUDGET, largest_budget=4)
     assert so_far.incumbents == ()
 
 
 def test_larger_budgets_replace_smaller_ones_even_when_they_are_worse() -> None:
     # On the wall clock with e ending before f: e (budget 4, 0.22) replaces b (budget 2, 0.20).
     results = [A, B, C, D, E, G]
-    trajectory = incumbent_trajectory(results, TimeAxis.WALL_CLOCK, IncumbentMode.LARGER_PREFERRED)
+    trajectory = incumbent_trajectory(results, Axis.WALL_CLOCK, IncumbentMode.LARGER_PREFERRED)
     assert incumbents(trajectory) == [(3, "a"), (4, "b"), (13, "e"), (17, "g")]
     late_small = evaluation_at((2, 0, 0), 2, 17, 18, 1, 0.01, 0.01)
-    assert incumbent_trajectory([*results, late_small], TimeAxis.WALL_CLOCK, IncumbentMode.LARGER_PREFERRED).at(
+    assert incumbent_trajectory([*results, late_small], Axis.WALL_CLOCK, IncumbentMode.LARGER_PREFERRED).at(
         18
     ) == trajectory.at(17)
 
 
 def test_incumbents_follow_the_order_of_ends_on_their_own_axis() -> None:
     # On two simulated workers e ends at 44, g at 50 and f, which really ended first, only at 58.
-    trajectory = incumbent_trajectory(STUDY, TimeAxis.PARALLEL, IncumbentMode.LARGEST_BUDGET, n_workers=2)
+    trajectory = incumbent_trajectory(STUDY, Axis.PARALLEL, IncumbentMode.LARGEST_BUDGET, n_workers=2)
     assert incumbents(trajectory) == [(44, "e"), (50, "g")]
 
 
 def test_an_incumbent_holds_from_its_end_until_the_next_one() -> None:
-    trajectory = incumbent_trajectory(STUDY, TimeAxis.SERIAL)
-    holders = {time_s: trajectory.at(time_s) for time_s in (0, 11.99, 12, 19.99, 20, 69.99, 70, 1e9)}
+    trajectory = incumbent_trajectory(STUDY, Axis.SERIAL)
+    holders = {place: trajectory.at(place) for place in (0, 11.99, 12, 19.99, 20, 69.99, 70, 1e9)}
     assert [timed and NAMES[id(timed.result)] for timed in holders.values()] == [None, None, *"aabbff"]
 
 
 @pytest.mark.parametrize("mode", list(IncumbentMode))
-@pytest.mark.parametrize("axis", [TimeAxis.SERIAL, TimeAxis.WALL_CLOCK])
-def test_later_results_never_change_earlier_times(axis: TimeAxis, mode: IncumbentMode) -> None:
+@pytest.mark.parametrize("axis", [Axis.SERIAL, Axis.WALL_CLOCK])
+def test_later_results_never_change_earlier_times(axis: Axis, mode: IncumbentMode) -> None:
     whole = incumbent_trajectory(STUDY, axis, mode, largest_budget=4)
     for n in range(len(STUDY)):
         part = incumbent_trajectory(STUDY[:n], axis, mode, largest_budget=4)
-        assert part.incumbents == tuple(timed for timed in whole.incumbents if timed.end_s <= part.end_s)
+        assert part.incumbents == tuple(timed for timed in whole.incumbents if timed.end <= part.end)
 
 
 def test_failures_cost_time_and_are_never_the_incumbent() -> None:
-    trajectory = incumbent_trajectory([C, A], TimeAxis.SERIAL)
+    trajectory = incumbent_trajectory([C, A], Axis.SERIAL)
     assert incumbents(trajectory) == [(12, "a")]
-    only_failures = incumbent_trajectory([C], TimeAxis.SERIAL, best_test_error=0.0)
-    assert (only_failures.incumbents, only_failures.end_s, only_failures.at(5)) == ((), 2, None)
+    only_failures = incumbent_trajectory([C], Axis.SERIAL, best_test_error=0.0)
+    assert (only_failures.incumbents, only_failures.end, only_failures.at(5)) == ((), 2, None)
     assert only_failures.evaluations[0].test_regret is None
 
 
 def test_the_order_in_which_results_are_given_does_not_matter() -> None:
-    for axis in TimeAxis:
+    for axis in Axis:
         assert (
             incumbent_trajectory(STUDY[::-1], axis, n_workers=2).incumbents
             == incumbent_trajectory(STUDY, axis, n_workers=2).incumbents
@@ -239,6 +240,6 @@ def test_the_order_in_which_results_are_given_does_not_matter() -> None:
 
 
 def test_nothing_yields_nothing() -> None:
-    for axis in TimeAxis:
+    for axis in Axis:
         trajectory = incumbent_trajectory([], axis)
-        assert (trajectory.evaluations, trajectory.incumbents, trajectory.end_s) == ((), (), 0.0)
+        assert (trajectory.evaluations, trajectory.incumbents, trajectory.end) == ((), (), 0.0)

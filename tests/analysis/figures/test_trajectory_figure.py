@@ -13,7 +13,8 @@ from analysis.figures import DoesNotApplyError
 from analysis.figures.figure import render
 from analysis.figures.trajectory import TrajectoryData, compute, draw
 from analysis.load import load_run
-from analysis.trajectory import IncumbentMode, TimeAxis, Trajectory, incumbent_trajectory
+from analysis.trajectory import Axis, Trajectory, incumbent_trajectory
+from results.incumbents import IncumbentMode
 from results.reading import read_results
 from results.records import Status, TrialResult
 from results.run_directory import RunDirectory
@@ -26,7 +27,7 @@ def results(make_run: Callable[..., RunDirectory]) -> list[TrialResult]:
 
 @pytest.fixture
 def trajectory(results: list[TrialResult]) -> Trajectory:
-    return incumbent_trajectory(results, TimeAxis.SERIAL)
+    return incumbent_trajectory(results, Axis.SERIAL)
 
 
 def data_of(*trajectories: Trajectory, **fields: Any) -> TrajectoryData:
@@ -45,7 +46,7 @@ def test_the_incumbent_is_drawn_as_steps_up_to_the_end(trajectory: Trajectory) -
         assert line.get_drawstyle() == "steps-post"
         times, errors = line.get_xdata(), line.get_ydata()
         assert "minutes" in figure.axes[-1].get_xlabel()
-        expected_times = [timed.end_s / 60 for timed in trajectory.incumbents] + [trajectory.end_s / 60]
+        expected_times = [timed.end / 60 for timed in trajectory.incumbents] + [trajectory.end / 60]
         assert np.asarray(times, dtype=float) == pytest.approx(expected_times)
         held = [getattr(timed.result.evaluation, error) for timed in trajectory.incumbents]
         assert np.asarray(errors, dtype=float) == pytest.approx([*held, held[-1]])
@@ -86,21 +87,21 @@ def test_levels_are_drawn_where_they_are_known(trajectory: Trajectory, results: 
 
 
 def test_each_simulated_time_axis_has_a_column_with_its_heading(results: list[TrialResult]) -> None:
-    trajectories = [incumbent_trajectory(results, axis, n_workers=2) for axis in TimeAxis]
+    trajectories = [incumbent_trajectory(results, axis, n_workers=2) for axis in Axis]
     figure = draw(data_of(*trajectories, n_workers=2))
     titles = [axes.get_title() for axes in figure.axes[:2]]
     assert titles == ["Simulated time, one worker", "Simulated time, 2 workers"]
 
 
 def test_a_run_without_evaluations_says_so() -> None:
-    empty = draw(data_of(incumbent_trajectory([], TimeAxis.SERIAL)))
+    empty = draw(data_of(incumbent_trajectory([], Axis.SERIAL)))
     assert [axes.texts[0].get_text() for axes in empty.axes] == ["no evaluation has ended yet"] * 2
     assert render(empty, "png").startswith(b"\x89PNG")
 
 
 def test_an_error_of_zero_is_shown_on_a_linear_axis(results: list[TrialResult]) -> None:
     perfect = [replace(r, evaluation=replace(r.evaluation, validation_error=0.0)) for r in results[:1]] + results[1:]
-    axes = draw(data_of(incumbent_trajectory(perfect, TimeAxis.SERIAL))).axes
+    axes = draw(data_of(incumbent_trajectory(perfect, Axis.SERIAL))).axes
     assert [panel.get_yscale() for panel in axes] == ["linear", "log"]
 
 
@@ -114,18 +115,18 @@ def test_equal_results_give_equal_files(trajectory: Trajectory, kind: str, magic
 def test_one_run_is_shown_on_every_axis_in_every_mode(make_run: Callable[..., RunDirectory]) -> None:
     run = load_run(make_run(0).path)
     found = {(trajectory.axis, trajectory.mode) for trajectory in compute([run]).trajectories}
-    assert found == {(axis, mode) for axis in TimeAxis for mode in IncumbentMode}
+    assert found == {(axis, mode) for axis in Axis for mode in IncumbentMode}
     with pytest.raises(DoesNotApplyError, match="it shows one run, and there are 2"):
         compute([run, run])
 
 
 def test_a_panel_without_errors_says_so(results: list[TrialResult]) -> None:
     bare = [replace(r, evaluation=replace(r.evaluation, test_error=None)) for r in results]
-    top, bottom = draw(data_of(incumbent_trajectory(bare, TimeAxis.SERIAL))).axes
+    top, bottom = draw(data_of(incumbent_trajectory(bare, Axis.SERIAL))).axes
     assert not top.texts
     assert [text.get_text() for text in bottom.texts] == ["no test error is known"]
 
 
 def test_losses_below_zero_are_shown_on_a_linear_axis(results: list[TrialResult]) -> None:
     odd = [replace(r, evaluation=replace(r.evaluation, validation_error=-3.0)) for r in results[:1]] + results[1:]
-    assert draw(data_of(incumbent_trajectory(odd, TimeAxis.SERIAL))).axes[0].get_yscale() == "linear"
+    assert draw(data_of(incumbent_trajectory(odd, Axis.SERIAL))).axes[0].get_yscale() == "linear"

@@ -132,7 +132,8 @@ def by_hand(epochs: list[int], validation: list[float], test: list[float] | None
     return Trajectory(
         method="x", repeat=0, indices=np.arange(len(epochs)), epochs=np.array(epochs), validation_error=errors,
         end_s=np.arange(1.0, len(epochs) + 1), mean_validation_error=errors,
-        mean_test_error=errors if test is None else np.array(test),
+        trainings=None, test_errors=np.array(validation if test is None else test)[:, None],
+        queried_test_errors=np.array(validation if test is None else test)[:, None],
     )  # fmt: skip
 
 

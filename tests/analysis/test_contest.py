@@ -1,0 +1,130 @@
+"""Runs by problem, method and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.contest import Choices, contests_of
+from analysis.figures import FIGURES, DoesNotApplyError
+from analysis.load import LoadedRun
+from analysis.trajectory import Axis
+from results.records import Evaluation, Status, TrialResult
+from tests.analysis.runs import loaded_run
+
+
+def result(test_error: float | None = 0.2, index: int = 0) -> TrialResult:
+    status = Status.DIVERGED if test_error is None else Status.OK
+    return TrialResult(
+        config_id=(0, 0, index),
+        config={},
+        model_based=False,
+        budget=4,
+        submitted=0.0,
+        started=0.0,
+        finished=1.0 + index,
+        evaluation=Evaluation(status=status, validation_error=test_error, test_error=test_error, t_search_s=1.0),
+    )
+
+
+def run(*results: TrialResult, **changes: Any) -> LoadedRun:
+    path = Path("/runs") / "-".join(str(value) for value in changes.values())
+    return replace(loaded_run(results or [result()], best_test_error=0.05, **changes), path=path)
+
+
+def names_of(*runs: LoadedRun) -> dict[str, dict[str, list[int]]]:
+    contests, _ = contests_of(runs, Choices())
+    return {c.problem.title: {m.name: sorted(m.curves) for m in c.methods} for c in contests}
+
+
+def test_seeds_are_one_method_and_problems_stand_apart() -> None:
+    space_1, space_2 = (f"search space {space}, table digits at 12 epochs" for space in "12")
+    assert names_of(
+        run(optimizer="gdas", seed=1),
+        run(optimizer="darts", seed=0),
+        run(optimizer="gdas", seed=0, run_id="another"),
+        run(optimizer="gdas", search_space="2"),
+    ) == {space_1: {"bohb-gdas": [0, 1], "bohb-darts": [0]}, space_2: {"bohb-gdas": [0]}}
+
+
+def test_methods_are_named_by_what_tells_them_apart() -> None:
+    runs = [
+        run(config_space="CS1"),
+        run(config_space="CS2"),
+        run(config_space="CS2", search_settings={"n_stacks": 2}),
+        run(config_space="CS2", initial_configs=({"x": 1},)),
+    ]
+    (methods,) = names_of(*runs).values()
+    settings = "search settings"
+    assert list(methods) == [
+        f"bohb-darts (config space CS1, {settings} default)",
+        f"bohb-darts (config space CS2, {settings} default)",
+        f"bohb-darts (config space CS2, {settings} n_stacks=2)",
+        f"bohb-darts (config space CS2, {settings} default), other initial configurations 1",
+    ]
+
+
+def test_what_has_no_regret_is_left_out_and_said() -> None:
+    log = replace(run(seed=7), description=None)
+    unknown = replace(run(seed=8), best_test_error=None)
+    failed = run(result(None), seed=9)
+    (contest,), notes = contests_of([run(seed=0), log, unknown, failed], Choices())
+    assert [(m.counted, m.n_without) for m in contest.methods] == [("bohb-darts (1 run, 1 more without a result)", 1)]
+    assert notes == (
+        "7 is left out: a log without run.json names no search space and no seed",
+        "left out: 8: the lowest test error in its search space is not known",
+    )
+    with pytest.raises(ValueError, match="no evaluation has succeeded in any of the runs"):
+        contests_of([failed], Choices())
+
+
+def test_the_same_study_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="another run is the same study with the same seed 3"):
+        contests_of([run(seed=3), run(seed=3, run_id="again")], Choices())
+
+
+def test_the_axis_is_that_of_the_choices() -> None:
+    results = [result(0.3), result(0.2, index=1)]
+    (contest,), _ = contests_of([run(*results)], Choices(axis=Axis.EPOCHS))
+    assert contest.methods[0].curves[0].x.tolist() == [4, 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "reason"),
+    [
+        ("trajectories", lambda: [run()], "it compares several runs, and there is one"),
+        ("trajectories", lambda: [run(result(None), seed=1), run(result(None))], "no evaluation has succeeded"),
+        ("comparison", lambda: [run()], "it compares several runs, and there is one"),
+        ("comparison", lambda: [run(seed=0), run(seed=1)], "all runs are of one; only their seeds differ"),
+        ("comparison", lambda: [run(), run(optimizer="gdas", search_space="2")], "it compares methods"),
+    ],
+)
+def test_figures_say_why_they_do_not_apply(name: str, runs: Callable[[], list[LoadedRun]], reason: str) -> None:
+    with pytest.raises(DoesNotApplyError, match=reason):
+        FIGURES[name].compute(runs())
+
+
+def test_the_figure_of_trajectories_draws_what_was_aggregated() -> None:
+    runs = [run(result(0.3), result(0.1 * seed + 0.1, index=1), optimizer="gdas", seed=seed) for seed in (0, 1, 2)]
+    data = FIGURES["trajectories"].compute([*runs, run(optimizer="darts")])
+    table = [row[1:] for row in FIGURES["trajectories"].rows(data)]
+    # Regrets from 2 on: 0.05, 0.15 and 0.25, the last of which is also that of the first evaluation, 0.25.
+    assert table[1][:2] == ("bohb-gdas", "serial")
+    assert table[1][2:4] == pytest.approx((1.0, 0.25))
+    assert table[2][2:6] == pytest.approx((2.0, 0.15, 0.05, 0.25))
+    assert table[2][6:] == ("std", 3, 3)
+    assert table[3][0:6] == ("bohb-darts", "serial", 1.0, pytest.approx(0.15), None, None)
+    (axes,) = FIGURES["trajectories"].draw(data).axes
+    assert axes.get_xlabel() == "Simulated time, one worker [seconds]"
+    assert axes.get_ylabel().startswith("Test regret (fraction):")
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_title().get_text() == "mean ± standard deviation"
+    gdas, darts = axes.get_lines()
+    assert (gdas.get_label(), darts.get_label()) == ("bohb-gdas (3 runs)", "bohb-darts (1 run)")
+    assert list(gdas.get_ydata()) == pytest.approx([0.25, 0.15])
+    assert (gdas.get_linestyle(), gdas.get_marker()) != (darts.get_linestyle(), darts.get_marker())
