@@ -18,11 +18,11 @@ from pathlib import Path
 
 #: Command -> one line for the overview, and the class of its options (or a mapping of further commands).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "study": ("a whole tuning study on this machine, in one command", "master.commands:Study"),
-    "master": ("the BOHB master of a study on a cluster", "master.commands:Master"),
+    "study": ("a whole tuning study on this machine, in one command", "master.commands.study:Study"),
+    "master": ("the BOHB master of a study on a cluster", "master.commands.study:Master"),
     "simulate": (
         "what a recorded study would have taken with other numbers of workers",
-        "master.commands:Simulate",
+        "master.commands.simulate:Simulate",
     ),
     "worker": ("one worker of such a study", "worker.commands:Worker"),
     "analyze": (

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import run_bohb
-from master.commands import Master, Study
+from master.commands.study import Master, Study
 from master.samplers import SAMPLERS
 from nas.datasets import DATASETS
 from nas.oneshot import METHODS

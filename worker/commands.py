@@ -16,19 +16,23 @@ class Worker:
     Attributes:
         run_dir: Directory of the run, on a file system that master and workers share.
         host: Address to listen at; by default this machine's address towards the master.
-        wait_s: Seconds to wait for the master to start.
+        wait_s: Seconds to wait for the master: to start, and to come back after it fell silent.
+        attached: End when standard input is closed, as a study's own workers do when the study is gone.
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional]
     host: str | None = None
     wait_s: float = 3600.0
+    attached: bool = False
 
     def run(self) -> int:
         """Works until the study ends."""
-        from worker.service import MasterNotFoundError, WorkerRefusedError, WorkerSettings, run_worker
+        from worker.master_link import MasterNotFoundError
+        from worker.service import WorkerRefusedError, WorkerSettings, run_worker
 
+        settings = WorkerSettings(wait_s=self.wait_s)
         try:
-            reason = run_worker(self.run_dir, host=self.host, settings=WorkerSettings(start_limit_s=self.wait_s))
+            reason = run_worker(self.run_dir, host=self.host, settings=settings, attached=self.attached)
         except (MasterNotFoundError, WorkerRefusedError) as error:
             print(f"worker: {error}", file=sys.stderr)
             return 1

@@ -37,8 +37,7 @@ class Objective(Protocol):
 class TrialAbandonedError(BaseException):
     """Another worker has the trial now, or this worker is about to end.
 
-    It is no ``Exception``, for the same reason as ``KeyboardInterrupt``: no handler on its way may take it for a
-    failure of the trial.
+    It is no ``Exception``, because no handler on its way may take it for a failure of the trial.
     """
 
 
@@ -52,7 +51,8 @@ def contained(
     """Runs the objective and returns its answer in built-in types.
 
     An exception, or an answer of another type, becomes a ``bug`` with its traceback.  It never becomes a large loss
-    that the model would learn.
+    that the model would learn.  A trial that raises ``SystemExit`` or ``KeyboardInterrupt`` has a bug, too: the
+    process's own signals set a flag.
     """
     try:
         evaluation = objective(trial, directory, on_epoch, worker)
@@ -61,5 +61,7 @@ def contained(
         info = evaluation_to_info(evaluation)
         encode(info, "the objective's answer")  # refuses what the journal cannot hold: infinities
         return evaluation_from_info(info, "the objective's answer")
-    except Exception:  # the one broad handler: a failure is data, with its traceback
+    except TrialAbandonedError:
+        raise
+    except BaseException:  # the one broad handler: a failure is data, with its traceback
         return Evaluation(status=Status.BUG, seed=trial.seed, worker=worker, error=traceback.format_exc())

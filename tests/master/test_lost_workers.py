@@ -99,7 +99,7 @@ def test_a_stopped_process_loses_its_job_and_comes_back(
     stopped.send_signal(signal.SIGCONT)
     assert stopped.wait(timeout=10) == 0
     assert stopped.stdout is not None
-    assert "the master has ended" in stopped.stdout.read()
+    assert "the study has ended (finished)" in stopped.stdout.read()
 
 
 def test_a_process_that_is_told_to_end_hands_its_job_over_at_once(
