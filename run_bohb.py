@@ -76,13 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
-        return 1
+        return 1  # whoever read the output has gone
     except (ValueError, OSError) as error:
         if os.environ.get("NASBOHB_TRACEBACK"):
             raise
         print(f"{PROGRAM}: {_message(error)}", file=sys.stderr)
         return 2
+    finally:
+        _drop_what_nobody_reads()
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
@@ -98,6 +99,17 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         options = tyro.cli(command, prog=prog, args=arguments)
     status: int = options.run()
     return status
+
+
+def _drop_what_nobody_reads() -> None:
+    """Keeps Python from failing at its end over output that cannot be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:
+            pass  # it is closed
 
 
 def _message(error: ValueError | OSError) -> str:

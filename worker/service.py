@@ -247,8 +247,10 @@ class WorkerService(Worker):
         kept = read_outcome(directory, trial)
         if kept is not None:
             return kept
+        if not self._run.path.is_dir():
+            return Evaluation(status=Status.BUG, worker=name, error=f"{self._run.path}: the run's directory is gone")
         evaluation = contained(self._objective, trial, directory, check_abandoned, name)
-        if evaluation.status.informs_model:
+        if evaluation.status.informs_model and self._run.path.is_dir():
             try:
                 write_outcome(directory, trial, evaluation)
             except OSError as error:
