@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "what a recorded study would have taken with other numbers of workers",
         "master.commands.simulate:Simulate",
     ),
+    "status": ("what a study does, while it runs and afterwards", "master.commands.status:StatusCommand"),
+    "doctor": ("whether a study can run on this machine, and what to do about it", "master.commands.doctor:Doctor"),
     "worker": ("one worker of such a study", "worker.commands:Worker"),
     "analyze": (
         "incumbents, comparison with the default configuration, plots of a run",

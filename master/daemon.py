@@ -10,6 +10,8 @@ from typing import Any
 import Pyro4
 import Pyro4.naming
 
+from master.protocol import MAX_CONNECTIONS
+
 #: Seconds that a whole handshake may take, however slowly its bytes arrive.
 HANDSHAKE_LIMIT_S = 10.0
 #: Descriptors of a master besides those of its workers: files, listening sockets, connections that come and go.
@@ -75,9 +77,10 @@ class GuardedNameServer(GuardedDaemon, Pyro4.naming.NameServerDaemon):
 
 
 def raise_descriptor_limit() -> int:
-    """Raises the soft limit of open files to the hard one; returns the number of workers that fit."""
+    """Raises the soft limit of open files to the hard one; returns the number of workers that a master can have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    n_connected = MAX_CONNECTIONS - _RESERVED_DESCRIPTORS
     if hard == resource.RLIM_INFINITY:
-        return 10_000
-    return max(1, (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_WORKER)
+        return n_connected
+    return max(1, min(n_connected, (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_WORKER))
