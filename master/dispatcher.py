@@ -20,7 +20,6 @@ import queue
 import secrets
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import Pyro4
@@ -31,6 +30,7 @@ from master.jobs import TrialJob
 from master.pool import Assignment, Leave, Loss, Pool
 from master.protocol import HeartbeatAnswer, connect, dispatcher_name, name_server_uri, short_name
 from master.remote_worker import HandOverError, Pulse, RemoteWorker, pulses, tell_to_end
+from master.settings import DispatcherSettings
 from results.credentials import Credentials
 from results.master_status import WorkerStatus
 from results.records import Status
@@ -39,27 +39,6 @@ logger = logging.getLogger("nasbohb.master")
 
 _N_RUNNERS = 4
 _DEAD = "its process has ended"
-
-
-@dataclass(frozen=True)
-class DispatcherSettings:
-    """Intervals and limits at which the dispatcher looks after its workers and gives them up.
-
-    Attributes:
-        ping_interval_s: Seconds between two looks at silent workers.
-        suspicion_s: Seconds without a sign of life after which a worker is asked for one.
-        silence_limit_s: Seconds without an answer after which a worker is lost.
-        max_losses: Number of lost workers without progress between, after which a job is recorded as ``worker_lost``.
-        farewell_s: Seconds in which workers may sign off at the end.
-        max_workers: Largest number of workers; None for as many as the descriptors of this process allow.
-    """
-
-    ping_interval_s: float = 1.0
-    suspicion_s: float = 3.0
-    silence_limit_s: float = 20.0
-    max_losses: int = 3
-    farewell_s: float = 3.0
-    max_workers: int | None = None
 
 
 class DispatcherError(RuntimeError):
@@ -93,6 +72,8 @@ class Dispatcher:
             suspicion_s=self._settings.suspicion_s,
             silence_limit_s=self._settings.silence_limit_s,
             max_losses=self._settings.max_losses,
+            epoch_timeout_s=self._settings.epoch_timeout_s,
+            trial_timeout_s=self._settings.trial_timeout_s,
             ticket_prefix=secrets.token_hex(4),
         )
         self._admission = Admission(credentials.key, self._settings.max_workers or raise_descriptor_limit())
@@ -293,6 +274,7 @@ class Dispatcher:
         """Looks after silent workers regularly, and at once if a connection has ended."""
         while not self._is_ending:
             self._look_after_silent_workers()
+            self._look_after_hung_trials()
             self._has_suspects.wait(self._settings.ping_interval_s)
             self._has_suspects.clear()
 
@@ -303,7 +285,7 @@ class Dispatcher:
                 self._changed.wait_for(lambda: self._is_ending or self._pool.can_assign)
                 if self._is_ending:
                     return
-                assignment = self._pool.assign()
+                assignment = self._pool.assign(time.monotonic())
                 assert assignment is not None, "it can assign, and the lock is held"
                 assignment.job.started = time.time()
                 remote = self._remote[assignment.worker]
@@ -354,6 +336,15 @@ class Dispatcher:
             elif pulse is Pulse.SILENT and is_silent_too_long:
                 self._lose(remote.name, f"it was silent for {silence_s:.0f} s")
 
+    def _look_after_hung_trials(self) -> None:
+        with self._changed:
+            taken = self._pool.take_overdue(time.monotonic())
+            if taken:
+                self._changed.notify_all()
+        for worker, reason, loss in taken:
+            logger.warning("worker %s: %s%s", short_name(worker), reason, self._fate(loss))
+            self._end_if_given_up(loss)
+
     def _suspect_connection(self, connection: Any) -> None:
         """Makes the worker of a connection that has ended a suspect; its process may have ended, too."""
         with self._changed:
@@ -373,10 +364,13 @@ class Dispatcher:
             self._changed.notify_all()
         level = logging.INFO if loss.job is None else logging.WARNING
         logger.log(level, "worker %s has left: %s%s", name, reason, self._fate(loss))
+        self._end_if_given_up(loss)
+        self._finished.put(None)
+
+    def _end_if_given_up(self, loss: Loss) -> None:
         if loss.job is not None and loss.is_given_up:
             loss.job.finish(None, time.time())
             self._finished.put(loss.job)
-        self._finished.put(None)
 
     def _status_of(self, worker_name: str) -> WorkerStatus:
         name, n_done = short_name(worker_name), self._pool.members[worker_name].n_done

@@ -19,6 +19,7 @@ from master.dispatcher import Dispatcher
 from master.jobs import TrialJob
 from master.limits import Spending, StudyLimits
 from master.recorder import Recorder
+from master.settings import WaitSettings
 from master.signals import StopFlag
 from master.status_file import StatusFile
 from master.tuner import Tuner
@@ -34,23 +35,6 @@ MAX_EQUAL_BUGS = 3
 
 class StudyFailedError(RuntimeError):
     """The study cannot go on: a bug keeps coming back, there are no workers, or nothing can be written."""
-
-
-@dataclass(frozen=True)
-class WaitSettings:
-    """Limits of the master's waits.
-
-    Attributes:
-        min_workers: Number of workers that must register before the first job is handed out.
-        message_interval_s: Seconds between two messages while the master waits.
-        no_worker_limit_s: Seconds without a single worker after which the study fails.
-        write_limit_s: Seconds for which results are kept in memory when they cannot be written; then the study fails.
-    """
-
-    min_workers: int = 1
-    message_interval_s: float = 5.0
-    no_worker_limit_s: float = 24 * 3600.0
-    write_limit_s: float = 3600.0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ backwards.  The dispatcher drives it over a network, a simulation in virtual tim
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,12 +72,16 @@ class Member:
         ticket: Ticket that the worker holds.
         is_suspect: True if the worker should be asked for a sign of life.
         n_done: Number of its reports that counted.
+        began: Time at which it was given its job, in seconds.
+        progressed: Time of the last epoch that was saved, or of the beginning.
     """
 
     last_life: float
     ticket: str | None = None
     is_suspect: bool = False
     n_done: int = 0
+    began: float = 0.0
+    progressed: float = 0.0
 
 
 class Pool:
@@ -90,6 +95,8 @@ class Pool:
         max_losses: int,
         max_returns: int = 20,
         max_bugs_in_a_row: int = 3,
+        epoch_timeout_s: float = math.inf,
+        trial_timeout_s: float = math.inf,
         ticket_prefix: str = "ticket",
     ) -> None:
         """Makes an empty pool.
@@ -100,6 +107,8 @@ class Pool:
             max_losses: Number of lost workers after which a job ends.
             max_returns: Number of times after which a job ends that is handed back.
             max_bugs_in_a_row: Number of bugs that other workers do not have, after which a worker is barred.
+            epoch_timeout_s: Seconds without a further epoch after which a job is taken from its worker.
+            trial_timeout_s: Seconds on a worker after which a job ends.
             ticket_prefix: Beginning of this pool's tickets; the pool of another master needs another one.
         """
         self._suspicion_s = suspicion_s
@@ -107,12 +116,15 @@ class Pool:
         self._max_losses = max_losses
         self._max_returns = max_returns
         self._max_bugs_in_a_row = max_bugs_in_a_row
+        self._epoch_timeout_s = epoch_timeout_s
+        self._trial_timeout_s = trial_timeout_s
         self._ticket_prefix = ticket_prefix
         self._n_tickets = 0
         self._waiting: deque[TrialJob] = deque()
         self._running: dict[str, Assignment] = {}  # by ticket, the one that began first at the head
         self._members: dict[str, Member] = {}
         self._idle: dict[str, None] = {}  # in the order in which they became idle
+        self._overdue: set[str] = set()  # tickets that were taken away
         self._own_bugs: dict[str, int] = {}  # bugs in a row that other workers did not have
 
     @property
@@ -159,7 +171,7 @@ class Pool:
         """Hands out no more of the jobs that wait."""
         self._waiting.clear()
 
-    def assign(self) -> Assignment | None:
+    def assign(self, now: float) -> Assignment | None:
         """Gives the next job to the worker that has been idle longest; None if there is no such pair."""
         pair = self._next_pair()
         if pair is None:
@@ -168,7 +180,7 @@ class Pool:
         self._waiting.remove(job)
         ticket = f"{job.key}/{self._ticket_prefix}-{self._n_tickets}"
         self._n_tickets += 1
-        return self._give(job, worker, ticket)
+        return self._give(job, worker, ticket, now)
 
     def refuse(self, ticket: str) -> None:
         """Puts a job that its worker did not take at the head of the line; the worker is idle once it says so."""
@@ -245,10 +257,11 @@ class Pool:
         self.saw_life(worker, now)
         for ticket, epochs in tickets.items():
             if member.ticket is None:
-                self._adopt(worker, ticket)
+                self._adopt(worker, ticket, now)
             if ticket == member.ticket:
                 job = self._running[ticket].job
-                job.epochs = max(job.epochs, epochs)
+                if epochs > job.epochs:
+                    job.epochs, member.progressed = epochs, now
         if not tickets and member.ticket is None:
             self._idle[worker] = None
         return [ticket for ticket in tickets if ticket != member.ticket]
@@ -280,6 +293,35 @@ class Pool:
         """Whether a worker that does not answer may be given up."""
         return self.silence_s(worker, now) > self._silence_limit_s
 
+    def take_overdue(self, now: float) -> list[tuple[str, str, Loss]]:
+        """Takes jobs from workers that have been busy with them, or with an epoch of them, for too long.
+
+        Such a worker stays in the pool, and gets its next job when it has let go of this one.
+
+        Returns:
+            Worker, reason, and the consequences for the job, for each.
+        """
+        taken = []
+        for worker, member in self._members.items():
+            if member.ticket is None:
+                continue
+            reason = None
+            if now - member.began > self._trial_timeout_s:
+                reason = f"the trial has taken longer than {self._trial_timeout_s:g} s"
+            elif now - member.progressed > self._epoch_timeout_s:
+                reason = f"an epoch has taken longer than {self._epoch_timeout_s:g} s"
+            if reason is not None:
+                is_final = now - member.began > self._trial_timeout_s
+                self._overdue.add(member.ticket)
+                job = self._take_back(member.ticket)
+                assert job is not None, "its worker holds the ticket"
+                loss = self._settle_loss(job, f"{worker}: {reason}", Leave.LOSS)
+                if is_final and not loss.is_given_up:
+                    self._waiting.remove(job)
+                    loss = Loss(job=job, is_given_up=True)
+                taken.append((worker, reason, loss))
+        return taken
+
     def lose(self, worker: str, reason: str, leave: Leave = Leave.LOSS) -> Loss | None:
         """Removes a worker; its job goes to the head of the line, or ends.
 
@@ -298,7 +340,10 @@ class Pool:
         assignment = self._running.pop(member.ticket or "", None)
         if assignment is None:
             return Loss(job=None, is_given_up=False)
-        job = assignment.job
+        return self._settle_loss(assignment.job, reason, leave)
+
+    def _settle_loss(self, job: TrialJob, reason: str, leave: Leave) -> Loss:
+        """Puts a job whose worker is gone at the head of the line, unless it has ended."""
         job.note_progress()
         if leave is Leave.LOSS:
             job.losses.append(reason)
@@ -320,20 +365,21 @@ class Pool:
                     return job, worker
         return None
 
-    def _give(self, job: TrialJob, worker: str, ticket: str) -> Assignment:
+    def _give(self, job: TrialJob, worker: str, ticket: str, now: float) -> Assignment:
         self._idle.pop(worker, None)
         assignment = Assignment(worker=worker, ticket=ticket, job=job)
         job.worker_name = worker
-        self._members[worker].ticket = ticket
+        member = self._members[worker]
+        member.ticket, member.began, member.progressed = ticket, now, now
         self._running[ticket] = assignment
         return assignment
 
-    def _adopt(self, worker: str, ticket: str) -> None:
+    def _adopt(self, worker: str, ticket: str, now: float) -> None:
         """Lets a worker that comes back keep its trial, if the trial waits."""
         job = self._waiting_job(ticket)
-        if job is not None and worker not in job.bugs:
+        if job is not None and worker not in job.bugs and ticket not in self._overdue:
             self._waiting.remove(job)
-            self._give(job, worker, ticket)
+            self._give(job, worker, ticket, now)
 
     def _waiting_job(self, ticket: str) -> TrialJob | None:
         key = _key_of(ticket)

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: Ctrl-C, a scheduler's or container's request, a closed terminal, and a scheduler's notice.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+#: A scheduler's notice, some time before it ends the process.
+NOTICE = signal.SIGUSR1
+#: Ctrl-C, a scheduler's or container's request, a closed terminal, and the notice.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, NOTICE)
 
 
 class StopFlag:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from master.dispatcher import Dispatcher, DispatcherSettings
+from master.dispatcher import Dispatcher
 from master.limits import StudyLimits
-from master.loop import MasterLoop, Progress, WaitSettings
+from master.loop import MasterLoop, Progress
 from master.nameserver import name_server
 from master.protocol import configure_pyro
 from master.recorder import Recorder
 from master.samplers import make_sampler
+from master.settings import DispatcherSettings, WaitSettings
 from master.signals import StopFlag
 from master.status_file import StatusFile
 from master.tuner import Tuner
@@ -55,6 +56,8 @@ def complete_study(spec: StudySpec) -> StudySpec:
     for name, value in (("n_iterations", spec.n_iterations), ("n_workers", spec.n_workers)):
         if value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
+    if spec.keep_every < 0:
+        raise ValueError(f"--keep-every: got {spec.keep_every}, expected at least 0")
     space = find_config_space(spec.config_space)
     spec = msgspec.structs.replace(spec, default_config=space.complete(spec.default_config))
     spec = msgspec.structs.replace(spec, initial_configs=_initial_configs(spec, space))

@@ -187,7 +187,7 @@ class _Simulation:
             self._n_out += 1
             model_based = self._tuner.proposals[trial.config_id].model_based
             self._pool.submit(TrialJob(trial, model_based, submitted=self._now))
-        while (assignment := self._pool.assign()) is not None:
+        while (assignment := self._pool.assign(self._now)) is not None:
             self._begin(assignment.job, assignment.worker, assignment.ticket)
 
     def _begin(self, job: TrialJob, worker: str, ticket: str) -> None:

@@ -38,10 +38,12 @@ def evaluate(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     """Runs a trial in its directory: writes ``spec.json``, ``log.txt``, and what the search writes.
 
-    A search that was interrupted in the same directory goes on from its last epoch.
+    A search that was interrupted in the same directory goes on from its last epoch.  A finished one keeps its
+    trajectory; its weights stay only if the study's ``keep_every`` says so.
 
     Args:
         trial: The trial.
@@ -49,6 +51,7 @@ def evaluate(
         on_epoch: Callback after each epoch, before the epoch is saved.  It may raise an exception that is no
             ``Exception``: that one ends the trial, is passed on, and leaves the files to the worker that has the trial.
         worker: Name of the worker, for the record.
+        on_saved: Callback after each epoch that is saved; it may raise like ``on_epoch``.
 
     Returns:
         The outcome of the trial.
@@ -59,7 +62,7 @@ def evaluate(
     """
     write_trial_spec(directory, trial)
     with _log_to(directory / "log.txt"):
-        evaluation = msgspec.structs.replace(_run(trial, directory, on_epoch), seed=trial.seed, worker=worker)
+        evaluation = msgspec.structs.replace(_run(trial, directory, on_epoch, on_saved), seed=trial.seed, worker=worker)
         logger.info("ended as %s with loss %.5f", evaluation.status.value, evaluation.loss)
     return evaluation
 
@@ -94,8 +97,13 @@ class BadConfigError(ValueError):
     """No search can have this configuration."""
 
 
-def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], None] | None) -> Evaluation:
-    from nas.oneshot.checkpoint import CHECKPOINT, UnreadableCheckpointError
+def _run(
+    trial: TrialSpec,
+    directory: Path,
+    on_epoch: Callable[[EpochRecord], None] | None,
+    on_saved: Callable[[EpochRecord], None] | None,
+) -> Evaluation:
+    from nas.oneshot.checkpoint import UnreadableCheckpointError, remove_checkpoint
     from nas.oneshot.search import run_search
 
     try:
@@ -106,14 +114,16 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
     check_table_fits(table, spec.dataset, spec.data_dir)  # an .npz file may have changed since the study began
 
     def search() -> SearchResult:
-        return run_search(spec, table, directory, before_save=on_epoch)
+        return run_search(spec, table, directory, on_saved, on_epoch, keep_every=trial.study.keep_every)
 
     try:
         result = search()
     except UnreadableCheckpointError as error:
         logger.warning("removing a checkpoint that cannot be read, and starting the search again: %s", error)
-        (directory / CHECKPOINT).unlink()
+        remove_checkpoint(directory)
         result = search()
+    if not trial.study.keep_every:
+        remove_checkpoint(directory)
     if result.status != "ok":
         return Evaluation(status=Status(result.status), t_search_s=result.search_s, error=result.error)
     assert result.architecture_index is not None, "a search that ended well has found a cell"

@@ -22,15 +22,17 @@ class Objective(Protocol):
         directory: Path,
         on_epoch: Callable[[EpochRecord], None] | None = None,
         worker: str | None = None,
+        on_saved: Callable[[EpochRecord], None] | None = None,
     ) -> Evaluation:
         """Runs the trial.
 
         Args:
             trial: The trial.
             directory: Directory for the trial's files; it may not exist yet.
-            on_epoch: Callback for after each epoch.  It may raise ``TrialAbandonedError``, which the objective must
-                not catch.
+            on_epoch: Callback for after each epoch, before it is saved.  It may raise ``TrialAbandonedError``, which
+                the objective must not catch.
             worker: Name of the worker, for the record.
+            on_saved: Callback for after each epoch that is saved; it may raise the same.
         """
 
 
@@ -47,6 +49,7 @@ def contained(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     """Runs the objective and returns its answer in built-in types.
 
@@ -55,7 +58,7 @@ def contained(
     process's own signals set a flag.
     """
     try:
-        evaluation = objective(trial, directory, on_epoch, worker)
+        evaluation = objective(trial, directory, on_epoch, worker, on_saved)
         if not isinstance(evaluation, Evaluation):
             raise TypeError(f"the objective's answer: got {evaluation!r}, expected an Evaluation")
         info = evaluation_to_info(evaluation)

@@ -17,6 +17,7 @@ Differs from hpbandster's:
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import sys
 import threading
@@ -31,7 +32,7 @@ from hpbandster.core.worker import Worker
 
 from master.daemon import GuardedDaemon
 from master.protocol import COMMUNICATION_ERRORS, configure_pyro, own_address, own_version, short_name, wire_id
-from master.signals import StopFlag, stop_flag
+from master.signals import NOTICE, StopFlag, stop_flag
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials
 from results.epoch import EpochRecord
@@ -44,6 +45,11 @@ from worker.outcome import Objective, TrialAbandonedError, contained
 
 logger = logging.getLogger("nasbohb.worker")
 
+#: Longest epoch so far to the time that is kept for the next.
+_MARGIN = 1.5
+#: Seconds for the end of a worker.
+_FAREWELL_S = 10.0
+
 
 @dataclass(frozen=True)
 class WorkerSettings:
@@ -53,11 +59,13 @@ class WorkerSettings:
         wait_s: Longest wait for the master: to start, and to come back after it fell silent.
         message_interval_s: Time between two messages while the worker waits for the master.
         heartbeat_s: Time between two signs of life.
+        walltime_s: Time after which the process will be ended from outside; the worker ends before.
     """
 
     wait_s: float = 3600.0
     message_interval_s: float = 10.0
     heartbeat_s: float = 1.0
+    walltime_s: float = math.inf
 
 
 class WorkerRefusedError(RuntimeError):
@@ -74,7 +82,8 @@ def run_worker(
 ) -> str:
     """Waits for the master of the run at ``path``, then works for it until the study ends.
 
-    A signal ends the worker when its trial has completed its epoch; the master runs the trial elsewhere at once.
+    A signal ends the worker, and the master runs its trial elsewhere.  SIGUSR1, a notice, lets the worker save the
+    epoch first; after other signals, the epoch is lost.  So does a wall time in which no further epoch fits.
 
     Args:
         path: Directory of the run; it need not exist yet.
@@ -138,6 +147,8 @@ class WorkerService(Worker):
         self._inbox: tuple[str, Any] | None = None
         self._ticket: str | None = None
         self._epochs = 0  # of the ticket's trial, saved
+        self._ends_s = time.monotonic() + settings.walltime_s
+        self._longest_epoch_s = 0.0
         self._abandoned: set[str] = set()
         self._end_reason: str | None = None
         self._failure: Exception | None = None
@@ -179,7 +190,12 @@ class WorkerService(Worker):
             True if the worker takes the job; False while it has another one or is about to end.
         """
         with self.thread_cond:
-            if self.busy or self._inbox is not None or self._end_reason is not None:
+            if (
+                self.busy
+                or self._inbox is not None
+                or self._end_reason is not None
+                or self._reason_to_end() is not None
+            ):
                 return False
             self._inbox = (ticket, trial)
             self.thread_cond.notify_all()
@@ -238,9 +254,20 @@ class WorkerService(Worker):
         except ValueError as error:
             return Evaluation(status=Status.BUG, worker=name, error=str(error))
 
+        saved_s = time.monotonic()
+
         def check_abandoned(epoch: EpochRecord) -> None:
-            self._epochs = epoch.epoch - 1  # this one is about to be saved
             if ticket in self._abandoned or self._end_reason is not None:
+                raise TrialAbandonedError
+
+        def check_time(epoch: EpochRecord) -> None:
+            nonlocal saved_s
+            now = time.monotonic()
+            self._longest_epoch_s = max(self._longest_epoch_s, now - saved_s)
+            self._epochs, saved_s = epoch.epoch, now
+            reason = self._reason_to_end()
+            if reason is not None and epoch.epoch < trial.budget:
+                self.end(reason)
                 raise TrialAbandonedError
 
         directory = self._run.trial_directory(trial.config_id, trial.budget)
@@ -249,7 +276,7 @@ class WorkerService(Worker):
             return kept
         if not self._run.path.is_dir():
             return Evaluation(status=Status.BUG, worker=name, error=f"{self._run.path}: the run's directory is gone")
-        evaluation = contained(self._objective, trial, directory, check_abandoned, name)
+        evaluation = contained(self._objective, trial, directory, check_abandoned, name, check_time)
         if evaluation.status.informs_model and self._run.path.is_dir():
             try:
                 write_outcome(directory, trial, evaluation)
@@ -275,8 +302,9 @@ class WorkerService(Worker):
         answered_s = time.monotonic()
         pause_s = 0.0
         while not self._pause(pause_s):
-            if self._stop.signal is not None:
-                self.end(f"it was told to stop ({self._stop.signal.name})")
+            reason = self._reason_to_end()
+            if reason is not None and (not self._tickets() or self._stop.signal not in (None, NOTICE)):
+                self.end(reason)
                 self._sign_off()  # another worker may have the job before this one has completed its epoch
                 return
             try:
@@ -285,6 +313,14 @@ class WorkerService(Worker):
             except COMMUNICATION_ERRORS as error:
                 pause_s = self._settings.heartbeat_s
                 self._look_for_master(error, time.monotonic() - answered_s)
+
+    def _reason_to_end(self) -> str | None:
+        """Explains why the worker should begin no further epoch; None if it may."""
+        if self._stop.signal is not None:
+            return f"it was told to stop ({self._stop.signal.name})"
+        if time.monotonic() + _MARGIN * self._longest_epoch_s + _FAREWELL_S > self._ends_s:
+            return "no further epoch fits into its wall time"
+        return None
 
     def _send_sign_of_life(self) -> float:
         """Sends one, or joins first; returns the seconds until the next.  Raises COMMUNICATION_ERRORS."""

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nasbohb.master")
 
 #: Options beside ``--resume``; every other one belongs to the study.
-_GO_WITH_RESUME = frozenset({"resume", "host", "limit_h", "limit_evaluations", "limit_epochs", "limit_simulated_h"})
+_LIMITS = ("limit_h", "limit_evaluations", "limit_epochs", "limit_simulated_h", "epoch_timeout_s", "trial_timeout_s")
+_GO_WITH_RESUME = frozenset({"resume", "host", *_LIMITS})
 #: Settings that make the searches of a study on one machine small; ``--search`` overrides them.
 SMALL_SEARCH = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
 _PROGRAM = Path(__file__).parents[2] / "run_bohb.py"
@@ -75,6 +76,7 @@ class Master:
         iterations: Number of iterations of successive halving.
         workers: Number of workers.
         seed: Seed of the study.
+        keep_every: Epochs between checkpoints of a trial that stay, the last one among them; 0 keeps no weights.
     """
 
     run_dir: Path | None = None
@@ -95,6 +97,7 @@ class Master:
     iterations: int = 64
     workers: int = 16
     seed: int = 0
+    keep_every: int = 0
     sampler: Annotated[str, Doc(f"Way to propose configurations: {_one_of(SAMPLERS)}.")] = "bohb"
     try_: _Try = ()
     search: Annotated[
@@ -113,6 +116,10 @@ class Master:
     limit_simulated_h: Annotated[
         float, Doc("Hours of simulated time (search and the table's training), summed, after which the study ends.")
     ] = math.inf
+    epoch_timeout_s: Annotated[
+        float, Doc("Seconds after which an epoch counts as hung; its trial runs again elsewhere.")
+    ] = math.inf
+    trial_timeout_s: Annotated[float, Doc("Seconds after which a trial is given up.")] = math.inf
     plan: Annotated[
         float | None,
         Doc("Seconds of one search epoch: say what the study would take, in virtual time, and start nothing."),
@@ -152,6 +159,7 @@ class Master:
             n_iterations=self.iterations,
             n_workers=self.workers,
             seed=self.seed,
+            keep_every=self.keep_every,
             search_settings={**settings, **parse_settings(self.search)},
             sampler=self.sampler,
             initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
@@ -214,6 +222,7 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     from master.hosts import checked_host, outward_address
     from master.loop import StudyFailedError
     from master.progress import ProgressDisplay, say
+    from master.settings import DispatcherSettings
     from master.signals import stop_flag
     from master.study import run_master
     from results.master_status import Ending
@@ -240,7 +249,15 @@ def run_study(options: Master, *, local_workers: bool) -> int:
                     processes.watch(has_succeeded=_has_succeeded(progress.last))
 
             end = run_master(
-                run, resume=bool(options.resume), host=host, limits=limits, stop=stop, on_progress=on_progress
+                run,
+                resume=bool(options.resume),
+                host=host,
+                dispatcher_settings=DispatcherSettings(
+                    epoch_timeout_s=options.epoch_timeout_s, trial_timeout_s=options.trial_timeout_s
+                ),
+                limits=limits,
+                stop=stop,
+                on_progress=on_progress,
             )
     except (StudyFailedError, LocalWorkersFailedError) as error:
         say(f"study: {error}\n{_where_to_look(path)}", sys.stderr)
@@ -269,7 +286,7 @@ def _limits(options: Master) -> "StudyLimits":
     """Makes the limits of the study; raises ValueError with the name of an option."""
     from master.limits import StudyLimits
 
-    for name in ("limit_h", "limit_evaluations", "limit_epochs", "limit_simulated_h"):
+    for name in _LIMITS:
         if not getattr(options, name) > 0:
             raise ValueError(f"--{name.replace('_', '-')}: got {getattr(options, name)}, expected a number above 0")
     return StudyLimits(

@@ -86,7 +86,7 @@ class Chaos:
                 event = self._coming.pop()
                 if event in OF_MASTER and not self._has_progressed():
                     self._coming.insert(0, event)
-                    event = "continue workers"
+                    event = self._rng.choice(["continue workers", "continue workers", "double result", "stop worker"])
                 self.events[event] += 1
                 getattr(self, "_" + event.replace(" ", "_"))()
         finally:

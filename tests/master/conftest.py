@@ -27,6 +27,7 @@ def smooth_objective(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     """Answers at once; nothing but the configuration and the budget decides."""
     error = min(1.0, abs(float(trial.config["learning_rate"]) - 0.1) + 1 / trial.budget)

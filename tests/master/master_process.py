@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
-from master.dispatcher import DispatcherSettings
-from master.loop import StudyFailedError, WaitSettings
+from master.loop import StudyFailedError
+from master.settings import DispatcherSettings, WaitSettings
 from master.signals import stop_flag
 from master.study import run_master
 from results.run_directory import RunDirectory

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from master.dispatcher import Dispatcher, DispatcherError, DispatcherSettings
+from master.dispatcher import Dispatcher, DispatcherError
 from master.jobs import TrialJob
 from master.protocol import PROTOCOL, own_version
 from master.remote_worker import RemoteWorker
+from master.settings import DispatcherSettings
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials
 from results.records import Evaluation, Status, StudySpec, TrialSpec

@@ -20,11 +20,12 @@ import Pyro4
 import pytest
 
 from master.daemon import GuardedDaemon, raise_descriptor_limit
-from master.dispatcher import Dispatcher, DispatcherSettings
+from master.dispatcher import Dispatcher
 from master.hosts import checked_host, outward_address
-from master.loop import Progress, StudyFailedError, WaitSettings
+from master.loop import Progress, StudyFailedError
 from master.progress import ProgressDisplay, say
 from master.protocol import configure_pyro, connect, is_death, own_version
+from master.settings import DispatcherSettings, WaitSettings
 from master.signals import StopFlag, stop_flag
 from master.study import run_master
 from results.credentials import Credentials, read_credentials

@@ -44,18 +44,18 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Pool:
 
 
 def assigned(pool: Pool) -> Assignment:
-    assignment = pool.assign()
+    assignment = pool.assign(0.0)
     assert assignment is not None
     return assignment
 
 
 def test_nothing_is_assigned_without_a_job_or_without_a_worker(pool: Pool) -> None:
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
     pool.submit(make_job())
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
     assert not pool.can_assign
     pool.join("busy", now=0.0, is_idle=False)
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
     pool.join("idle", now=0.0, is_idle=True)
     assert pool.can_assign
     assert assigned(pool).worker == "idle"
@@ -197,7 +197,7 @@ def test_a_bug_waits_for_a_busy_worker_that_did_not_have_it_and_counts_where_the
     of_a, of_b = assigned(pool), assigned(pool)
     pool.report(of_a.ticket)
     assert pool.retry_bug(jobs[0], "a") is True
-    assert pool.assign() is None, "a had it, b is busy"
+    assert pool.assign(0.0) is None, "a had it, b is busy"
     pool.lose("b", "gone")
     assert assigned(pool).job is jobs[1]
     pool.report((pool.beat("a", {}, now=1.0) and "") or of_a.ticket)
@@ -228,7 +228,7 @@ def test_a_refused_job_goes_to_the_head_and_its_worker_waits_for_its_next_beat(p
     pool.refuse(ticket)
     pool.refuse(ticket)  # once is enough
     assert pool.waiting == jobs
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
     assert pool.beat("a", {}, now=1.0) == []
     assert assigned(pool).job is jobs[0]
 
@@ -271,7 +271,7 @@ def test_an_idle_worker_and_an_unknown_one_take_no_job_with_them(pool: Pool) -> 
     assert loss.job is None
     assert pool.lose("a", "gone") is None
     pool.submit(make_job())
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
 
 
 def test_a_beat_tells_what_to_abandon(pool: Pool) -> None:
@@ -327,7 +327,7 @@ def test_a_study_in_virtual_time_loses_nothing_whatever_befalls_its_workers(seed
             pool.join(f"worker {next(names)}", now, is_idle=True)
         while len(pool.running) + len(pool.waiting) < n_workers and (trial := tuner.ask()) is not None:
             pool.submit(TrialJob(trial, model_based=False, submitted=now))
-        while (assignment := pool.assign()) is not None:
+        while (assignment := pool.assign(0.0)) is not None:
             held[assignment.worker] = assignment
         worker = rng.choice(pool.workers)
         event = rng.choice(["report", "report", "report", "refuse", "hand back", "die", "beat"])
@@ -356,4 +356,43 @@ def test_after_the_end_no_job_is_handed_out(pool: Pool) -> None:
     pool.submit(make_job())
     pool.join("a", now=0.0, is_idle=True)
     pool.clear()
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
+
+
+def test_a_hung_epoch_loses_its_job_and_the_worker_gets_none_before_it_lets_go() -> None:
+    pool = Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=2, epoch_timeout_s=60.0)
+    job = make_job()
+    pool.submit(job)
+    pool.join("a", now=0.0, is_idle=True)
+    assignment = pool.assign(0.0)
+    assert assignment is not None
+    ticket = assignment.ticket
+    pool.beat("a", {ticket: 1}, now=50.0)
+    assert pool.take_overdue(now=100.0) == []
+    ((worker, reason, loss),) = pool.take_overdue(now=111.0)
+    assert (worker, reason) == ("a", "an epoch has taken longer than 60 s")
+    assert (loss.job, loss.is_given_up, pool.waiting) == (job, False, [job])
+    assert pool.beat("a", {ticket: 1}, now=112.0) == [ticket]
+    assert pool.waiting == [job], "it is not given back to whom it was taken from"
+    assert not pool.can_assign
+    assert pool.beat("a", {}, now=113.0) == []
+    assert pool.can_assign
+    assert pool.report(ticket) is job, "the first result counts, if it comes after all"
+
+
+def test_a_trial_that_takes_too_long_ends_however_many_epochs_it_saves() -> None:
+    pool = Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=9, trial_timeout_s=100.0)
+    job = make_job()
+    pool.submit(job)
+    pool.join("a", now=0.0, is_idle=True)
+    assignment = pool.assign(0.0)
+    assert assignment is not None
+    for now in (30.0, 60.0, 90.0):
+        pool.beat("a", {assignment.ticket: int(now)}, now=now)
+        assert pool.take_overdue(now=now) == []
+    ((_, reason, loss),) = pool.take_overdue(now=101.0)
+    assert reason == "the trial has taken longer than 100 s"
+    assert (loss.job, loss.is_given_up, pool.waiting, pool.running) == (job, True, [], [])
+    job.finish(None, 101.0)
+    assert job.result().evaluation.status is Status.WORKER_LOST
+    assert "longer than 100 s" in str(job.result().evaluation.error)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from hpbandster.core.result import logged_results_to_HBS_result
 
-from master.loop import Progress, StudyFailedError, WaitSettings, bug_kind
+from master.loop import Progress, StudyFailedError, bug_kind
 from master.samplers import make_sampler
+from master.settings import WaitSettings
 from master.study import create_run, run_master
 from master.tuner import Tuner, trial_seed
 from results.credentials import credentials_path
@@ -38,6 +39,7 @@ def answering(answer: Answer) -> Any:
         directory: Path,
         on_epoch: Callable[[EpochRecord], None] | None = None,
         worker: str | None = None,
+        on_saved: Callable[[EpochRecord], None] | None = None,
     ) -> Any:
         return answer(trial)
 

@@ -39,6 +39,7 @@ def smooth(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     return Evaluation(status=Status.OK, validation_error=0.5, seed=trial.seed, worker=worker)
 
@@ -48,6 +49,7 @@ def first_hangs(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     try:
         with Path(sys.argv[3]).open("x") as file:
@@ -56,8 +58,10 @@ def first_hangs(
         return smooth(trial, directory, on_epoch, worker)
     while True:
         time.sleep(0.05)
-        if on_epoch is not None:
-            on_epoch(EPOCH)
+        assert on_epoch is not None
+        assert on_saved is not None
+        on_epoch(EPOCH)
+        on_saved(EPOCH)
 
 
 def suicide(
@@ -65,6 +69,7 @@ def suicide(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     time.sleep(0.2)  # the master counts a loss only after the hand-over
     os.kill(os.getpid(), signal.SIGKILL)
@@ -76,11 +81,14 @@ def formula(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     assert on_epoch is not None
+    assert on_saved is not None
     for epoch in range(1, 5):
         time.sleep(trial.seed % 97 / 97 * 0.2)
         on_epoch(msgspec.structs.replace(EPOCH, epoch=epoch))
+        on_saved(msgspec.structs.replace(EPOCH, epoch=epoch))
     error = min(1.0, abs(float(trial.config["learning_rate"]) - 0.1) + 1 / trial.budget)
     return Evaluation(status=Status.OK, validation_error=error, seed=trial.seed, worker=worker)
 

@@ -15,7 +15,7 @@ import Pyro4
 import pytest
 
 from master.daemon import GuardedDaemon
-from master.dispatcher import Dispatcher, DispatcherSettings
+from master.dispatcher import Dispatcher
 from master.jobs import TrialJob
 from master.nameserver import name_server
 from master.protocol import (
@@ -27,6 +27,7 @@ from master.protocol import (
     own_version,
     short_name,
 )
+from master.settings import DispatcherSettings
 from results.credentials import Credentials, credentials_path, write_credentials
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, StudySpec, TrialSpec
@@ -65,6 +66,7 @@ def answer_at_once(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     return Evaluation(status=Status.OK, validation_error=0.5, seed=trial.seed, worker=worker)
 
@@ -82,6 +84,7 @@ class Epochs:
         directory: Path,
         on_epoch: Callable[[EpochRecord], None] | None = None,
         worker: str | None = None,
+        on_saved: Callable[[EpochRecord], None] | None = None,
     ) -> Evaluation:
         self.begun.put(directory)
         assert on_epoch is not None
@@ -400,3 +403,33 @@ def test_the_credentials_of_a_dead_master_are_named(tmp_path: Path) -> None:
     write_credentials(run, credentials)
     with pytest.raises(MasterNotFoundError, match=rf"no answer at 127\.0\.0\.1:{credentials.port}"):
         run_worker(run.path, settings=WorkerSettings(wait_s=0.3))
+
+
+def test_a_worker_ends_before_its_wall_time_when_it_has_saved_an_epoch(scene: Scene) -> None:
+    """Ten seconds are kept for its end, and one and a half times the longest epoch so far."""
+    saved: list[int] = []
+
+    def epochs(
+        trial: TrialSpec,
+        directory: Path,
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+        worker: str | None = None,
+        on_saved: Callable[[EpochRecord], None] | None = None,
+    ) -> Evaluation:
+        assert on_saved is not None
+        for epoch in range(1, trial.budget):
+            time.sleep(0.1)
+            on_saved(msgspec.structs.replace(EPOCH, epoch=epoch))
+            saved.append(epoch)
+        return answer_at_once(trial, directory)
+
+    settings = replace(QUICK, walltime_s=11.5)
+    threading.Thread(
+        target=lambda: scene.ended.put(run_worker(scene.run.path, objective=epochs, settings=settings)), daemon=True
+    ).start()
+    wait_for(lambda: bool(scene.dispatcher.workers()))
+    job = scene.submit()
+    assert scene.ended.get(timeout=10) == "no further epoch fits into its wall time"
+    assert saved
+    assert (job.losses, len(job.returns), scene.dispatcher.running()) == ([], 1, [])
+    assert job.epochs >= 1
