@@ -139,7 +139,7 @@ def state_line(overview: Overview) -> str:
         return f"Running: master {where}, for {duration(master.updated - master.started)}."
     if master.ending is Ending.FINISHED:
         return "Finished."
-    go_on = "`run_bohb.py master --resume RUN` goes on with it."
+    go_on = "`run_bohb.py master --resume RUN`, or `study --resume RUN`, goes on with it."
     if master.ending is None:
         silence = duration(overview.now - master.updated)
         return f"Standing still: master {where} has written nothing for {silence}; unless it is stopped, {go_on}"

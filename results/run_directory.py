@@ -168,4 +168,7 @@ def installed_versions() -> dict[str, str | None]:
 
 
 def _exists_message(path: Path) -> str:
-    return f"{path}: this path exists already, and runs are never overwritten; choose another name, or remove it"
+    return (
+        f"{path}: this path exists already, and runs are never overwritten; choose another name, or go on with a run "
+        "by --resume"
+    )

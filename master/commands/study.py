@@ -345,7 +345,7 @@ def _open_run(options: Master, path: Path, spec: "StudySpec") -> "RunDirectory":
         return run
     run = RunDirectory.open(path)
     n_results = len(read_journals(run).results)
-    say(f"Run directory: {path}, resumed after {n_results} evaluations\n{schedule_line(spec)}")
+    say(f"Run directory: {path}, with {n_results} results so far\n{schedule_line(spec)}")
     now = installed_versions()
     for name, version in run.describe().versions.items():
         if now.get(name) != version:
