@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from nas.tabular.matching import check_table_fits
 from nas.tabular.measured.on_demand import measuring
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, TrialSpec
-from results.trial_directory import write_trial_spec
+from results.trial_directory import read_trial_spec, write_trial_spec
 from spaces import SEARCH_SPACES
 
 if TYPE_CHECKING:
@@ -60,11 +61,31 @@ def evaluate(
         ValueError: The study names something unknown, its data set or table is missing, or they do not belong together.
         CellNotInTableError: The table does not hold the found cell.
     """
+    _clear_another_trial(directory, trial)
     write_trial_spec(directory, trial)
     with _log_to(directory / "log.txt"):
         evaluation = msgspec.structs.replace(_run(trial, directory, on_epoch, on_saved), seed=trial.seed, worker=worker)
         logger.info("ended as %s with loss %.5f", evaluation.status.value, evaluation.loss)
     return evaluation
+
+
+def _clear_another_trial(directory: Path, trial: TrialSpec) -> None:
+    """Removes the files of a trial that is not this one.
+
+    A master that was killed before it had written a proposal may have handed it out.  Its successor may propose another
+    configuration under the same id.
+    """
+    try:
+        found = read_trial_spec(directory)
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        logger.warning("removing a trial that cannot be read: %s", error)
+    else:
+        if found == trial:
+            return
+        logger.warning("%s: removing another configuration's trial", directory)
+    shutil.rmtree(directory)
 
 
 def search_spec(trial: TrialSpec) -> SearchSpec:

@@ -190,7 +190,7 @@ def data(dataset: str, data_dir: Path | None, table: str | None) -> Iterator[Fin
 
 def gpu() -> Iterator[Finding]:
     """The GPUs that a search can use."""
-    from nas.oneshot.resolve import visible_gpus
+    from nas.oneshot.threads import visible_gpus
 
     found = visible_gpus() or [f"none ({platform.machine()}, {os.cpu_count()} processors)"]
     yield from (Finding("GPU", text) for text in found)

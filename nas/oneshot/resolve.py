@@ -125,12 +125,6 @@ def choose_kernels(settings: Settings) -> Settings:
     return replace(settings, kernels="torch")
 
 
-def visible_gpus() -> list[str]:
-    """Names the GPUs that this process sees, with their memory."""
-    properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return [f"{index}: {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for index, gpu in enumerate(properties)]
-
-
 def device_of(settings: SearchSpec) -> torch.device:
     """The device on which a search computes."""
     if settings.device != "auto":

@@ -93,7 +93,7 @@ def test_a_running_study_by_hand(run: RunDirectory) -> None:
         (
             msgspec.structs.replace(MASTER, ending=Ending.FAILED, message="the same bug\nTraceback"),
             START + 1000,
-            "Ended (failed: the same bug); `run_bohb.py master --resume RUN`, or `study --resume RUN`, goes on with it.",
+            "Ended (failed: the same bug); `run_bohb.py master --resume RUN`, or `study --resume RUN`, goes on with",
         ),
     ],
 )

@@ -171,6 +171,23 @@ def test_a_trial_goes_on_from_what_its_worker_saved_at_a_notice(tmp_path: Path) 
     assert replace(again, t_search_s=0.0) == replace(whole, t_search_s=0.0)
 
 
+def test_another_trial_under_the_same_id_starts_from_nothing(tmp_path: Path) -> None:
+    """A master that was killed before it wrote its proposal had handed it out; its successor proposes another one."""
+    other = replace(TRIAL, config={**TRIAL.config, "learning_rate": 0.01})
+    expected = evaluate(TRIAL, tmp_path / "alone")
+
+    def abandon(epoch: EpochRecord) -> None:
+        raise TrialAbandonedError
+
+    with pytest.raises(TrialAbandonedError):
+        evaluate(other, tmp_path / "trial", on_saved=abandon)
+    again = evaluate(TRIAL, tmp_path / "trial")
+    assert replace(again, t_search_s=0.0) == replace(expected, t_search_s=0.0)
+    assert read_trial_spec(tmp_path / "trial") == TRIAL
+    (tmp_path / "trial" / "spec.json").write_text("{")
+    assert evaluate(TRIAL, tmp_path / "trial").architecture_index == expected.architecture_index
+
+
 def test_every_hyperparameter_reaches_the_search() -> None:
     config = {h.name: h.upper for h in CONFIG_SPACES["cs3"].hyperparameters}
     spec = search_spec(replace(TRIAL, config=config, budget=7))

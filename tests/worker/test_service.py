@@ -137,6 +137,7 @@ class FakeMaster:
         self.reports: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.refusal: str | None = None
+        self.reason: str | None = None
         self.n_failing_reports = 0
         self.is_ending = False
         self.daemon = GuardedDaemon("127.0.0.1")
@@ -168,7 +169,7 @@ class FakeMaster:
     @Pyro4.expose
     def heartbeat(self, worker_name: str, tickets: dict[str, int]) -> HeartbeatAnswer:
         self.beats.put(worker_name)
-        return {"known": True, "abandon": [], "reason": None}
+        return {"known": self.reason is None, "abandon": [], "reason": self.reason}
 
     @Pyro4.expose
     def register_result(self, ticket: str, result: Any) -> bool:
@@ -433,3 +434,19 @@ def test_a_worker_ends_before_its_wall_time_when_it_has_saved_an_epoch(scene: Sc
     assert saved
     assert (job.losses, len(job.returns), scene.dispatcher.running()) == ([], 1, [])
     assert job.epochs >= 1
+
+
+def test_a_worker_that_cannot_be_admitted_says_why_once(master: FakeMaster, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    master.reason = "worker x wants to join, but does not answer at PYRO:x@10.0.0.1:1; see its --host"
+    master.start_worker(answer_at_once)
+    for _ in range(4):
+        master.beats.get(timeout=10)
+    assert "is ready" not in caplog.text
+    assert caplog.text.count(f"not admitted yet: {master.reason}") == 1
+    master.reason = None
+    wait_for(lambda: "is ready" in caplog.text)
+    master.refusal = "enough"
+    with connect(master.joined.get(timeout=10)[1], master.credentials.key) as worker:
+        worker.shutdown()
+    assert master.ended.get(timeout=10) == "the study has ended"
