@@ -114,9 +114,9 @@ def start_process(tmp_path: Path) -> Iterator[Processes]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "waited 30 s"
+        assert time.monotonic() < deadline, "waited 60 s"
         time.sleep(0.01)
 
 
