@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,14 @@ class TrialAbandonedError(BaseException):
     """
 
 
+class DiskTroubleError(Exception):
+    """The disk is full, read-only or away; this says nothing of the trial, which goes on when the disk is back."""
+
+
+#: Error numbers of such a disk.
+_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO})
+
+
 def contained(
     objective: Objective,
     trial: TrialSpec,
@@ -56,6 +65,10 @@ def contained(
     An exception, or an answer of another type, becomes a ``bug`` with its traceback.  It never becomes a large loss
     that the model would learn.  A trial that raises ``SystemExit`` or ``KeyboardInterrupt`` has a bug, too: the
     process's own signals set a flag.
+
+    Raises:
+        TrialAbandonedError: A callback raised it.
+        DiskTroubleError: The disk is full, read-only or away.
     """
     try:
         evaluation = objective(trial, directory, on_epoch, worker, on_saved)
@@ -66,5 +79,7 @@ def contained(
         return evaluation_from_info(info, "the objective's answer")
     except TrialAbandonedError:
         raise
-    except BaseException:  # the one broad handler: a failure is data, with its traceback
+    except BaseException as error:  # the one broad handler: a failure is data, with its traceback
+        if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
+            raise DiskTroubleError(str(error)) from error
         return Evaluation(status=Status.BUG, seed=trial.seed, worker=worker, error=traceback.format_exc())

@@ -41,7 +41,7 @@ from results.run_directory import RunDirectory
 from results.trial_directory import read_outcome, write_outcome
 from worker.master_link import MasterLink, MasterNotFoundError, StudyEndedError, await_master
 from worker.objective import evaluate
-from worker.outcome import Objective, TrialAbandonedError, contained
+from worker.outcome import DiskTroubleError, Objective, TrialAbandonedError, contained
 
 logger = logging.getLogger("nasbohb.worker")
 
@@ -276,7 +276,14 @@ class WorkerService(Worker):
             return kept
         if not self._run.path.is_dir():
             return Evaluation(status=Status.BUG, worker=name, error=f"{self._run.path}: the run's directory is gone")
-        evaluation = contained(self._objective, trial, directory, check_abandoned, name, check_time)
+        while True:
+            try:
+                evaluation = contained(self._objective, trial, directory, check_abandoned, name, check_time)
+                break
+            except DiskTroubleError as error:
+                logger.warning("the trial waits for its disk, and then goes on from its checkpoint: %s", error)
+                if self._pause(self._settings.message_interval_s) or ticket in self._abandoned:
+                    raise TrialAbandonedError from None
         if evaluation.status.informs_model and self._run.path.is_dir():
             try:
                 write_outcome(directory, trial, evaluation)

@@ -178,6 +178,28 @@ def test_f5_a_disk_that_stays_full_ends_the_study_with_the_file(
     assert len(read_results(run)) >= 2
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ESTALE])
+def test_f5_a_trial_waits_for_its_disk(
+    make_run: MakeRun, start_workers: StartWorkers, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All trials fail for a while; none of them is a bug."""
+    n_failing = [6]
+
+    def objective(trial: TrialSpec, *arguments: Any) -> Evaluation:
+        n_failing[0] -= 1
+        if n_failing[0] >= 0:
+            raise OSError(number, os.strerror(number), "checkpoint")
+        return smooth_objective(trial, *arguments)
+
+    run = make_run(n_iterations=1)
+    start_workers(run, 2, objective=objective, settings=WorkerSettings(wait_s=20.0, message_interval_s=0.05))
+    assert run_master(run).n_done == 7
+    assert {r.evaluation.status for r in read_results(run)} == {Status.OK}
+    assert (
+        caplog.text.count(f"the trial waits for its disk, and then goes on from its checkpoint: [Errno {number}]") == 6
+    )
+
+
 class ClosedTerminal:
     """A stream whose other side is gone."""
 
