@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -116,7 +116,8 @@ def run_worker(
 
 
 def _watch_stdin(service: WorkerService) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # sys.stdin has a lock, which Python waits for at its end
+        pass
     service.end("the process that started it has ended")
 
 
