@@ -191,12 +191,7 @@ class WorkerService(Worker):
             True if the worker takes the job; False while it has another one or is about to end.
         """
         with self.thread_cond:
-            if (
-                self.busy
-                or self._inbox is not None
-                or self._end_reason is not None
-                or self._reason_to_end() is not None
-            ):
+            if self.busy or self._inbox or self._end_reason or self._reason_to_end():
                 return False
             self._inbox = (ticket, trial)
             self.thread_cond.notify_all()

@@ -9,6 +9,9 @@ from typing import Annotated
 
 import tyro
 
+#: Seconds between two looks.
+_INTERVAL_S = 2.0
+
 
 @dataclass(frozen=True)
 class StatusCommand:
@@ -17,20 +20,16 @@ class StatusCommand:
     Attributes:
         run_dir: Directory of the run.
         watch: Repeat until the study has ended.
-        interval_s: Seconds between two looks with --watch.
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional]
     watch: bool = False
-    interval_s: float = 2.0
 
     def run(self) -> int:
         """Prints the state; returns 0."""
         from master.overview import overview_text, read_overview
         from results.run_directory import RunDirectory
 
-        if not self.interval_s > 0:
-            raise ValueError(f"--interval-s: got {self.interval_s}, expected a number above 0")
         run = RunDirectory.open(self.run_dir)
         while True:
             overview = read_overview(run)
@@ -39,6 +38,6 @@ class StatusCommand:
             if not self.watch or (overview.master is not None and overview.master.ending is not None):
                 return 0
             try:
-                time.sleep(self.interval_s)
+                time.sleep(_INTERVAL_S)
             except KeyboardInterrupt:
                 return 0
