@@ -139,17 +139,18 @@ def own_address(master_host: str) -> str:
     return str(Pyro4.socketutil.getInterfaceAddress(master_host))
 
 
-def is_death(error: BaseException) -> bool:
-    """Whether a communication error means that the other process has ended: a refused or broken connection.
-
-    Any other one means silence: the other side, or the way to it, may come back.
-    """
-    return any(isinstance(e, _DEATHS) for e in (error, error.__cause__, error.__context__))
-
-
 def is_refused(error: BaseException) -> bool:
-    """Whether nothing listens at the other side's address."""
-    return any(isinstance(e, ConnectionRefusedError) for e in (error, error.__cause__, error.__context__))
+    """Whether nothing listens at the other side's address, so that its process has ended.
+
+    Any other error of a connection means silence: the other side, or the way to it, may come back.
+    """
+    return _is_caused_by(error, ConnectionRefusedError, ConnectionResetError)
 
 
-_DEATHS = (ConnectionRefusedError, ConnectionResetError, BrokenPipeError, Pyro4.errors.ConnectionClosedError)
+def is_broken(error: BaseException) -> bool:
+    """Whether the other side ended the connection during a call, as a process does that dies."""
+    return _is_caused_by(error, Pyro4.errors.ConnectionClosedError, ConnectionResetError, BrokenPipeError)
+
+
+def _is_caused_by(error: BaseException, *kinds: type[BaseException]) -> bool:
+    return any(isinstance(e, kinds) for e in (error, error.__cause__, error.__context__))

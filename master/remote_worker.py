@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
-from master.protocol import COMMUNICATION_ERRORS, PROBE_TIMEOUT_S, connect, is_death, is_refused, short_name
+from master.protocol import COMMUNICATION_ERRORS, PROBE_TIMEOUT_S, connect, is_broken, is_refused, short_name
 
 logger = logging.getLogger("nasbohb.master")
 
@@ -22,8 +22,8 @@ class Pulse(Enum):
 
     IDLE = "idle"
     BUSY = "busy"
-    SILENT = "silent"  # no answer in time: stopped, overloaded, or out of reach
-    DEAD = "dead"  # the connection was refused or broken, or the worker does not know the call
+    SILENT = "silent"  # no answer: stopped, overloaded, or out of reach
+    DEAD = "dead"  # the connection was refused, or the worker does not know the call
 
 
 class HandOverError(Exception):
@@ -66,8 +66,7 @@ class RemoteWorker:
             with connect(self.uri, self._key) as proxy:
                 return bool(proxy.start_computation(ticket, trial))
         except Exception as error:
-            has_died = is_death(error) and not is_refused(error)
-            raise HandOverError(f"{type(error).__name__}: {error}", has_died) from error
+            raise HandOverError(f"{type(error).__name__}: {error}", has_died=is_broken(error)) from error
 
     def pulse(self) -> Pulse:
         """Asks for a sign of life."""
@@ -75,7 +74,7 @@ class RemoteWorker:
             with connect(self.uri, self._key, PROBE_TIMEOUT_S) as proxy:
                 return Pulse.BUSY if proxy.is_busy() else Pulse.IDLE
         except COMMUNICATION_ERRORS as error:
-            return Pulse.DEAD if is_death(error) else Pulse.SILENT
+            return Pulse.DEAD if is_refused(error) else Pulse.SILENT
         except Exception as error:
             logger.warning("worker %s failed to give a sign of life: %s", short_name(self.name), error)
             return Pulse.DEAD

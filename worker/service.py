@@ -289,6 +289,7 @@ class WorkerService(Worker):
 
     def _deliver(self, ticket: str, info: Mapping[str, Any]) -> None:
         """Reports an outcome until a master has acknowledged it, or the worker is to end."""
+        next_message_s = 0.0
         while True:
             dispatcher = self._link.dispatcher  # None while another master is looked for
             try:
@@ -296,7 +297,9 @@ class WorkerService(Worker):
                     dispatcher.register_result(ticket, info)
                     return
             except COMMUNICATION_ERRORS as error:
-                logger.warning("could not report to the master: %s; trying again", error)
+                if time.monotonic() >= next_message_s:
+                    logger.warning("could not report to the master: %s; trying again", error)
+                    next_message_s = time.monotonic() + self._settings.message_interval_s
             if self._pause(self._settings.heartbeat_s):
                 return
 

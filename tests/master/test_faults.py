@@ -24,7 +24,7 @@ from master.dispatcher import Dispatcher
 from master.hosts import checked_host, outward_address
 from master.loop import Progress, StudyFailedError
 from master.progress import ProgressDisplay, say
-from master.protocol import configure_pyro, connect, is_death, own_version
+from master.protocol import configure_pyro, connect, is_broken, is_refused, own_version
 from master.settings import DispatcherSettings, WaitSettings
 from master.signals import StopFlag, stop_flag
 from master.study import run_master
@@ -307,24 +307,27 @@ def test_f9_a_run_that_is_renamed_ends_and_no_half_directory_appears(
     assert not run.path.exists()
 
 
-def test_f11_only_a_refused_or_broken_connection_means_that_a_process_has_ended() -> None:
+def test_f11_only_a_refused_connection_means_that_a_process_has_ended() -> None:
     def wrapped(cause: OSError) -> Exception:
         error = Pyro4.errors.CommunicationError("cannot connect")
         error.__cause__ = cause
         return error
 
     for number in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ETIMEDOUT):
-        assert not is_death(wrapped(OSError(number, os.strerror(number))))
-    assert not is_death(Pyro4.errors.TimeoutError("receiving: timeout"))
-    assert is_death(wrapped(OSError(errno.ECONNREFUSED, "refused")))
-    assert is_death(wrapped(OSError(errno.ECONNRESET, "reset")))
-    assert is_death(Pyro4.errors.ConnectionClosedError("receiving: not enough data"))
+        assert not is_refused(wrapped(OSError(number, os.strerror(number))))
+    assert not is_refused(Pyro4.errors.TimeoutError("receiving: timeout"))
+    assert not is_refused(Pyro4.errors.ProtocolError("invalid data"))
+    assert not is_refused(Pyro4.errors.ConnectionClosedError("receiving: not enough data"))
+    assert is_refused(wrapped(OSError(errno.ECONNREFUSED, "refused")))
+    assert is_refused(wrapped(OSError(errno.ECONNRESET, "reset")))
+    assert is_broken(Pyro4.errors.ConnectionClosedError("receiving: not enough data"))
+    assert not is_broken(wrapped(OSError(errno.ECONNREFUSED, "refused")))
     configure_pyro()
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(Pyro4.errors.CommunicationError) as refused, connect(f"PYRO:x@127.0.0.1:{port}", "") as proxy:
         proxy.greet()
-    assert is_death(refused.value)
+    assert is_refused(refused.value)
 
 
 def test_f13_a_worker_of_a_study_that_has_ended_leaves_at_once(make_run: MakeRun, start_workers: StartWorkers) -> None:
