@@ -18,12 +18,14 @@ from pathlib import Path
 
 #: Command -> one line for the overview, and the class of its options (or a mapping of further commands).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "study": ("a whole tuning study on this machine, in one command", "master.commands:Study"),
-    "master": ("the BOHB master of a study on a cluster", "master.commands:Master"),
+    "study": ("a whole tuning study on this machine, in one command", "master.commands.study:Study"),
+    "master": ("the BOHB master of a study on a cluster", "master.commands.study:Master"),
     "simulate": (
         "what a recorded study would have taken with other numbers of workers",
-        "master.commands:Simulate",
+        "master.commands.simulate:Simulate",
     ),
+    "status": ("what a study does, while it runs and afterwards", "master.commands.status:StatusCommand"),
+    "doctor": ("whether a study can run on this machine, and what to do about it", "master.commands.doctor:Doctor"),
     "worker": ("one worker of such a study", "worker.commands:Worker"),
     "analyze": (
         "incumbents, comparison with the default configuration, plots of a run",
@@ -84,13 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
-        return 1
+        return 1  # whoever read the output has gone
     except (ValueError, OSError) as error:
         if os.environ.get("NASBOHB_TRACEBACK"):
             raise
         print(f"{PROGRAM}: {_message(error)}", file=sys.stderr)
         return 2
+    finally:
+        _drop_what_nobody_reads()
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
@@ -106,6 +109,17 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         options = tyro.cli(command, prog=prog, args=arguments)
     status: int = options.run()
     return status
+
+
+def _drop_what_nobody_reads() -> None:
+    """Keeps Python from failing at its end over output that cannot be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:
+            pass  # it is closed
 
 
 def _message(error: ValueError | OSError) -> str:

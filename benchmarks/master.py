@@ -33,8 +33,8 @@ from hpbandster.core.worker import Worker
 from hpbandster.optimizers import BOHB
 from hpbandster.optimizers.config_generators.bohb import BOHB as Generator
 
-from master.loop import WaitSettings
 from master.samplers.kde import KdeSampler
+from master.settings import WaitSettings
 from master.study import create_run, run_master
 from master.tuner import proposal_generator
 from results.epoch import EpochRecord
@@ -56,6 +56,7 @@ def empty_objective(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     """Answers at once."""
     return Evaluation(

@@ -4,11 +4,12 @@ hpbandster's dispatcher calls the network while it holds its lock, knows one kin
 not run a lost job again.  Here:
 
 * The pool knows the place of each job.  One lock protects it, and is held only for a few assignments.
-* Every call has a time-out, and any error of a call means that the worker is lost.
-* A worker states its version when it joins.  A worker of another version is refused and gets no job.
+* Every call has a time-out, and any error of a call is the worker's fault.
+* A worker states its version when it joins.  A worker of another version is refused and gets no job, as is one that
+  had bugs which other workers did not have, and one for which no descriptors are left.
 * Workers send a sign of life every second.  A closed connection makes the dispatcher look after its worker at once.
-  A worker that refuses connections is lost at once.  A silent worker (stopped, or its host is gone) is lost after
-  ``silence_limit_s``; if it comes back, it is told to abandon its job.
+  A worker that refuses connections is lost at once.  A silent worker (stopped, or out of reach) is lost after
+  ``silence_limit_s``; if it comes back, it keeps its trial unless another worker has it by now.
 * The threads are daemons; ``check`` raises in the master if one of them has died.
 """
 
@@ -19,55 +20,29 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import Pyro4
 
+from master.admission import Admission
+from master.daemon import GuardedDaemon, raise_descriptor_limit
 from master.jobs import TrialJob
-from master.pool import Assignment, Loss, Pool
-from master.protocol import HeartbeatAnswer, connect, dispatcher_name, end_daemon, name_server_uri, refusal, short_name
+from master.pool import Assignment, Leave, Loss, Pool
+from master.protocol import HeartbeatAnswer, connect, dispatcher_name, name_server_uri, short_name
 from master.remote_worker import HandOverError, Pulse, RemoteWorker, pulses, tell_to_end
+from master.settings import DispatcherSettings
 from results.credentials import Credentials
+from results.master_status import WorkerStatus
+from results.records import Status
 
 logger = logging.getLogger("nasbohb.master")
 
 _N_RUNNERS = 4
-
-
-@dataclass(frozen=True)
-class DispatcherSettings:
-    """Intervals and limits at which the dispatcher looks after its workers and gives them up.
-
-    Attributes:
-        ping_interval_s: Seconds between two looks at silent workers.
-        suspicion_s: Seconds without a sign of life after which a worker is asked for one.
-        silence_limit_s: Seconds without an answer after which a worker is lost.
-        max_losses: Number of lost workers after which a job is recorded as ``worker_lost``.
-        farewell_s: Seconds in which workers may sign off at the end.
-    """
-
-    ping_interval_s: float = 1.0
-    suspicion_s: float = 3.0
-    silence_limit_s: float = 20.0
-    max_losses: int = 3
-    farewell_s: float = 3.0
+_DEAD = "its process has ended"
 
 
 class DispatcherError(RuntimeError):
     """A thread of the dispatcher has died; its traceback is in the master's output."""
-
-
-class _Daemon(Pyro4.Daemon):
-    """Pyro's daemon, with a callback for the end of a client's connection."""
-
-    def __init__(self, host: str, on_disconnect: Callable[[Any], None]) -> None:
-        super().__init__(host=host)
-        self._on_disconnect = on_disconnect
-
-    def clientDisconnect(self, conn: Any) -> None:
-        self._on_disconnect(conn)
 
 
 class Dispatcher:
@@ -87,7 +62,7 @@ class Dispatcher:
         self._name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
         # Finished jobs; None only wakes the reader, because workers came or went.
         self._finished: queue.SimpleQueue[TrialJob | None] = queue.SimpleQueue()
-        self._unreachable: set[str] = set()  # those that were named; of one thread
+        self._late: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._has_joiners = threading.Event()
         self._has_suspects = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -97,9 +72,11 @@ class Dispatcher:
             suspicion_s=self._settings.suspicion_s,
             silence_limit_s=self._settings.silence_limit_s,
             max_losses=self._settings.max_losses,
+            epoch_timeout_s=self._settings.epoch_timeout_s,
+            trial_timeout_s=self._settings.trial_timeout_s,
             ticket_prefix=secrets.token_hex(4),
         )
-        self._joining: dict[str, RemoteWorker] = {}
+        self._admission = Admission(credentials.key, self._settings.max_workers or raise_descriptor_limit())
         self._remote: dict[str, RemoteWorker] = {}  # of the pool's workers
         self._is_ending = False
 
@@ -109,7 +86,7 @@ class Dispatcher:
         Raises:
             OSError: The host is no address of this machine.
         """
-        self._daemon = _Daemon(self._host, self._suspect_connection)
+        self._daemon = GuardedDaemon(self._host, self._suspect_connection)
         self._daemon._pyroHmacKey = self._credentials.key
         name = dispatcher_name(self._credentials.run_id)
         self._name_server.register(name, self._daemon.register(self, name))
@@ -141,7 +118,7 @@ class Dispatcher:
             self._take_leave(workers)
         self._has_joiners.set()
         self._has_suspects.set()
-        end_daemon(self._daemon)
+        self._daemon.end()
         for thread in self._threads:
             thread.join(timeout=self._settings.farewell_s)
         self._threads = []
@@ -177,6 +154,25 @@ class Dispatcher:
         except queue.Empty:
             return jobs
 
+    def late(self) -> list[dict[str, Any]]:
+        """The reports since the last call whose trials had a result already."""
+        reports = []
+        try:
+            while True:
+                reports.append(self._late.get_nowait())
+        except queue.Empty:
+            return reports
+
+    def statuses(self) -> tuple[WorkerStatus, ...]:
+        """What each worker does."""
+        with self._changed:
+            return tuple(self._status_of(name) for name in self._pool.workers)
+
+    def problems(self) -> tuple[str, ...]:
+        """Why workers that ask to join cannot, one sentence for each."""
+        with self._changed:
+            return self._admission.problems()
+
     def running(self) -> list[TrialJob]:
         """The jobs that workers are busy with, the one that began first at the head."""
         with self._changed:
@@ -201,49 +197,69 @@ class Dispatcher:
         Returns:
             Why it may not; None if it may.
         """
-        reason = refusal(short_name(worker_name), version)
-        if reason is not None:
-            logger.warning("refused: %s", reason)
-            return reason
         with self._changed:
-            self._joining[worker_name] = RemoteWorker(worker_name, uri, self._credentials.key)
-        self._has_joiners.set()
-        return None
+            reason = self._admission.ask(worker_name, uri, version, self._remote)
+        if reason is None:
+            self._has_joiners.set()
+        return reason
 
     @Pyro4.expose
-    def heartbeat(self, worker_name: str, tickets: list[str]) -> HeartbeatAnswer:
-        """A worker's sign of life; ``tickets`` are of the jobs that it holds."""
+    def heartbeat(self, worker_name: str, tickets: dict[str, int]) -> HeartbeatAnswer:
+        """A worker's sign of life; ``tickets`` of the jobs that it holds, with the numbers of epochs that are saved."""
         with self._changed:
             abandon = self._pool.beat(worker_name, tickets, time.monotonic())
             if abandon is None:
-                return {"known": False, "abandon": tickets}
+                return {"known": False, "abandon": [], "reason": self._admission.reason(worker_name)}
             self._remote[worker_name].connection = Pyro4.current_context.client
+            job = self._pool.job_of(worker_name)
+            if job is not None and job.started is None:  # an earlier master handed it out
+                job.started = time.time()
             self._changed.notify()
-            return {"known": True, "abandon": abandon}
+            return {"known": True, "abandon": abandon, "reason": None}
 
     @Pyro4.expose
     def register_result(self, ticket: str, result: Any) -> bool:
-        """Takes a worker's report on the job that it was handed with the ticket.
+        """Takes a worker's report on the job that it was handed with the ticket, by this master or an earlier one.
 
         Returns:
-            True if the report counts; False if another worker has the job by now.
+            True if the report counts; False if the trial has a result already.
         """
         with self._changed:
-            job = self._pool.report(ticket)
-            self._changed.notify()
+            worker, job = self._pool.worker_of(ticket), self._pool.report(ticket)
+            if job is not None:
+                job.finish({} if result is None else result, time.time())
+                has_finished = self._settle(job, worker)
+            self._changed.notify_all()
         if job is None:
-            logger.warning("ignored a late report (ticket %s): its job was given to another worker", ticket)
+            logger.warning("a late report (ticket %s) does not count: its trial has a result", ticket)
+            self._late.put({"ticket": ticket, "received": time.time(), "report": result})
             return False
-        job.finish({} if result is None else result, time.time())
-        self._finished.put(job)
+        if has_finished:
+            self._finished.put(job)
         return True
 
     @Pyro4.expose
     def sign_off(self, worker_name: str, reason: str) -> None:
-        """Removes a worker that ends by itself; its job runs elsewhere, and the job's losses do not grow."""
+        """Removes a worker that ends by itself; its job runs elsewhere."""
         with self._changed:
-            self._joining.pop(worker_name, None)
-        self._lose(worker_name, reason, counts=False)
+            self._admission.withdraw(worker_name)
+        self._lose(worker_name, reason, Leave.RETURN)
+
+    def _settle(self, job: TrialJob, worker: str | None) -> bool:
+        """Decides whether a report ends its job; a bug is first tried on another worker.  The lock is held."""
+        name = "an earlier worker" if worker is None else worker
+        if job.result().evaluation.status is Status.BUG:
+            if not self._pool.retry_bug(job, name):
+                return True
+            logger.warning("a bug of worker %s in %s is tried on another worker", short_name(name), job.name)
+            return False
+        for barred in self._pool.note_success(job, name):
+            reason = f"worker {short_name(barred)} is barred: other workers ran the trials in which it had bugs"
+            logger.warning("%s; the last one:\n%s", reason, job.bugs[barred])
+            self._admission.bar(barred, reason)
+            self._pool.lose(barred, reason, Leave.NOT_BEGUN)
+            self._remote.pop(barred, None)
+        return True
 
     # The threads.
 
@@ -258,6 +274,7 @@ class Dispatcher:
         """Looks after silent workers regularly, and at once if a connection has ended."""
         while not self._is_ending:
             self._look_after_silent_workers()
+            self._look_after_hung_trials()
             self._has_suspects.wait(self._settings.ping_interval_s)
             self._has_suspects.clear()
 
@@ -268,7 +285,7 @@ class Dispatcher:
                 self._changed.wait_for(lambda: self._is_ending or self._pool.can_assign)
                 if self._is_ending:
                     return
-                assignment = self._pool.assign()
+                assignment = self._pool.assign(time.monotonic())
                 assert assignment is not None, "it can assign, and the lock is held"
                 assignment.job.started = time.time()
                 remote = self._remote[assignment.worker]
@@ -278,7 +295,10 @@ class Dispatcher:
         try:
             accepted = remote.start(assignment.ticket, assignment.job.wire_trial)
         except HandOverError as error:
-            self._lose(assignment.worker, f"could not be given a job: {error}", counts=False)
+            if error.has_died:
+                self._lose(assignment.worker, _DEAD)
+            else:
+                self._lose(assignment.worker, f"could not be given a job: {error}", Leave.NOT_BEGUN)
             return
         if not accepted:
             with self._changed:
@@ -287,25 +307,19 @@ class Dispatcher:
 
     def _admit_new_workers(self) -> None:
         with self._changed:
-            new = [remote for name, remote in self._joining.items() if name not in self._remote]
-            self._joining.clear()
+            new = self._admission.candidates(self._remote)
         for remote, pulse in pulses(new):
             if pulse in (Pulse.DEAD, Pulse.SILENT):
-                self._say_unreachable(remote)
+                with self._changed:
+                    self._admission.unreachable(remote)
                 continue
             with self._changed:
+                self._admission.admitted(remote.name)
                 self._remote[remote.name] = remote
                 self._pool.join(remote.name, time.monotonic(), is_idle=pulse is Pulse.IDLE)
                 self._changed.notify_all()
             logger.info("worker %s has joined", short_name(remote.name))
             self._finished.put(None)
-
-    def _say_unreachable(self, remote: RemoteWorker) -> None:
-        """Warns once of a worker that cannot be reached; the worker goes on asking."""
-        if remote.name not in self._unreachable:
-            self._unreachable.add(remote.name)
-            name = short_name(remote.name)
-            logger.warning("worker %s wants to join, but does not answer at %s; see its --host", name, remote.uri)
 
     def _look_after_silent_workers(self) -> None:
         with self._changed:
@@ -318,9 +332,18 @@ class Dispatcher:
                 if pulse in (Pulse.IDLE, Pulse.BUSY):
                     self._pool.saw_life(remote.name, now)
             if pulse is Pulse.DEAD:
-                self._lose(remote.name, "its process has ended")
+                self._lose(remote.name, _DEAD)
             elif pulse is Pulse.SILENT and is_silent_too_long:
                 self._lose(remote.name, f"it was silent for {silence_s:.0f} s")
+
+    def _look_after_hung_trials(self) -> None:
+        with self._changed:
+            taken = self._pool.take_overdue(time.monotonic())
+            if taken:
+                self._changed.notify_all()
+        for worker, reason, loss in taken:
+            logger.warning("worker %s: %s%s", short_name(worker), reason, self._fate(loss))
+            self._end_if_given_up(loss)
 
     def _suspect_connection(self, connection: Any) -> None:
         """Makes the worker of a connection that has ended a suspect; its process may have ended, too."""
@@ -330,21 +353,38 @@ class Dispatcher:
                     self._pool.suspect(remote.name)
         self._has_suspects.set()
 
-    def _lose(self, worker_name: str, reason: str, counts: bool = True) -> None:
+    def _lose(self, worker_name: str, reason: str, leave: Leave = Leave.LOSS) -> None:
         """Removes a worker; its job runs again, or finishes without a report."""
         name = short_name(worker_name)
         with self._changed:
-            loss = self._pool.lose(worker_name, f"{name}: {reason}", counts)
+            loss = self._pool.lose(worker_name, f"{name}: {reason}", leave)
             if loss is None:
                 return
             del self._remote[worker_name]
             self._changed.notify_all()
         level = logging.INFO if loss.job is None else logging.WARNING
         logger.log(level, "worker %s has left: %s%s", name, reason, self._fate(loss))
+        self._end_if_given_up(loss)
+        self._finished.put(None)
+
+    def _end_if_given_up(self, loss: Loss) -> None:
         if loss.job is not None and loss.is_given_up:
             loss.job.finish(None, time.time())
             self._finished.put(loss.job)
-        self._finished.put(None)
+
+    def _status_of(self, worker_name: str) -> WorkerStatus:
+        name, n_done = short_name(worker_name), self._pool.members[worker_name].n_done
+        job = self._pool.job_of(worker_name)
+        if job is None:
+            return WorkerStatus(name=name, n_done=n_done)
+        return WorkerStatus(
+            name=name,
+            config_id=job.trial.config_id,
+            budget=job.trial.budget,
+            epochs=job.epochs,
+            since=job.started,
+            n_done=n_done,
+        )
 
     def _fate(self, loss: Loss) -> str:
         if loss.job is None:

@@ -12,13 +12,19 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from master.dispatcher import Dispatcher
 from master.jobs import TrialJob
+from master.limits import Spending, StudyLimits
 from master.recorder import Recorder
+from master.settings import WaitSettings
+from master.signals import StopFlag
+from master.status_file import StatusFile
 from master.tuner import Tuner
+from results.journal import JournalGoneError
+from results.master_status import Ending
 from results.records import ConfigId, Status, TrialResult
 
 logger = logging.getLogger("nasbohb.master")
@@ -28,22 +34,7 @@ MAX_EQUAL_BUGS = 3
 
 
 class StudyFailedError(RuntimeError):
-    """The study cannot go on: a bug keeps coming back, or there are no workers."""
-
-
-@dataclass(frozen=True)
-class WaitSettings:
-    """Limits of the master's wait for workers.
-
-    Attributes:
-        min_workers: Number of workers that must register before the first job is handed out.
-        message_interval_s: Seconds between two messages while the master waits.
-        no_worker_limit_s: Seconds without a single worker after which the study fails.
-    """
-
-    min_workers: int = 1
-    message_interval_s: float = 5.0
-    no_worker_limit_s: float = 24 * 3600.0
+    """The study cannot go on: a bug keeps coming back, there are no workers, or nothing can be written."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +50,8 @@ class Progress:
         running: Configuration and budget of each job that a worker is busy with.
         incumbent: Result with the lowest validation error so far, at any budget.
         last: Result that has just arrived; None if the call only reports that time passes.
+        n_before: Number of these evaluations that earlier masters had recorded.
+        ending: Way in which the master ended; None while it runs.
     """
 
     n_done: int
@@ -69,11 +62,13 @@ class Progress:
     running: tuple[tuple[ConfigId, int], ...]
     incumbent: TrialResult | None
     last: TrialResult | None
+    n_before: int = 0
+    ending: Ending | None = None
 
     @property
     def rate_per_min(self) -> float:
-        """Evaluations per minute, on average so far."""
-        return 60 * self.n_done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        """Evaluations per minute, on average since the master started."""
+        return 60 * (self.n_done - self.n_before) / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
 
 class MasterLoop:
@@ -84,8 +79,12 @@ class MasterLoop:
         tuner: Tuner,
         dispatcher: Dispatcher,
         recorder: Recorder,
+        status: StatusFile,
         *,
+        before: Sequence[TrialResult] = (),
         wait_settings: WaitSettings | None = None,
+        limits: StudyLimits | None = None,
+        stop: StopFlag | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         """Prepares everything; nothing runs before ``run``.
@@ -94,41 +93,72 @@ class MasterLoop:
             tuner: Tuner, which decides what runs next.
             dispatcher: Dispatcher, which hands trials to workers; the caller starts it and ends it.
             recorder: Recorder of configurations and results.
-            wait_settings: Limits of the wait for workers; None for the defaults.
-            on_progress: Callback in this thread, after each result and every few seconds without one.
+            status: Writer of the master's status.
+            before: Results that the journal holds already, of which the tuner knows.
+            wait_settings: Limits of the waits; None for the defaults.
+            limits: Limits of the study; None for none.
+            stop: Flag that ends the run, as an interrupt; None for none.
+            on_progress: Callback in this thread, at the start, after each result, and every few seconds without one.
         """
         self._tuner = tuner
         self._dispatcher = dispatcher
         self._recorder = recorder
+        self._status = status
         self._waiting = wait_settings or WaitSettings()
+        self._spending = Spending(limits or StudyLimits(), before)
+        self._stop = stop or StopFlag()
         self._on_progress = on_progress or (lambda progress: None)
-        self._n_announced = tuner.n_done
+        self._n_before = self._n_announced = tuner.n_done
         self._n_out = 0  # submitted and not finished
-        self._incumbent: TrialResult | None = None
+        self._unannounced: list[TrialResult] = []
+        self._unwritten_s: float | None = None  # time of the first attempt that failed
+        self._write_error = ""
+        succeeded = [result for result in before if result.evaluation.status is Status.OK]
+        self._incumbent = min(succeeded, key=lambda result: result.evaluation.loss, default=None)
         self._bugs: Counter[str] = Counter()
         self._started_s = self._last_worker_s = self._last_message_s = time.monotonic()
 
-    def run(self) -> None:
-        """Runs the study to its end.
+    def run(self) -> Ending:
+        """Runs the study to its end, to a limit, or until the flag is set.
 
         Raises:
-            StudyFailedError: The same bug occurred ``MAX_EQUAL_BUGS`` times, or there was no worker for
-                ``no_worker_limit_s``.
+            StudyFailedError: The same bug occurred ``MAX_EQUAL_BUGS`` times, there was no worker for
+                ``no_worker_limit_s``, the run's directory is gone, or nothing could be written for ``write_limit_s``.
             DispatcherError: A thread of the dispatcher has died.
-            OSError: A result could not be written.
         """
         self._started_s = self._last_worker_s = time.monotonic()
+        self._on_progress(self.progress())
+        while self._tuner.n_to_repeat:  # their workers may come back with them
+            self._submit_next()
+        while not (self._tuner.is_done and not self._recorder.n_unwritten):
+            if self._stop.signal is not None:
+                return Ending.INTERRUPTED
+            if self.limit_reached() is not None:
+                return Ending.LIMIT
+            self._take_results(timeout_s=min(1.0, self._waiting.message_interval_s))
+            self._dispatcher.check()
+            self._watch_workers()
+            self._submit_jobs()
+            if self._commit():  # while the workers are busy already
+                self._announce()
+        return Ending.FINISHED
+
+    def settle(self) -> None:
+        """Records what has arrived since; called when the dispatcher takes no more reports.
+
+        Raises:
+            StudyFailedError: Results could not be written; the message says how many.
+        """
+        self._take_results(timeout_s=0.0)
         try:
-            while not self._tuner.is_done:
-                results = self._take_results(timeout_s=min(1.0, self._waiting.message_interval_s))
-                self._dispatcher.check()
-                self._watch_workers()
-                self._submit_jobs()
-                self._recorder.commit()  # while the workers are busy already
-                for result in results:
-                    self._announce(result)
-        finally:
             self._recorder.commit()
+        except (OSError, JournalGoneError) as error:
+            raise StudyFailedError(f"{self._recorder.n_unwritten} results could not be written: {error}") from error
+        self._announce()
+
+    def limit_reached(self) -> str | None:
+        """Names the limit of the study that is reached; None if there is none."""
+        return self._spending.reached(time.monotonic() - self._started_s)
 
     def progress(self, last: TrialResult | None = None) -> Progress:
         """Returns the state of the study; ``last`` is the result that has just arrived."""
@@ -141,26 +171,65 @@ class MasterLoop:
             running=tuple((job.trial.config_id, job.trial.budget) for job in self._dispatcher.running()),
             incumbent=self._incumbent,
             last=last,
+            n_before=self._n_before,
         )
 
-    def _take_results(self, timeout_s: float) -> list[TrialResult]:
+    def _take_results(self, timeout_s: float) -> None:
         """Takes all results that are there, waiting a little for the first; records them and tells the tuner."""
-        results = [job.result() for job in self._dispatcher.finished(timeout_s)]
-        for result in results:
+        for job in self._dispatcher.finished(timeout_s):
+            result = job.result()
             self._n_out -= 1
             self._recorder.take_result(result)
             self._tuner.tell(result)
-        return results
+            self._spending.add(result)
+            self._unannounced.append(result)
+        for report in self._dispatcher.late():
+            try:
+                self._recorder.write_late(report)
+            except (OSError, ValueError) as error:
+                logger.warning("a late report was not recorded: %s", error)
+
+    def _commit(self) -> bool:
+        """Writes what was taken; returns whether all of it is on disk.
+
+        Raises:
+            StudyFailedError: The run's directory is gone, or nothing could be written for ``write_limit_s``.
+        """
+        now = time.monotonic()
+        try:
+            self._recorder.commit()
+        except JournalGoneError as error:
+            raise StudyFailedError(str(error)) from error
+        except OSError as error:
+            if self._unwritten_s is None:
+                self._unwritten_s = now
+                logger.warning(
+                    "cannot write %s: %s; results are kept in memory, and writing is tried again",
+                    error.filename, error.strerror,
+                )  # fmt: skip
+            self._write_error = f"cannot write {error.filename}: {error.strerror}"
+            if now - self._unwritten_s > self._waiting.write_limit_s:
+                raise StudyFailedError(f"{self._write_error}, for {self._waiting.write_limit_s:.0f} s") from error
+            return False
+        if self._unwritten_s is not None:
+            logger.warning("writing works again; nothing was lost in %.0f s", now - self._unwritten_s)
+            self._unwritten_s = None
+        return True
 
     def _submit_jobs(self) -> None:
-        while self._n_out < self._capacity():
-            trial = self._tuner.ask()
-            if trial is None:
-                return
-            proposal = self._tuner.proposals[trial.config_id]
-            self._recorder.take_config(trial.config_id, proposal)
-            self._n_out += 1
-            self._dispatcher.submit(TrialJob(trial, proposal.model_based, submitted=time.time()))
+        while self._n_out < self._capacity() and self._submit_next():
+            pass
+
+    def _submit_next(self) -> bool:
+        """Submits the next trial; returns whether there is one."""
+        trial = self._tuner.ask()
+        if trial is None:
+            return False
+        proposal = self._tuner.proposals[trial.config_id]
+        self._recorder.take_config(trial.config_id, proposal)
+        self._n_out += 1
+        self._dispatcher.submit(TrialJob(trial, proposal.model_based, submitted=time.time()))
+        return True
 
     def _capacity(self) -> int:
         """Number of jobs to have under way: no more than workers, so that proposals know the most results."""
@@ -181,11 +250,26 @@ class MasterLoop:
         if now - self._last_message_s < self._waiting.message_interval_s:
             return
         self._last_message_s = now
-        if n_workers < expected and (n_workers == 0 or self._n_announced == 0):
+        if n_workers < expected and (n_workers == 0 or self._n_announced == self._n_before):
             logger.info("%d of %d workers registered", n_workers, expected)
+        try:
+            self._recorder.check()
+        except JournalGoneError as error:
+            raise StudyFailedError(str(error)) from error
+        except OSError as error:
+            logger.debug("could not look after the journal: %s", error)  # a write will say so
+        problems = self._dispatcher.problems()
+        self._status.update(
+            self._dispatcher.statuses(), problems if self._unwritten_s is None else (*problems, self._write_error)
+        )
         self._on_progress(self.progress())
 
-    def _announce(self, result: TrialResult) -> None:
+    def _announce(self) -> None:
+        results, self._unannounced = self._unannounced, []
+        for result in results:
+            self._announce_one(result)
+
+    def _announce_one(self, result: TrialResult) -> None:
         """Counts a result that is on disk, and reports it.
 
         Raises:

@@ -7,9 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import Pyro4.naming
-
-from master.protocol import end_daemon
+from master.daemon import GuardedNameServer
 from results.credentials import Credentials, credentials_path, write_credentials
 from results.run_directory import RunDirectory
 
@@ -30,7 +28,7 @@ def name_server(run: RunDirectory, run_id: str, host: str) -> Iterator[Credentia
         OSError: The host is no address of this machine.
     """
     key = secrets.token_hex(32)
-    daemon = Pyro4.naming.NameServerDaemon(host, port=0)
+    daemon = GuardedNameServer(host, port=0)
     daemon._pyroHmacKey = key
     thread = threading.Thread(target=daemon.requestLoop, name="name server", daemon=True)
     thread.start()
@@ -40,5 +38,5 @@ def name_server(run: RunDirectory, run_id: str, host: str) -> Iterator[Credentia
         yield credentials
     finally:
         credentials_path(run).unlink(missing_ok=True)
-        end_daemon(daemon)
+        daemon.end()
         thread.join(timeout=5)

@@ -4,17 +4,35 @@ It knows neither Pyro nor threads nor a clock: ``now`` is an argument, in second
 backwards.  The dispatcher drives it over a network, a simulation in virtual time.
 
 * Jobs wait in a line; the worker that has been idle longest gets the next one.
-* Each hand-over has its own ticket, so a late report of a worker that was given up changes nothing.
-* The job of a lost worker goes to the head of the line, and ends when it has lost ``max_losses`` workers.
+* Each hand-over has its own ticket, which also names the trial.  The first report of a trial counts, whichever
+  hand-over it belongs to, also one by an earlier master.
+* The job of a lost worker goes to the head of the line.  It ends when it has lost ``max_losses`` workers, or was handed
+  back ``max_returns`` times, without progress between.
+* A worker that comes back with a trial that waits keeps it.
+* A bug is tried on another worker before it counts.  A worker is barred after ``max_bugs_in_a_row`` bugs that other
+  workers did not have.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from master.jobs import TrialJob
+
+#: Number of workers that try a job which ends as a bug.
+BUG_ATTEMPTS = 2
+
+
+class Leave(Enum):
+    """The way in which a worker leaves its job."""
+
+    LOSS = "loss"  # it died, or was silent for too long
+    RETURN = "return"  # it handed the job back
+    NOT_BEGUN = "not begun"  # the job did not reach it
 
 
 @dataclass(frozen=True)
@@ -46,19 +64,40 @@ class Loss:
 
 
 @dataclass
-class _Member:
-    """A worker of the pool: the ticket that it holds, and its last sign of life."""
+class Member:
+    """A worker of the pool.
+
+    Attributes:
+        last_life: Time of the last sign of life, in seconds.
+        ticket: Ticket that the worker holds.
+        is_suspect: True if the worker should be asked for a sign of life.
+        n_done: Number of its reports that counted.
+        began: Time at which it was given its job, in seconds.
+        progressed: Time of the last epoch that was saved, or of the beginning.
+    """
 
     last_life: float
     ticket: str | None = None
     is_suspect: bool = False
+    n_done: int = 0
+    began: float = 0.0
+    progressed: float = 0.0
 
 
 class Pool:
     """The jobs and the workers of a study."""
 
     def __init__(
-        self, *, suspicion_s: float, silence_limit_s: float, max_losses: int, ticket_prefix: str = "ticket"
+        self,
+        *,
+        suspicion_s: float,
+        silence_limit_s: float,
+        max_losses: int,
+        max_returns: int = 20,
+        max_bugs_in_a_row: int = 3,
+        epoch_timeout_s: float = math.inf,
+        trial_timeout_s: float = math.inf,
+        ticket_prefix: str = "ticket",
     ) -> None:
         """Makes an empty pool.
 
@@ -66,22 +105,37 @@ class Pool:
             suspicion_s: Seconds without a sign of life after which a worker is a suspect.
             silence_limit_s: Seconds without a sign of life after which a worker may be given up.
             max_losses: Number of lost workers after which a job ends.
+            max_returns: Number of times after which a job ends that is handed back.
+            max_bugs_in_a_row: Number of bugs that other workers do not have, after which a worker is barred.
+            epoch_timeout_s: Seconds without a further epoch after which a job is taken from its worker.
+            trial_timeout_s: Seconds on a worker after which a job ends.
             ticket_prefix: Beginning of this pool's tickets; the pool of another master needs another one.
         """
         self._suspicion_s = suspicion_s
         self._silence_limit_s = silence_limit_s
         self._max_losses = max_losses
+        self._max_returns = max_returns
+        self._max_bugs_in_a_row = max_bugs_in_a_row
+        self._epoch_timeout_s = epoch_timeout_s
+        self._trial_timeout_s = trial_timeout_s
         self._ticket_prefix = ticket_prefix
         self._n_tickets = 0
         self._waiting: deque[TrialJob] = deque()
         self._running: dict[str, Assignment] = {}  # by ticket, the one that began first at the head
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self._idle: dict[str, None] = {}  # in the order in which they became idle
+        self._overdue: set[str] = set()  # tickets that were taken away
+        self._own_bugs: dict[str, int] = {}  # bugs in a row that other workers did not have
 
     @property
     def workers(self) -> list[str]:
         """The names of the workers, in the order in which they joined."""
         return list(self._members)
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The workers by their names, in the order in which they joined."""
+        return self._members
 
     @property
     def running(self) -> list[TrialJob]:
@@ -95,8 +149,19 @@ class Pool:
 
     @property
     def can_assign(self) -> bool:
-        """Whether a job waits and a worker is idle."""
-        return bool(self._waiting and self._idle)
+        """Whether a job waits, and a worker is idle that may have it."""
+        return self._next_pair() is not None
+
+    def job_of(self, worker: str) -> TrialJob | None:
+        """Returns the job that a worker runs; None if it runs none, or is not in the pool."""
+        member = self._members.get(worker)
+        assignment = None if member is None or member.ticket is None else self._running.get(member.ticket)
+        return None if assignment is None else assignment.job
+
+    def worker_of(self, ticket: str) -> str | None:
+        """Returns the worker that holds a ticket; None if the ticket is void."""
+        assignment = self._running.get(ticket)
+        return None if assignment is None else assignment.worker
 
     def submit(self, job: TrialJob) -> None:
         """Puts a job at the end of the line."""
@@ -106,19 +171,16 @@ class Pool:
         """Hands out no more of the jobs that wait."""
         self._waiting.clear()
 
-    def assign(self) -> Assignment | None:
+    def assign(self, now: float) -> Assignment | None:
         """Gives the next job to the worker that has been idle longest; None if there is no such pair."""
-        if not self.can_assign:
+        pair = self._next_pair()
+        if pair is None:
             return None
-        worker = next(iter(self._idle))
-        del self._idle[worker]
-        ticket = f"{self._ticket_prefix}-{self._n_tickets}"
+        job, worker = pair
+        self._waiting.remove(job)
+        ticket = f"{job.key}/{self._ticket_prefix}-{self._n_tickets}"
         self._n_tickets += 1
-        assignment = Assignment(worker=worker, ticket=ticket, job=self._waiting.popleft())
-        assignment.job.worker_name = worker
-        self._members[worker].ticket = ticket
-        self._running[ticket] = assignment
-        return assignment
+        return self._give(job, worker, ticket, now)
 
     def refuse(self, ticket: str) -> None:
         """Puts a job that its worker did not take at the head of the line; the worker is idle once it says so."""
@@ -127,24 +189,63 @@ class Pool:
             self._waiting.appendleft(job)
 
     def report(self, ticket: str) -> TrialJob | None:
-        """Takes back the job of a ticket after a report; its worker becomes idle.  None if the ticket is void."""
-        job = self._take_back(ticket)
-        if job is not None and job.worker_name is not None:
-            self._idle[job.worker_name] = None
-        return job
+        """Takes back the job of a report; the worker that held the ticket becomes idle.
+
+        A void ticket names the trial, too: the first report of a trial counts.  If another worker runs the trial
+        meanwhile, it has to abandon it.
+
+        Returns:
+            The job; None if its trial has a result already, or is no trial of this study.
+        """
+        assignment = self._running.get(ticket)
+        if assignment is not None:
+            self._take_back(ticket)
+            self._idle[assignment.worker] = None
+            self._members[assignment.worker].n_done += 1
+            return assignment.job
+        job = self._waiting_job(ticket)
+        if job is not None:
+            self._waiting.remove(job)
+            return job
+        other = next((t for t in self._running if _key_of(t) == _key_of(ticket)), None)
+        return None if other is None else self._take_back(other)
+
+    def retry_bug(self, job: TrialJob, worker: str) -> bool:
+        """Puts a job that a worker reported as a bug at the head of the line, if another worker can try it.
+
+        Returns:
+            False if the bug counts: enough workers had it, or no other worker is there.
+        """
+        job.bugs[worker] = job.report
+        others = set(self._members) - set(job.bugs)
+        if len(job.bugs) >= BUG_ATTEMPTS or not others:
+            return False
+        self._waiting.appendleft(job)
+        return True
+
+    def note_success(self, job: TrialJob, worker: str) -> list[str]:
+        """Notes that a worker evaluated a job without a bug.
+
+        Returns:
+            The names of the workers that had a bug in it, and are to be barred.
+        """
+        self._own_bugs.pop(worker, None)
+        for name in job.bugs:
+            self._own_bugs[name] = self._own_bugs.get(name, 0) + 1
+        return [name for name in job.bugs if self._own_bugs[name] >= self._max_bugs_in_a_row]
 
     def join(self, worker: str, now: float, is_idle: bool) -> None:
         """Takes a worker into the pool; one that is busy gets a job after its next sign of life."""
-        self._members[worker] = _Member(last_life=now)
+        self._members[worker] = Member(last_life=now)
         if is_idle:
             self._idle[worker] = None
 
-    def beat(self, worker: str, tickets: Sequence[str], now: float) -> list[str] | None:
+    def beat(self, worker: str, tickets: Mapping[str, int], now: float) -> list[str] | None:
         """Takes a worker's own sign of life.
 
         Args:
             worker: Name of the worker.
-            tickets: Tickets that the worker holds.
+            tickets: Tickets that the worker holds, with the numbers of epochs that are saved.
             now: Time of the sign of life, in seconds.
 
         Returns:
@@ -154,6 +255,13 @@ class Pool:
         if member is None:
             return None
         self.saw_life(worker, now)
+        for ticket, epochs in tickets.items():
+            if member.ticket is None:
+                self._adopt(worker, ticket, now)
+            if ticket == member.ticket:
+                job = self._running[ticket].job
+                if epochs > job.epochs:
+                    job.epochs, member.progressed = epochs, now
         if not tickets and member.ticket is None:
             self._idle[worker] = None
         return [ticket for ticket in tickets if ticket != member.ticket]
@@ -185,13 +293,42 @@ class Pool:
         """Whether a worker that does not answer may be given up."""
         return self.silence_s(worker, now) > self._silence_limit_s
 
-    def lose(self, worker: str, reason: str, counts: bool = True) -> Loss | None:
+    def take_overdue(self, now: float) -> list[tuple[str, str, Loss]]:
+        """Takes jobs from workers that have been busy with them, or with an epoch of them, for too long.
+
+        Such a worker stays in the pool, and gets its next job when it has let go of this one.
+
+        Returns:
+            Worker, reason, and the consequences for the job, for each.
+        """
+        taken = []
+        for worker, member in self._members.items():
+            if member.ticket is None:
+                continue
+            reason = None
+            if now - member.began > self._trial_timeout_s:
+                reason = f"the trial has taken longer than {self._trial_timeout_s:g} s"
+            elif now - member.progressed > self._epoch_timeout_s:
+                reason = f"an epoch has taken longer than {self._epoch_timeout_s:g} s"
+            if reason is not None:
+                is_final = now - member.began > self._trial_timeout_s
+                self._overdue.add(member.ticket)
+                job = self._take_back(member.ticket)
+                assert job is not None, "its worker holds the ticket"
+                loss = self._settle_loss(job, f"{worker}: {reason}", Leave.LOSS)
+                if is_final and not loss.is_given_up:
+                    self._waiting.remove(job)
+                    loss = Loss(job=job, is_given_up=True)
+                taken.append((worker, reason, loss))
+        return taken
+
+    def lose(self, worker: str, reason: str, leave: Leave = Leave.LOSS) -> Loss | None:
         """Removes a worker; its job goes to the head of the line, or ends.
 
         Args:
             worker: Name of the worker.
             reason: Reason of the loss, for messages.
-            counts: True if the job's losses grow; False if the worker handed the job back.
+            leave: Way in which the worker leaves its job.
 
         Returns:
             The consequences for its job; None if the worker is not in the pool.
@@ -203,13 +340,50 @@ class Pool:
         assignment = self._running.pop(member.ticket or "", None)
         if assignment is None:
             return Loss(job=None, is_given_up=False)
-        job = assignment.job
-        if counts:
+        return self._settle_loss(assignment.job, reason, leave)
+
+    def _settle_loss(self, job: TrialJob, reason: str, leave: Leave) -> Loss:
+        """Puts a job whose worker is gone at the head of the line, unless it has ended."""
+        job.note_progress()
+        if leave is Leave.LOSS:
             job.losses.append(reason)
-        is_given_up = len(job.losses) >= self._max_losses
+        elif leave is Leave.RETURN:
+            job.returns.append(reason)
+        is_given_up = len(job.losses) >= self._max_losses or len(job.returns) >= self._max_returns
         if not is_given_up:
             self._waiting.appendleft(job)
         return Loss(job=job, is_given_up=is_given_up)
+
+    def _next_pair(self) -> tuple[TrialJob, str] | None:
+        """Finds the first waiting job that an idle worker may have; a bug goes to a worker that did not have it."""
+        if not self._idle:
+            return None
+        for job in self._waiting:
+            is_new_to_some = not job.bugs or any(name not in job.bugs for name in self._members)
+            for worker in self._idle:
+                if not is_new_to_some or worker not in job.bugs:
+                    return job, worker
+        return None
+
+    def _give(self, job: TrialJob, worker: str, ticket: str, now: float) -> Assignment:
+        self._idle.pop(worker, None)
+        assignment = Assignment(worker=worker, ticket=ticket, job=job)
+        job.worker_name = worker
+        member = self._members[worker]
+        member.ticket, member.began, member.progressed = ticket, now, now
+        self._running[ticket] = assignment
+        return assignment
+
+    def _adopt(self, worker: str, ticket: str, now: float) -> None:
+        """Lets a worker that comes back keep its trial, if the trial waits."""
+        job = self._waiting_job(ticket)
+        if job is not None and worker not in job.bugs and ticket not in self._overdue:
+            self._waiting.remove(job)
+            self._give(job, worker, ticket, now)
+
+    def _waiting_job(self, ticket: str) -> TrialJob | None:
+        key = _key_of(ticket)
+        return next((job for job in self._waiting if job.key == key), None)
 
     def _take_back(self, ticket: str) -> TrialJob | None:
         """Makes a ticket void and returns its job; None if the ticket was void before."""
@@ -218,3 +392,8 @@ class Pool:
             return None
         self._members[assignment.worker].ticket = None
         return assignment.job
+
+
+def _key_of(ticket: str) -> str:
+    """The trial's part of a ticket."""
+    return ticket.rpartition("/")[0]

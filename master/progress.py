@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import TextIO
 
@@ -32,10 +33,15 @@ class ProgressDisplay:
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError, ValueError):
+                self._bar.close()
 
     def show(self, progress: Progress) -> None:
-        """Draws the state of the study."""
+        """Draws the state of the study; a terminal that is closed, or a full disk behind it, ends nothing."""
+        with suppress(OSError, ValueError):
+            self._draw(progress)
+
+    def _draw(self, progress: Progress) -> None:
         if progress.last is not None:
             self._write(result_line(progress.last, progress))
         if not self._stream.isatty():
@@ -51,6 +57,12 @@ class ProgressDisplay:
             print(line, file=self._stream, flush=True)
         else:
             self._bar.write(line, file=self._stream)
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints a text, on standard output by default; what cannot be shown ends nothing."""
+    with suppress(OSError, ValueError):
+        print(text, file=stream or sys.stdout, flush=True)
 
 
 def schedule_line(spec: StudySpec) -> str:

@@ -3,7 +3,7 @@
 The master's dispatcher is in the run's name server under ``dispatcher_name``.  A worker calls these methods of it:
 
 * ``join`` with the worker's name, address and version; a refused worker ends;
-* ``heartbeat`` every second;
+* ``heartbeat`` every second, with the tickets of its jobs and the epochs that are saved;
 * ``register_result`` with the report of a job;
 * ``sign_off`` at its end.
 
@@ -25,13 +25,17 @@ import Pyro4.socketutil
 from results.run_directory import installed_versions
 
 #: The version of the calls and records on the wire.
-PROTOCOL = 1
+PROTOCOL = 2
 #: The errors of a call when the other side, or the way to it, is gone.
 COMMUNICATION_ERRORS = (Pyro4.errors.PyroError, OSError)
 #: Seconds that any call may take; every call only hands something over.
 CALL_TIMEOUT_S = 5.0
 #: Seconds that a sign of life may take.
 PROBE_TIMEOUT_S = 2.0
+#: Largest message; a trial and a report have some thousand bytes.
+MAX_MESSAGE_BYTES = 4 * 2**20
+#: Largest number of connections to one process.
+MAX_CONNECTIONS = 4096
 
 
 class HeartbeatAnswer(TypedDict):
@@ -40,10 +44,12 @@ class HeartbeatAnswer(TypedDict):
     Attributes:
         known: True if the worker belongs to the pool; False if it must join again.
         abandon: Tickets of jobs that the worker must abandon, because they are another worker's by now.
+        reason: Reason for which the worker could not be admitted so far; None if there is none.
     """
 
     known: bool
     abandon: list[str]
+    reason: str | None
 
 
 class Version(TypedDict):
@@ -104,9 +110,12 @@ def short_name(worker: str) -> str:
 def configure_pyro() -> None:
     """Sets Pyro's settings, which are global in the process; must be called before any Pyro object is created.
 
-    One thread serves all connections ("multiplex"): Pyro's pool of threads would refuse the 41st.
+    Each connection has a thread.  In Pyro's other server, one thread serves all connections and shakes hands with new
+    ones; a client that sends a part of a handshake stops it.
     """
-    Pyro4.config.SERVERTYPE = "multiplex"
+    Pyro4.config.SERVERTYPE = "thread"
+    Pyro4.config.THREADPOOL_SIZE = MAX_CONNECTIONS
+    Pyro4.config.MAX_MESSAGE_SIZE = MAX_MESSAGE_BYTES
     Pyro4.config.SERIALIZERS_ACCEPTED = {"serpent"}
     Pyro4.config.COMMTIMEOUT = CALL_TIMEOUT_S
     Pyro4.config.SOCK_NODELAY = True
@@ -130,14 +139,18 @@ def own_address(master_host: str) -> str:
     return str(Pyro4.socketutil.getInterfaceAddress(master_host))
 
 
-def end_daemon(daemon: Pyro4.Daemon) -> None:
-    """Ends a daemon and its connections; Pyro would leave them open, and their other sides would wait for answers."""
-    connections = [connection for connection in daemon.sockets if connection is not daemon.sock]
-    daemon.shutdown()
-    for connection in connections:
-        connection.close()
+def is_refused(error: BaseException) -> bool:
+    """Whether nothing listens at the other side's address, so that its process has ended.
+
+    Any other error of a connection means silence: the other side, or the way to it, may come back.
+    """
+    return _is_caused_by(error, ConnectionRefusedError, ConnectionResetError)
 
 
-def is_timeout(error: BaseException) -> bool:
-    """Whether a communication error means silence, and not a refused or broken connection."""
-    return any(isinstance(e, Pyro4.errors.TimeoutError | TimeoutError) for e in (error, error.__cause__))
+def is_broken(error: BaseException) -> bool:
+    """Whether the other side ended the connection during a call, as a process does that dies."""
+    return _is_caused_by(error, Pyro4.errors.ConnectionClosedError, ConnectionResetError, BrokenPipeError)
+
+
+def _is_caused_by(error: BaseException, *kinds: type[BaseException]) -> bool:
+    return any(isinstance(e, kinds) for e in (error, error.__cause__, error.__context__))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
-from master.protocol import COMMUNICATION_ERRORS, PROBE_TIMEOUT_S, connect, is_timeout, short_name
+from master.protocol import COMMUNICATION_ERRORS, PROBE_TIMEOUT_S, connect, is_broken, is_refused, short_name
 
 logger = logging.getLogger("nasbohb.master")
 
@@ -21,16 +22,24 @@ class Pulse(Enum):
 
     IDLE = "idle"
     BUSY = "busy"
-    SILENT = "silent"  # no answer in time: stopped, overloaded, or out of reach
-    DEAD = "dead"  # the connection was refused or broken, or the worker does not know the call
+    SILENT = "silent"  # no answer: stopped, overloaded, or out of reach
+    DEAD = "dead"  # the connection was refused, or the worker does not know the call
 
 
 class HandOverError(Exception):
-    """A job could not be handed to a worker."""
+    """A job could not be handed to a worker.
+
+    Attributes:
+        has_died: True if the worker died while it took the job, so that the job may be the cause.
+    """
+
+    def __init__(self, message: str, has_died: bool) -> None:
+        super().__init__(message)
+        self.has_died = has_died
 
 
 class RemoteWorker:
-    """A proxy of a worker, with time-outs.
+    """The calls to a worker, with time-outs; each has a connection of its own, so that an idle worker needs none.
 
     Pyro raises here what the worker raised, so each call expects any exception.  The exception is that worker's
     fault, and ends no thread of the dispatcher.
@@ -45,27 +54,27 @@ class RemoteWorker:
         self.name = name
         self.uri = uri
         self.connection: Any = None
-        self._proxy = connect(uri, key)
         self._key = key
 
     def start(self, ticket: str, trial: Mapping[str, Any]) -> bool:
-        """Hands a job over; returns whether the worker accepts it.
+        """Hands a job over, through a connection of its own; returns whether the worker accepts it.
 
         Raises:
             HandOverError: The worker did not answer, or the call failed on its side.
         """
         try:
-            return bool(self._proxy.start_computation(ticket, trial))
+            with connect(self.uri, self._key) as proxy:
+                return bool(proxy.start_computation(ticket, trial))
         except Exception as error:
-            raise HandOverError(f"{type(error).__name__}: {error}") from error
+            raise HandOverError(f"{type(error).__name__}: {error}", has_died=is_broken(error)) from error
 
     def pulse(self) -> Pulse:
-        """Asks for a sign of life, through a separate connection, because the other one may be in use."""
+        """Asks for a sign of life."""
         try:
             with connect(self.uri, self._key, PROBE_TIMEOUT_S) as proxy:
                 return Pulse.BUSY if proxy.is_busy() else Pulse.IDLE
         except COMMUNICATION_ERRORS as error:
-            return Pulse.SILENT if is_timeout(error) else Pulse.DEAD
+            return Pulse.DEAD if is_refused(error) else Pulse.SILENT
         except Exception as error:
             logger.warning("worker %s failed to give a sign of life: %s", short_name(self.name), error)
             return Pulse.DEAD
@@ -88,6 +97,6 @@ def pulses(workers: Sequence[RemoteWorker]) -> list[tuple[RemoteWorker, Pulse]]:
 
 
 def tell_to_end(workers: Sequence[RemoteWorker]) -> None:
-    """Tells several workers to end, at the same time."""
-    with ThreadPoolExecutor(_N_AT_ONCE) as executor:
-        list(executor.map(RemoteWorker.shutdown, workers))
+    """Tells several workers to end, at the same time; returns at once, because some may not answer."""
+    for worker in workers:
+        threading.Thread(target=worker.shutdown, name="farewell", daemon=True).start()

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from master.dispatcher import Dispatcher, DispatcherSettings
-from master.loop import MasterLoop, Progress, WaitSettings
+from master.dispatcher import Dispatcher
+from master.limits import StudyLimits
+from master.loop import MasterLoop, Progress
 from master.nameserver import name_server
 from master.protocol import configure_pyro
 from master.recorder import Recorder
 from master.samplers import make_sampler
+from master.settings import DispatcherSettings, WaitSettings
+from master.signals import StopFlag
+from master.status_file import StatusFile
 from master.tuner import Tuner
+from results.master_status import Ending
+from results.reading import RunJournals, read_journals
 from results.records import StudySpec, Value
 from results.run_directory import RunDirectory
+from results.run_lock import locked
 from spaces import TunerSpace, find_config_space
 
 
@@ -47,6 +56,8 @@ def complete_study(spec: StudySpec) -> StudySpec:
     for name, value in (("n_iterations", spec.n_iterations), ("n_workers", spec.n_workers)):
         if value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
+    if spec.keep_every < 0:
+        raise ValueError(f"--keep-every: got {spec.keep_every}, expected at least 0")
     space = find_config_space(spec.config_space)
     spec = msgspec.structs.replace(spec, default_config=space.complete(spec.default_config))
     spec = msgspec.structs.replace(spec, initial_configs=_initial_configs(spec, space))
@@ -71,40 +82,91 @@ def _initial_configs(spec: StudySpec, space: TunerSpace) -> tuple[Mapping[str, V
 def run_master(
     run: RunDirectory,
     *,
+    resume: bool = False,
     host: str = "127.0.0.1",
     dispatcher_settings: DispatcherSettings | None = None,
     wait_settings: WaitSettings | None = None,
+    limits: StudyLimits | None = None,
+    stop: StopFlag | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Progress:
-    """Runs the study that ``run`` describes to its end; its workers end with it, also on an interrupt.
+    """Runs the study that ``run`` describes to its end, to a limit or to an interrupt; its workers end with it.
 
     Args:
-        run: Run from ``create_run``, without results yet.
+        run: Run from ``create_run``.
+        resume: True to go on where an earlier master of the run ended, however it ended.
         host: Address to listen at, one of this machine that the workers can reach.
         dispatcher_settings: Limits after which workers count as lost; None for the defaults.
-        wait_settings: Limits of the wait for workers; None for the defaults.
-        on_progress: Callback in this thread, after each result and every few seconds without one.
+        wait_settings: Limits of the waits; None for the defaults.
+        limits: Limits of the study; None for none.
+        stop: Flag that interrupts the study; None for none.
+        on_progress: Callback in this thread, at the start, after each result, and every few seconds without one.
 
     Returns:
-        The state of the study at its end.
+        The state of the study at the end of this master, and the way in which it ended.
 
     Raises:
-        ValueError: The run has results already.
-        StudyFailedError: The same bug came back too often, or no workers came.
+        ValueError: Another master is at work; the run was started already, and ``resume`` is False; or its journal
+            is damaged or another study's.
+        StudyFailedError: The same bug came back too often, no workers came, or nothing could be written.
         DispatcherError: A thread of the dispatcher has died.
-        OSError: The host is no address of this machine, or a result could not be written.
+        OSError: The host is no address of this machine, or the run's directory cannot be written.
     """
-    if run.configs_json.stat().st_size:
-        raise ValueError(f"{run.path}: this run was started already, and cannot be resumed; choose another directory")
-    spec = run.spec()
-    tuner = Tuner(spec, make_sampler(spec))
-    configure_pyro()
-    with name_server(run, spec.run_id, host) as credentials:
-        dispatcher = Dispatcher(credentials, host, dispatcher_settings)
-        loop = MasterLoop(tuner, dispatcher, Recorder(run), wait_settings=wait_settings, on_progress=on_progress)
-        dispatcher.run()
-        try:
-            loop.run()
-        finally:
-            dispatcher.shutdown()
-        return loop.progress()
+    waits = wait_settings or WaitSettings()
+    with locked(run):
+        spec = run.spec()
+        journals = _journals(run, resume)
+        tuner = Tuner(spec, make_sampler(spec))
+        tuner.replay(journals.configs, journals.results)
+        status = StatusFile(run, tuner.n_done, waits.message_interval_s)
+        status.update((), ())
+        configure_pyro()
+        with Recorder(run, journals.configs) as recorder, _ending_on_failure(status):
+            with name_server(run, spec.run_id, host) as credentials:
+                dispatcher = Dispatcher(credentials, host, dispatcher_settings)
+                loop = MasterLoop(
+                    tuner, dispatcher, recorder, status,
+                    before=journals.results, wait_settings=waits, limits=limits, stop=stop, on_progress=on_progress,
+                )  # fmt: skip
+                dispatcher.run()
+                try:
+                    ending = loop.run()
+                    status.end(ending, loop.limit_reached() or "")  # before workers are told to end
+                finally:
+                    dispatcher.shutdown()
+                    loop.settle()
+            return dataclasses.replace(loop.progress(), ending=ending)
+
+
+def _journals(run: RunDirectory, resume: bool) -> RunJournals:
+    """Reads the journals of a run; none of its lines may be damaged, but for a torn last one.
+
+    Raises:
+        ValueError: The run was started already, and ``resume`` is False; or a line is damaged, or a file is missing.
+    """
+    journals = read_journals(run)
+    if not resume and run.configs_json.stat().st_size:
+        raise ValueError(
+            f"{run.path}: this run was started already; go on with it by `--resume {run.path}`, or choose another name"
+        )
+    if journals.missing:
+        raise ValueError(f"{run.path}: {', '.join(journals.missing)} is missing; restore it from a copy")
+    if journals.left_out:
+        raise ValueError(
+            f"{run.path}: the journal is damaged, so the study cannot go on: {journals.left_out[0]}; restore the file "
+            "from a copy, or remove the line"
+        )
+    return journals
+
+
+@contextmanager
+def _ending_on_failure(status: StatusFile) -> Iterator[None]:
+    """Marks the study as failed, or as interrupted, when an exception ends the master."""
+    try:
+        yield
+    except Exception as error:
+        status.end(Ending.FAILED, str(error))
+        raise
+    except BaseException as error:
+        status.end(Ending.INTERRUPTED, type(error).__name__)
+        raise

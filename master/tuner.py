@@ -86,6 +86,11 @@ class Tuner:
         """Whether all results are known."""
         return self.n_done == self.n_total
 
+    @property
+    def n_to_repeat(self) -> int:
+        """Number of trials that were in flight when the replayed journal ended; ``ask`` returns them first."""
+        return len(self._to_repeat)
+
     def ask(self) -> TrialSpec | None:
         """Returns the next trial to run; None if nothing can run before another result, or ever."""
         return self._to_repeat.popleft() if self._to_repeat else self._next_trial()

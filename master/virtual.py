@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from master.jobs import TrialJob
-from master.pool import Pool
+from master.pool import Leave, Pool
 from master.tuner import Tuner
 from results.records import ConfigId, Evaluation, Status, TrialResult, TrialSpec
 
@@ -105,6 +105,10 @@ class VirtualRun:
         return max(0.0, 1 - self.busy_s / self.present_s) if self.present_s else 0.0
 
 
+#: A preempted worker of virtual time loses all progress, so its job may come back often.
+_NO_LIMIT = 10**9
+
+
 class _Event(NamedTuple):
     """Something that will happen; ``number`` decides between equal times."""
 
@@ -132,7 +136,9 @@ class _Simulation:
 
     def __init__(self, tuner: Tuner, answer: Callable[[TrialSpec], Answer], fleet: Fleet) -> None:
         self._tuner, self._answer, self._fleet = tuner, answer, fleet
-        self._pool = Pool(suspicion_s=math.inf, silence_limit_s=math.inf, max_losses=fleet.max_losses)
+        self._pool = Pool(
+            suspicion_s=math.inf, silence_limit_s=math.inf, max_losses=fleet.max_losses, max_returns=_NO_LIMIT
+        )
         self._rng = np.random.default_rng(fleet.seed)
         self._events: list[_Event] = []
         self._n_events = 0
@@ -181,7 +187,7 @@ class _Simulation:
             self._n_out += 1
             model_based = self._tuner.proposals[trial.config_id].model_based
             self._pool.submit(TrialJob(trial, model_based, submitted=self._now))
-        while (assignment := self._pool.assign()) is not None:
+        while (assignment := self._pool.assign(self._now)) is not None:
             self._begin(assignment.job, assignment.worker, assignment.ticket)
 
     def _begin(self, job: TrialJob, worker: str, ticket: str) -> None:
@@ -195,9 +201,10 @@ class _Simulation:
         self._at(self._now + answer.duration_s, lambda: self._report(ticket, worker, answer.evaluation))
 
     def _report(self, ticket: str, worker: str, evaluation: Evaluation) -> None:
+        if worker not in self._joined_s:
+            return  # it was lost meanwhile
         job = self._pool.report(ticket)
-        if job is None:
-            return  # the worker was lost meanwhile
+        assert job is not None, "no other worker has the ticket"
         self._run.busy_s += self._now - self._began_s.pop(worker)
         job.finished = self._now
         self._tell(job.result_of(evaluation))
@@ -211,7 +218,9 @@ class _Simulation:
         if worker not in self._joined_s:
             return  # it is gone already
         self._leave(worker)
-        loss = self._pool.lose(worker, "preempted" if is_preempted else "lost", counts=not is_preempted)
+        loss = self._pool.lose(
+            worker, "preempted" if is_preempted else "lost", Leave.RETURN if is_preempted else Leave.LOSS
+        )
         self._run.n_preempted += is_preempted
         self._run.n_lost += not is_preempted
         if loss is not None and loss.job is not None and loss.is_given_up:

@@ -4,10 +4,10 @@ A process that is killed while it appends leaves a last line without a line brea
 whole array or object, because only its line break is missing. Otherwise it is torn:
 
 * ``read`` ignores a torn last line, so a journal can be read while another process appends to it;
-* ``append`` repairs the last line first: a whole line gets its line break, and torn bytes are cut off. Bytes before
-  the last line break are never changed.
+* ``Journal`` repairs the last line when it opens the file: a whole line gets its line break, and torn bytes are cut
+  off. Bytes before the last line break are never changed.
 
-Only one process at a time may use ``append``; any number may read.
+Only one process at a time may use ``Journal`` or ``append``; any number may read.
 
 Several processes may append to one journal with ``append_shared``. None of them may cut off what another is about
 to write. Therefore each makes one write in append mode. Where the file does not end with a line break, the write begins
@@ -23,6 +23,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,34 +40,94 @@ class JournalError(ValueError):
     """A line before the last one is not JSON: something other than this program changed the file."""
 
 
-def append(path: Path, *objects: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> None:
-    """Appends one line per object and returns when all are on disk; creates the file if it is missing.
+class JournalGoneError(RuntimeError):
+    """The file of an open journal was removed, renamed or replaced."""
 
-    Several lines at once cost one synchronisation, which takes milliseconds on a busy disk.
 
-    Args:
-        path: The journal.
-        objects: Arrays or objects of built-in types, with finite floats only.
+class Journal:
+    """A journal that its one writer has opened, as a context manager.
 
-    Raises:
-        ValueError: One is not an array or object, or holds a value that strict JSON lacks; nothing is written.
-        OSError: Writing failed (no space, ...); the journal is unchanged.
+    A failed ``append`` leaves nothing behind, or only bytes behind the last line that counts, which the next
+    ``append`` overwrites.  Therefore the same objects may be appended again after a failure.
+
+    Attributes:
+        path: Path of the file.
     """
-    lines = b"".join(encode(obj, path.name).encode() + _NEWLINE for obj in objects)
-    is_new = not path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        end = _repair(descriptor)
+
+    def __init__(self, path: Path) -> None:
+        """Opens the journal and repairs its last line; creates the file if it is missing.
+
+        Raises:
+            OSError: The file cannot be opened for writing.
+        """
+        self.path = path
+        is_new = not path.exists()
+        self._descriptor: int | None = self._open(os.O_CREAT)
+        self._end = _repair(self._descriptor)
+        if is_new:
+            sync_directory(path.parent)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def append(self, *objects: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> None:
+        """Appends one line per object and returns when all are on disk.
+
+        Several lines at once cost one synchronisation, which takes milliseconds on a busy disk.
+
+        Args:
+            objects: Arrays or objects of built-in types, with finite floats only.
+
+        Raises:
+            ValueError: One is not an array or object, or holds a value that strict JSON lacks; nothing is written.
+            JournalGoneError: The file is not at its path any more.
+            OSError: Writing failed (no space, ...); the same objects may be appended again.
+        """
+        lines = b"".join(encode(obj, self.path.name).encode() + _NEWLINE for obj in objects)
+        self.check()
+        if self._descriptor is None:
+            self._descriptor = self._open()
         try:
-            _write_all(descriptor, lines, end)
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, end)
-            raise
-    finally:
-        os.close(descriptor)
-    if is_new:
-        sync_directory(path.parent)
+            _write_all(self._descriptor, lines, self._end)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._end)
+            if error.errno == errno.ESTALE:  # a network disk that is back needs a new descriptor
+                self.close()
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        self._end += len(lines)
+
+    def check(self) -> None:
+        """Raises ``JournalGoneError`` if the file is not at its path any more, and OSError if nobody can tell."""
+        try:
+            found = os.stat(self.path)
+            if self._descriptor is None or os.path.samestat(found, os.fstat(self._descriptor)):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        raise JournalGoneError(f"{self.path}: removed, renamed or replaced while it was in use")
+
+    def close(self) -> None:
+        """Closes the file; has no effect if it is closed."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with suppress(OSError):  # what counts was synchronised
+                os.close(descriptor)
+
+    def _open(self, flags: int = 0) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_CLOEXEC | flags, 0o666)
+
+
+def append(path: Path, *objects: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> None:
+    """Appends to a journal that is closed; creates the file if it is missing.  See ``Journal.append``."""
+    for obj in objects:
+        encode(obj, path.name)  # what cannot be written makes no file
+    with Journal(path) as journal:
+        journal.append(*objects)
 
 
 def read(path: Path) -> list[Any]:

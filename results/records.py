@@ -68,6 +68,8 @@ class StudySpec(Record, frozen=True, kw_only=True):
         default_config: Configuration that the others are compared with: the optimizer's own defaults, where they lie
             in the configuration space.
         initial_configs: Whole configurations that are evaluated first, in this order, whatever the sampler.
+        keep_every: Number of epochs between checkpoints that stay when a trial has ended, the last one among them; 0
+            keeps no weights.
     """
 
     run_id: str
@@ -88,6 +90,7 @@ class StudySpec(Record, frozen=True, kw_only=True):
     sampler: str = "bohb"
     default_config: Mapping[str, Value] = msgspec.field(default_factory=dict)
     initial_configs: tuple[Mapping[str, Value], ...] = ()
+    keep_every: int = 0
 
 
 class Proposal(Record, frozen=True, kw_only=True):

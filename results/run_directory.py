@@ -2,6 +2,8 @@
 
 * ``run.json``: specification, versions, time of creation;
 * ``configspace.json``, ``configs.json``, ``results.json``;
+* ``status.json``, ``master.lock``: the master at work, or the way in which the last one ended;
+* ``late.jsonl``: reports of trials that had a result already;
 * ``trials/<iteration>_<stage>_<index>/<budget>/``;
 * ``credentials/`` (mode 0700);
 * ``report/``.
@@ -22,9 +24,8 @@ from typing import Any
 
 from results import journal
 from results.atomic_file import make_directory, new_directory, write_atomically
-from results.bohb_lines import config_line, result_line
 from results.record_base import Record
-from results.records import ConfigId, Proposal, StudySpec, TrialResult
+from results.records import ConfigId, StudySpec
 
 #: Version of the format of ``run.json``; a reader refuses any other.
 FORMAT = 2
@@ -58,7 +59,7 @@ class RunDescription(Record, frozen=True, kw_only=True):
 
 
 class RunDirectory:
-    """The paths in a run's directory, its description, and the master's appending to its journals."""
+    """The paths in a run's directory, and its description."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,6 +67,7 @@ class RunDirectory:
         self.configspace_json = path / "configspace.json"
         self.configs_json = path / "configs.json"
         self.results_json = path / "results.json"
+        self.late_jsonl = path / "late.jsonl"
         self.trials = path / "trials"
         self.credentials = path / "credentials"
         self.report = path / "report"
@@ -144,14 +146,6 @@ class RunDirectory:
         """Path of the directory for a configuration at a budget (in epochs); it need not exist."""
         return self.trials / "_".join(str(part) for part in config_id) / str(budget)
 
-    def append_configs(self, *configs: tuple[ConfigId, Proposal]) -> None:
-        """Records configurations; must come before their results."""
-        journal.append(self.configs_json, *(config_line(*config) for config in configs))
-
-    def append_results(self, *results: TrialResult) -> None:
-        """Records results; they are on disk when this returns."""
-        journal.append(self.results_json, *(result_line(result) for result in results))
-
     def _fill(self, description: RunDescription, configspace: Mapping[str, Any]) -> None:
         for directory in (self.trials, self.report):
             directory.mkdir()
@@ -174,4 +168,7 @@ def installed_versions() -> dict[str, str | None]:
 
 
 def _exists_message(path: Path) -> str:
-    return f"{path}: this path exists already, and runs are never overwritten; choose another name, or remove it"
+    return (
+        f"{path}: this path exists already, and runs are never overwritten; choose another name, or go on with a run "
+        "by --resume"
+    )

@@ -1,4 +1,4 @@
-"""The files of one trial: ``spec.json``, from which it starts, and ``trajectory.jsonl``, which it writes."""
+"""The files of one trial: ``spec.json``, from which it starts, and ``trajectory.jsonl`` and ``outcome.json``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from results import journal
 from results.atomic_file import write_atomically
 from results.epoch import TRAJECTORY, EpochRecord
-from results.records import TrialSpec
+from results.records import Evaluation, TrialSpec
 
 SPEC = "spec.json"
+OUTCOME = "outcome.json"
 
 
 def write_trial_spec(directory: Path, trial: TrialSpec) -> None:
@@ -44,3 +45,25 @@ def read_trajectory(directory: Path) -> list[EpochRecord]:
     return [
         EpochRecord.from_dict(line, f"{path}, line {number}") for number, line in enumerate(journal.read(path), start=1)
     ]
+
+
+def write_outcome(directory: Path, trial: TrialSpec, evaluation: Evaluation) -> None:
+    """Keeps the outcome of a trial until a master has taken it, and afterwards; makes the directory if it is missing.
+
+    Raises:
+        OSError: Writing failed.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    content = {"trial": trial.to_dict(), "evaluation": evaluation.to_dict()}
+    write_atomically(directory / OUTCOME, journal.encode(content, OUTCOME, indent=1) + "\n")
+
+
+def read_outcome(directory: Path, trial: TrialSpec) -> Evaluation | None:
+    """Reads the outcome that was kept of exactly this trial; None if there is none that can be used."""
+    try:
+        content = json.loads((directory / OUTCOME).read_bytes())
+        if TrialSpec.from_dict(content["trial"], OUTCOME) != trial:
+            return None
+        return Evaluation.from_dict(content["evaluation"], OUTCOME)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "nas.blackbox": FOR_NAS
     | {"nas.tabular", "nas.datasets", "master.tuner", "master.brackets", "master.samplers"}
     | {"results.records", "results.incumbents"},  # what the tuner is told and a sampler proposes; who leads
-    "worker": frozenset({"nas", "spaces", "results", "master.protocol"}),
+    "worker": frozenset({"nas", "spaces", "results", "master.protocol", "master.daemon", "master.signals"}),
     "master": frozenset({"spaces", "results"}),
     "analysis": frozenset({"results", "spaces", "nas.tabular"}),
     "run_bohb": EVERYTHING,
@@ -80,7 +80,7 @@ OWNERS: dict[str, frozenset[str]] = {
     "torchvision": frozenset(),
     "tensorflow": frozenset(),
     # What decides knows nothing of a network; hpbandster, whose successive halving the tuner holds, loads Pyro4 itself.
-    "Pyro4": frozenset({"worker", *(f"master.{name}" for name in ("protocol", "dispatcher", "nameserver"))}),
+    "Pyro4": frozenset({"worker", *(f"master.{name}" for name in ("protocol", "daemon", "dispatcher", "nameserver"))}),
     "hpbandster": frozenset({"worker", "master.tuner"}),
     "matplotlib": frozenset({"analysis.figures"}),
     "optuna": frozenset({"nas.blackbox.tpe", "analysis.export.optuna_journal"}),

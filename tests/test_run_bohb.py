@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import run_bohb
-from master.commands import Master, Study
+from master.commands.study import Master, Study
 from master.samplers import SAMPLERS
 from nas.datasets import DATASETS
 from nas.oneshot import METHODS
@@ -400,6 +400,8 @@ def test_a_study_from_end_to_end(tmp_path: Path) -> None:
     for name in ("trajectory.png", "trajectory.csv", "summary.json", "summary.txt"):
         assert (run_dir.report / name).stat().st_size > 0
     assert "Incumbent test error" in done.stdout
+    for log in sorted((run_dir.path / "workers").iterdir()):
+        assert log.read_text().splitlines()[-1] == "worker ended: the study has ended"
     report = run("analyze", "my run@home", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
     assert report.stdout in done.stdout

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from nas.tabular.matching import check_table_fits
 from nas.tabular.measured.on_demand import measuring
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, TrialSpec
-from results.trial_directory import write_trial_spec
+from results.trial_directory import read_trial_spec, write_trial_spec
 from spaces import SEARCH_SPACES
 
 if TYPE_CHECKING:
@@ -38,10 +39,12 @@ def evaluate(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     """Runs a trial in its directory: writes ``spec.json``, ``log.txt``, and what the search writes.
 
-    A search that was interrupted in the same directory goes on from its last epoch.
+    A search that was interrupted in the same directory goes on from its last epoch.  A finished one keeps its
+    trajectory; its weights stay only if the study's ``keep_every`` says so.
 
     Args:
         trial: The trial.
@@ -49,6 +52,7 @@ def evaluate(
         on_epoch: Callback after each epoch, before the epoch is saved.  It may raise an exception that is no
             ``Exception``: that one ends the trial, is passed on, and leaves the files to the worker that has the trial.
         worker: Name of the worker, for the record.
+        on_saved: Callback after each epoch that is saved; it may raise like ``on_epoch``.
 
     Returns:
         The outcome of the trial.
@@ -57,11 +61,31 @@ def evaluate(
         ValueError: The study names something unknown, its data set or table is missing, or they do not belong together.
         CellNotInTableError: The table does not hold the found cell.
     """
+    _clear_another_trial(directory, trial)
     write_trial_spec(directory, trial)
     with _log_to(directory / "log.txt"):
-        evaluation = msgspec.structs.replace(_run(trial, directory, on_epoch), seed=trial.seed, worker=worker)
+        evaluation = msgspec.structs.replace(_run(trial, directory, on_epoch, on_saved), seed=trial.seed, worker=worker)
         logger.info("ended as %s with loss %.5f", evaluation.status.value, evaluation.loss)
     return evaluation
+
+
+def _clear_another_trial(directory: Path, trial: TrialSpec) -> None:
+    """Removes the files of a trial that is not this one.
+
+    A master that was killed before it had written a proposal may have handed it out.  Its successor may propose another
+    configuration under the same id.
+    """
+    try:
+        found = read_trial_spec(directory)
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        logger.warning("removing a trial that cannot be read: %s", error)
+    else:
+        if found == trial:
+            return
+        logger.warning("%s: removing another configuration's trial", directory)
+    shutil.rmtree(directory)
 
 
 def search_spec(trial: TrialSpec) -> SearchSpec:
@@ -94,8 +118,13 @@ class BadConfigError(ValueError):
     """No search can have this configuration."""
 
 
-def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], None] | None) -> Evaluation:
-    from nas.oneshot.checkpoint import CHECKPOINT, UnreadableCheckpointError
+def _run(
+    trial: TrialSpec,
+    directory: Path,
+    on_epoch: Callable[[EpochRecord], None] | None,
+    on_saved: Callable[[EpochRecord], None] | None,
+) -> Evaluation:
+    from nas.oneshot.checkpoint import UnreadableCheckpointError, remove_checkpoint
     from nas.oneshot.search import run_search
 
     try:
@@ -106,14 +135,16 @@ def _run(trial: TrialSpec, directory: Path, on_epoch: Callable[[EpochRecord], No
     check_table_fits(table, spec.dataset, spec.data_dir)  # an .npz file may have changed since the study began
 
     def search() -> SearchResult:
-        return run_search(spec, table, directory, before_save=on_epoch)
+        return run_search(spec, table, directory, on_saved, on_epoch, keep_every=trial.study.keep_every)
 
     try:
         result = search()
     except UnreadableCheckpointError as error:
         logger.warning("removing a checkpoint that cannot be read, and starting the search again: %s", error)
-        (directory / CHECKPOINT).unlink()
+        remove_checkpoint(directory)
         result = search()
+    if not trial.study.keep_every:
+        remove_checkpoint(directory)
     if result.status != "ok":
         return Evaluation(status=Status(result.status), t_search_s=result.search_s, error=result.error)
     assert result.architecture_index is not None, "a search that ended well has found a cell"

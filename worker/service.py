@@ -6,48 +6,49 @@ Differs from hpbandster's:
   with a reason.
 * A job carries its whole trial, so a worker keeps no state between jobs.
 * The objective runs in the thread that called ``run`` (the main thread of a process).  Remote calls only hand jobs
-  over.  A report is repeated until the master has acknowledged it.
+  over.  A report is repeated until the master has acknowledged it.  It is kept in the trial's directory, too: a worker
+  that is handed the trial again reports it at once.
 * The worker sends a sign of life every second.  The answer names the trials that it must abandon.  If the master has
-  given the worker up, it joins again; if the master is gone, it ends.
+  given the worker up, it joins again.  If the master is silent, the worker goes on with its trial and waits for it, or
+  for another master of the run.
+* Signals set a flag: the worker hands its job back and ends.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+import os
 import secrets
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import Pyro4
 from hpbandster.core.worker import Worker
 
-from master.protocol import (
-    COMMUNICATION_ERRORS,
-    configure_pyro,
-    connect,
-    dispatcher_name,
-    name_server_uri,
-    own_address,
-    own_version,
-    short_name,
-    wire_id,
-)
+from master.daemon import GuardedDaemon
+from master.protocol import COMMUNICATION_ERRORS, configure_pyro, own_address, own_version, short_name, wire_id
+from master.signals import NOTICE, StopFlag, stop_flag
 from results.bohb_lines import evaluation_to_info
-from results.credentials import Credentials, credentials_path, read_credentials
+from results.credentials import Credentials
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, TrialSpec
 from results.run_directory import RunDirectory
+from results.trial_directory import read_outcome, write_outcome
+from worker.master_link import MasterLink, MasterNotFoundError, StudyEndedError, await_master
 from worker.objective import evaluate
-from worker.outcome import Objective, TrialAbandonedError, contained
+from worker.outcome import DiskTroubleError, Objective, TrialAbandonedError, contained
 
 logger = logging.getLogger("nasbohb.worker")
+
+#: Longest epoch so far to the time that is kept for the next.
+_MARGIN = 1.5
+#: Seconds for the end of a worker.
+_FAREWELL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -55,28 +56,20 @@ class WorkerSettings:
     """Waits and limits of a worker, all in seconds.
 
     Attributes:
-        start_limit_s: Longest wait for the master to start.
+        wait_s: Longest wait for the master: to start, and to come back after it fell silent.
         message_interval_s: Time between two messages while the worker waits for the master.
         heartbeat_s: Time between two signs of life.
-        master_limit_s: Silence of the master after which the worker ends.
+        walltime_s: Time after which the process will be ended from outside; the worker ends before.
     """
 
-    start_limit_s: float = 3600.0
+    wait_s: float = 3600.0
     message_interval_s: float = 10.0
     heartbeat_s: float = 1.0
-    master_limit_s: float = 60.0
-
-
-class MasterNotFoundError(RuntimeError):
-    """No master started in time."""
+    walltime_s: float = math.inf
 
 
 class WorkerRefusedError(RuntimeError):
-    """The master runs another version of this program."""
-
-
-class WorkerStopped(BaseException):
-    """The process was told to end (SIGTERM); like ``KeyboardInterrupt``, this is no error."""
+    """The master does not let the worker take part, and says why."""
 
 
 def run_worker(
@@ -85,59 +78,81 @@ def run_worker(
     objective: Objective = evaluate,
     host: str | None = None,
     settings: WorkerSettings | None = None,
+    attached: bool = False,
 ) -> str:
     """Waits for the master of the run at ``path``, then works for it until the study ends.
 
-    SIGTERM ends the worker at once; the master runs its job elsewhere.
+    A signal ends the worker, and the master runs its trial elsewhere.  SIGUSR1, a notice, lets the worker save the
+    epoch first; after other signals, the epoch is lost.  So does a wall time in which no further epoch fits.
 
     Args:
         path: Directory of the run; it need not exist yet.
         objective: Function to evaluate; by default it runs a search and looks up the found cell in the table.
         host: Address to listen at; None for this machine's address towards the master.
         settings: Waits and limits; None for the defaults.
+        attached: True to end with the process at the other end of standard input, too.
 
     Returns:
         Why the worker ended, for a message.
 
     Raises:
-        MasterNotFoundError: No master started within ``start_limit_s``.
-        WorkerRefusedError: The master runs another version of this program.
+        MasterNotFoundError: No master was there for ``wait_s``; a finished result is kept in the trial's directory.
+        WorkerRefusedError: The master does not let the worker take part.
         ValueError: The run's credentials are damaged.
+        OSError: The run's credentials cannot be read; the message names the file.
     """
     settings = settings or WorkerSettings()
     run = RunDirectory(Path(path).absolute())
-    try:
-        with _stop_on_sigterm():
-            configure_pyro()
-            credentials = _await_master(run, settings)
-            return WorkerService(run, credentials, objective, host or own_address(credentials.host), settings).run()
-    except WorkerStopped:
-        return "it was told to stop (SIGTERM)"
+    with stop_flag() as stop:
+        configure_pyro()
+        try:
+            credentials = await_master(run, settings.wait_s, settings.message_interval_s, stop)
+        except StudyEndedError as end:
+            return str(end)
+        service = WorkerService(run, credentials, objective, host or own_address(credentials.host), settings, stop)
+        if attached:
+            threading.Thread(target=_watch_stdin, args=(service,), name="standard input", daemon=True).start()
+        return service.run()
+
+
+def _watch_stdin(service: WorkerService) -> None:
+    while os.read(0, 4096):  # sys.stdin has a lock, which Python waits for at its end
+        pass
+    service.end("the process that started it has ended")
 
 
 class WorkerService(Worker):
     """One worker; ``run`` serves until it ends."""
 
     def __init__(
-        self, run: RunDirectory, credentials: Credentials, objective: Objective, host: str, settings: WorkerSettings
+        self,
+        run: RunDirectory,
+        credentials: Credentials,
+        objective: Objective,
+        host: str,
+        settings: WorkerSettings,
+        stop: StopFlag | None = None,
     ) -> None:
         """Prepares the worker, which listens to nothing before ``run``.  See ``run_worker`` for the arguments."""
         super().__init__(
             wire_id(credentials.run_id), credentials.host, credentials.port, logger, host, id=secrets.token_hex(4)
         )  # host name and process alone collide in containers
         self._run = run
-        self._dispatcher_name = dispatcher_name(credentials.run_id)
-        self._key = credentials.key
+        self._link = MasterLink(run, credentials)
         self._objective = objective
         self._settings = settings
-        self._name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
-        self._dispatcher: Any = None
+        self._stop = stop or StopFlag()
+        self._is_known = False
+        self._reason_told: str | None = None
         # Under the condition:
         self._inbox: tuple[str, Any] | None = None
         self._ticket: str | None = None
+        self._epochs = 0  # of the ticket's trial, saved
+        self._ends_s = time.monotonic() + settings.walltime_s
+        self._longest_epoch_s = 0.0
         self._abandoned: set[str] = set()
         self._end_reason: str | None = None
-        self._refusal: str | None = None
+        self._failure: Exception | None = None
 
     def run(self, background: bool = False) -> str:
         """Joins the master, and evaluates the jobs that arrive, in this thread, until the worker is to end.
@@ -146,24 +161,25 @@ class WorkerService(Worker):
             Why the worker ended.
 
         Raises:
-            WorkerRefusedError: The master runs another version of this program.
+            WorkerRefusedError: The master does not let the worker take part.
+            MasterNotFoundError: The master did not come back.
             RuntimeError: One of the worker's threads has died.
         """
-        with Pyro4.Daemon(host=self.host) as daemon:
-            daemon._pyroHmacKey = self._key
-            self._uri = str(daemon.register(self, self.worker_id))
-            threads = [threading.Thread(target=t, daemon=True) for t in (daemon.requestLoop, self._send_heartbeats)]
+        self._daemon = GuardedDaemon(self.host)
+        try:
+            self._daemon._pyroHmacKey = self._link.credentials.key
+            self._uri = str(self._daemon.register(self, self.worker_id))
+            loops = (self._daemon.requestLoop, self._keep_in_touch)
+            threads = [threading.Thread(target=loop, name=loop.__name__, daemon=True) for loop in loops]
+            for thread in threads:
+                thread.start()
             try:
-                self._join()
-                if self._end_reason is None:
-                    for thread in threads:
-                        thread.start()
-                    logger.info("worker %s is ready", short_name(self.worker_id))
                 return self._serve(threads)
             finally:
                 self.end("the worker has ended")
                 self._sign_off()
-                daemon.shutdown()
+        finally:
+            self._daemon.end()
 
     # Called by the master.
 
@@ -175,7 +191,7 @@ class WorkerService(Worker):
             True if the worker takes the job; False while it has another one or is about to end.
         """
         with self.thread_cond:
-            if self.busy or self._inbox is not None or self._end_reason is not None:
+            if self.busy or self._inbox or self._end_reason or self._reason_to_end():
                 return False
             self._inbox = (ticket, trial)
             self.thread_cond.notify_all()
@@ -203,8 +219,8 @@ class WorkerService(Worker):
         while True:
             with self.thread_cond:
                 self.thread_cond.wait_for(lambda: self._inbox or self._end_reason, timeout=1.0)
-                if self._refusal is not None:
-                    raise WorkerRefusedError(self._refusal)
+                if self._failure is not None:
+                    raise self._failure
                 if self._end_reason is not None:
                     return self._end_reason
                 if not all(thread.is_alive() for thread in threads):
@@ -212,7 +228,7 @@ class WorkerService(Worker):
                 if self._inbox is None:
                     continue
                 (ticket, trial), self._inbox = self._inbox, None
-                self._ticket, self.busy = ticket, True
+                self._ticket, self._epochs, self.busy = ticket, 0, True
             try:
                 evaluation = self.compute(ticket, trial)
             except TrialAbandonedError:
@@ -228,134 +244,156 @@ class WorkerService(Worker):
 
     def compute(self, ticket: str, wire_trial: Any) -> Evaluation:
         """Runs a trial that came over the wire and returns its outcome; raises ``TrialAbandonedError``."""
+        name = short_name(self.worker_id)
         try:
             trial = TrialSpec.from_dict(wire_trial, "the job")
         except ValueError as error:
-            return Evaluation(status=Status.BUG, worker=short_name(self.worker_id), error=str(error))
+            return Evaluation(status=Status.BUG, worker=name, error=str(error))
+
+        saved_s = time.monotonic()
 
         def check_abandoned(epoch: EpochRecord) -> None:
             if ticket in self._abandoned or self._end_reason is not None:
                 raise TrialAbandonedError
 
-        directory = self._run.trial_directory(trial.config_id, trial.budget)
-        return contained(self._objective, trial, directory, check_abandoned, short_name(self.worker_id))
+        def check_time(epoch: EpochRecord) -> None:
+            nonlocal saved_s
+            now = time.monotonic()
+            self._longest_epoch_s = max(self._longest_epoch_s, now - saved_s)
+            self._epochs, saved_s = epoch.epoch, now
+            reason = self._reason_to_end()
+            if reason is not None and epoch.epoch < trial.budget:
+                self.end(reason)
+                raise TrialAbandonedError
 
-    def _deliver(self, ticket: str, info: Mapping[str, Any]) -> None:
-        """Reports an outcome until the master has acknowledged it, or the worker is to end."""
+        directory = self._run.trial_directory(trial.config_id, trial.budget)
+        kept = read_outcome(directory, trial)
+        if kept is not None:
+            return kept
+        if not self._run.path.is_dir():
+            return Evaluation(status=Status.BUG, worker=name, error=f"{self._run.path}: the run's directory is gone")
         while True:
             try:
-                self._dispatcher.register_result(ticket, info)
-                return
-            except COMMUNICATION_ERRORS as error:
-                logger.warning("could not report to the master: %s; trying again", error)
-            with self.thread_cond:
-                if self.thread_cond.wait_for(lambda: self._end_reason, timeout=self._settings.heartbeat_s):
+                evaluation = contained(self._objective, trial, directory, check_abandoned, name, check_time)
+                break
+            except DiskTroubleError as error:
+                logger.warning("the trial waits for its disk, and then goes on from its checkpoint: %s", error)
+                if self._pause(self._settings.message_interval_s) or ticket in self._abandoned:
+                    raise TrialAbandonedError from None
+        if evaluation.status.informs_model and self._run.path.is_dir():
+            try:
+                write_outcome(directory, trial, evaluation)
+            except OSError as error:
+                logger.warning("could not keep the outcome in %s: %s", directory, error)
+        return evaluation
+
+    def _deliver(self, ticket: str, info: Mapping[str, Any]) -> None:
+        """Reports an outcome until a master has acknowledged it, or the worker is to end."""
+        next_message_s = 0.0
+        while True:
+            dispatcher = self._link.dispatcher  # None while another master is looked for
+            try:
+                if dispatcher is not None:
+                    dispatcher.register_result(ticket, info)
                     return
-
-    def _send_heartbeats(self) -> None:
-        last_answer_s = time.monotonic()
-        was_known = True
-        while self._end_reason is None:
-            pause_s = self._settings.heartbeat_s
-            try:
-                answer = self._dispatcher.heartbeat(self.worker_id, self._tickets())
-                last_answer_s = time.monotonic()
-                with self.thread_cond:
-                    self._abandoned.update(set(answer["abandon"]) & set(self._tickets()))
-                if not answer["known"]:
-                    self._ask_to_join()
-                    pause_s /= 10 if was_known else 1  # the master is about to admit it, if it can reach it
-                was_known = answer["known"]
             except COMMUNICATION_ERRORS as error:
-                self._check_master(error, time.monotonic() - last_answer_s)
-            with self.thread_cond:
-                self.thread_cond.wait_for(lambda: self._end_reason, timeout=pause_s)
-
-    def _check_master(self, error: Exception, silence_s: float) -> None:
-        """Ends the worker if the master is gone: its credentials are gone, or it has been silent too long."""
-        if not credentials_path(self._run).exists():
-            self.end("the master has ended")
-        elif silence_s > self._settings.master_limit_s:
-            self.end(f"the master has not answered for {silence_s:.0f} s ({error})")
-
-    def _tickets(self) -> list[str]:
-        inbox, ticket = self._inbox, self._ticket
-        return ([] if ticket is None else [ticket]) + ([] if inbox is None else [inbox[0]])
-
-    def _join(self) -> None:
-        """Asks to join until the master has answered or is gone; the master may end while the worker asks."""
-        start_s = time.monotonic()
-        while self._end_reason is None:
-            try:
-                self._dispatcher = connect(str(self._name_server.lookup(self._dispatcher_name)), self._key)
-                self._ask_to_join()
+                if time.monotonic() >= next_message_s:
+                    logger.warning("could not report to the master: %s; trying again", error)
+                    next_message_s = time.monotonic() + self._settings.message_interval_s
+            if self._pause(self._settings.heartbeat_s):
                 return
+
+    def _keep_in_touch(self) -> None:
+        """Connects, joins and sends signs of life until the worker is to end."""
+        answered_s = time.monotonic()
+        pause_s = 0.0
+        while not self._pause(pause_s):
+            reason = self._reason_to_end()
+            if reason is not None and (not self._tickets() or self._stop.signal not in (None, NOTICE)):
+                self.end(reason)
+                self._sign_off()  # another worker may have the job before this one has completed its epoch
+                return
+            try:
+                pause_s = self._send_sign_of_life()
+                answered_s = time.monotonic()
             except COMMUNICATION_ERRORS as error:
-                self._check_master(error, time.monotonic() - start_s)
-            with self.thread_cond:
-                self.thread_cond.wait_for(lambda: self._end_reason, timeout=self._settings.heartbeat_s)
+                pause_s = self._settings.heartbeat_s
+                self._look_for_master(error, time.monotonic() - answered_s)
+
+    def _reason_to_end(self) -> str | None:
+        """Explains why the worker should begin no further epoch; None if it may."""
+        if self._stop.signal is not None:
+            return f"it was told to stop ({self._stop.signal.name})"
+        if time.monotonic() + _MARGIN * self._longest_epoch_s + _FAREWELL_S > self._ends_s:
+            return "no further epoch fits into its wall time"
+        return None
+
+    def _send_sign_of_life(self) -> float:
+        """Sends one, or joins first; returns the seconds until the next.  Raises COMMUNICATION_ERRORS."""
+        heartbeat_s = self._settings.heartbeat_s
+        if self._link.dispatcher is None:
+            self._link.connect()
+            self._ask_to_join()
+            return heartbeat_s / 10  # the master is about to admit it, if it can reach it
+        answer = self._link.dispatcher.heartbeat(self.worker_id, self._tickets())
+        with self.thread_cond:
+            self._abandoned.update(set(answer["abandon"]) & set(self._tickets()))
+        if answer["known"]:
+            if not self._is_known:
+                self._is_known = True
+                logger.info("worker %s is ready", short_name(self.worker_id))
+            return heartbeat_s
+        if answer["reason"] is not None and answer["reason"] != self._reason_told:
+            self._reason_told = answer["reason"]
+            logger.warning("not admitted yet: %s", answer["reason"])
+        was_known, self._is_known = self._is_known, False
+        self._ask_to_join()
+        return heartbeat_s / 10 if was_known else heartbeat_s
+
+    def _look_for_master(self, error: Exception, silence_s: float) -> None:
+        """Looks for another master in the run's directory; ends the worker if there is none for too long."""
+        try:
+            if self._link.renew():
+                logger.info("another master of the run is there")
+                self._daemon._pyroHmacKey = self._link.credentials.key
+                self._link.dispatcher = None
+                return
+        except StudyEndedError as end:
+            self.end(str(end))
+            return
+        if silence_s > self._settings.wait_s:
+            self._fail(MasterNotFoundError(f"the master has not answered for {silence_s:.0f} s ({error})"))
+
+    def _pause(self, seconds: float) -> bool:
+        """Waits; returns early, and True, if the worker is to end."""
+        with self.thread_cond:
+            return bool(self.thread_cond.wait_for(lambda: self._end_reason, timeout=seconds))
+
+    def _tickets(self) -> dict[str, int]:
+        """The tickets of the jobs that the worker holds, with the numbers of epochs that are saved."""
+        inbox, ticket = self._inbox, self._ticket
+        return ({} if ticket is None else {ticket: self._epochs}) | ({} if inbox is None else {inbox[0]: 0})
 
     def _ask_to_join(self) -> None:
         """Joins, or ends the worker if the master refuses; raises COMMUNICATION_ERRORS."""
         try:
-            self._refusal = self._dispatcher.join(self.worker_id, self._uri, own_version())
+            refusal = self._link.dispatcher.join(self.worker_id, self._uri, own_version())
         except AttributeError:
-            self._refusal = "the master runs a version that does not state its number; install this one for both"
-        if self._refusal is not None:
-            self.end(self._refusal)
+            refusal = "the master runs a version that does not state its number; install this one for both"
+        if refusal is not None:
+            self._fail(WorkerRefusedError(refusal))
+
+    def _fail(self, failure: Exception) -> None:
+        """Makes ``run`` raise an exception."""
+        with self.thread_cond:
+            self._failure = self._failure or failure
+        self.end(str(failure))
 
     def _sign_off(self) -> None:
         """Leaves the pool, if the master is still there to hear it."""
-        if self._dispatcher is None:
+        if self._link.dispatcher is None:
             return
         try:
-            self._dispatcher.sign_off(self.worker_id, self._end_reason)
+            self._link.dispatcher.sign_off(self.worker_id, self._end_reason)
         except COMMUNICATION_ERRORS as error:
             logger.debug("could not sign off: %s", error)
-
-
-def _await_master(run: RunDirectory, settings: WorkerSettings) -> Credentials:
-    """Returns the run's credentials as soon as the master that wrote them answers.
-
-    The credentials are read anew in each attempt, for two reasons.  A master writes them a moment before it listens.
-    The credentials of a master that was killed stay until another master replaces them.
-    """
-    start_s = next_message_s = time.monotonic()
-    while True:
-        try:
-            credentials = read_credentials(run)
-            name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
-            name_server.lookup(dispatcher_name(credentials.run_id))
-            return credentials
-        except FileNotFoundError:
-            found = f"no {credentials_path(run)}"
-        except COMMUNICATION_ERRORS as error:
-            found = f"no answer at {credentials.host}:{credentials.port} ({error})"
-        now = time.monotonic()
-        if now - start_s > settings.start_limit_s:
-            raise MasterNotFoundError(
-                f"{run.path}: no master of this run started within {settings.start_limit_s:.0f} s ({found}); "
-                "start it, on a file system that both see, with a --host that this machine reaches"
-            )
-        if now >= next_message_s:
-            logger.info("waiting for a master in %s: %s", run.path, found)
-            next_message_s = now + settings.message_interval_s
-        time.sleep(min(0.2, settings.start_limit_s))
-
-
-@contextmanager
-def _stop_on_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into ``WorkerStopped``; has no effect outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the farewell is not to be interrupted
-        raise WorkerStopped
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

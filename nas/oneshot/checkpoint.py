@@ -64,6 +64,11 @@ def remove_kept(directory: Path, after: int) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove_checkpoint(directory: Path) -> None:
+    """Removes the directory's checkpoint, whose search goes on no more."""
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+
+
 def write_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
     """Replaces the directory's checkpoint."""
     content = BytesIO()

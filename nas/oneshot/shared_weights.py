@@ -61,7 +61,7 @@ class SharedWeights:
         if state is None:
             raise checkpoint.CheckpointError(
                 f"{directory}: holds no {checkpoint.checkpoint_name(epoch)}; expected the directory of a search, or of "
-                "a trial of a study at a budget (trials/0_0_0/25)"
+                "a trial (trials/0_0_0/25) of a study that keeps weights (study --keep-every)"
                 + ("" if epoch is None else ", that has kept this epoch (search --keep-every)")
             )
         computed, reports = what_was_computed(state, directory)

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.load import LoadedRun
+from results import journal
+from results.bohb_lines import config_line, result_line
 from results.records import ConfigId, Evaluation, Proposal, Status, StudySpec, TrialResult
 from results.run_directory import RunDescription, RunDirectory
 from spaces import SEARCH_SPACES
@@ -109,6 +111,6 @@ def write_space_run(
                     evaluation=ok if index < n else failed,
                 )
             )
-    run.append_configs(*configs)
-    run.append_results(*results)
+    journal.append(run.configs_json, *(config_line(*config) for config in configs))
+    journal.append(run.results_json, *(result_line(result) for result in results))
     return run

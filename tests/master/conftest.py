@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import Pyro4
 import pytest
 
+from master.daemon import GuardedDaemon
 from master.nameserver import name_server
 from master.protocol import configure_pyro, connect, dispatcher_name, name_server_uri, own_version
 from master.study import create_run
@@ -26,6 +27,7 @@ def smooth_objective(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     """Answers at once; nothing but the configuration and the budget decides."""
     error = min(1.0, abs(float(trial.config["learning_rate"]) - 0.1) + 1 / trial.budget)
@@ -72,7 +74,7 @@ def start_workers() -> Iterator[StartWorkers]:
     threads: list[threading.Thread] = []
 
     def start(run: RunDirectory, n: int = 1, **arguments: Any) -> list[threading.Thread]:
-        arguments = {"objective": smooth_objective, "settings": WorkerSettings(master_limit_s=5.0)} | arguments
+        arguments = {"objective": smooth_objective, "settings": WorkerSettings(wait_s=5.0)} | arguments
         new = [threading.Thread(target=run_worker, args=(run.path,), kwargs=arguments, daemon=True) for _ in range(n)]
         for thread in new:
             thread.start()
@@ -108,14 +110,15 @@ class FakeWorker:
 
     def __post_init__(self) -> None:
         self.arrived = threading.Condition()
-        self.daemon = Pyro4.Daemon(host="127.0.0.1")
+        self.daemon = GuardedDaemon("127.0.0.1")
         self.daemon._pyroHmacKey = self.credentials.key
         uri = self.daemon.register(self)
         self.thread = threading.Thread(target=self.daemon.requestLoop, daemon=True)
         self.thread.start()
         server = connect(name_server_uri(self.credentials.host, self.credentials.port), self.credentials.key)
         self.dispatcher = connect(server.lookup(dispatcher_name("test")), self.credentials.key)
-        self.refusal = self.dispatcher.join(self.name, str(uri), self.version)
+        self.uri = str(uri)
+        self.refusal = self.dispatcher.join(self.name, self.uri, self.version)
 
     @Pyro4.expose
     def start_computation(self, ticket: str, trial: Any) -> bool:
@@ -146,5 +149,5 @@ class FakeWorker:
     def die(self) -> None:
         """From now on, its connections are refused."""
         if self.thread.is_alive():
-            self.daemon.shutdown()
+            self.daemon.end()
             self.thread.join(timeout=5)

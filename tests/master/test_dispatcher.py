@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from master.dispatcher import Dispatcher, DispatcherError, DispatcherSettings
+from master.dispatcher import Dispatcher, DispatcherError
 from master.jobs import TrialJob
 from master.protocol import PROTOCOL, own_version
 from master.remote_worker import RemoteWorker
+from master.settings import DispatcherSettings
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials
 from results.records import Evaluation, Status, StudySpec, TrialSpec
@@ -163,20 +164,24 @@ def test_a_worker_that_signs_off_hands_its_job_back_without_a_loss(office: Offic
     assert job.losses == []
 
 
-def test_the_late_report_of_a_lost_worker_changes_nothing(office: Office) -> None:
+def test_the_first_report_of_a_trial_counts_and_later_ones_are_kept_apart(office: Office) -> None:
     first = office.worker("first")
     job = office.submit()
     old_ticket, _ = first.wait_for_job()
     first.dispatcher.sign_off(first.name, "preempted")
     second = office.worker("second")
     ticket, _ = second.wait_for_job()
-    late = evaluation_to_info(Evaluation(status=Status.OK, validation_error=0.9))
-    assert first.dispatcher.register_result(old_ticket, late) is False
-    assert second.dispatcher.register_result(ticket, OK) is True
-    assert second.dispatcher.register_result(ticket, late) is False
+    assert first.dispatcher.register_result(old_ticket, OK) is True
     assert office.next_finished() is job
+    assert second.dispatcher.heartbeat(second.name, {ticket: 3})["abandon"] == [ticket]
+    late = evaluation_to_info(Evaluation(status=Status.OK, validation_error=0.9))
+    assert second.dispatcher.register_result(ticket, late) is False
+    assert first.dispatcher.register_result(old_ticket, late) is False
     assert job.result().evaluation.validation_error == 0.25
     assert office.dispatcher.finished(timeout_s=0.2) == []
+    assert [(report["ticket"], report["report"]) for report in office.dispatcher.late()] == [
+        (ticket, late), (old_ticket, late),
+    ]  # fmt: skip
 
 
 def test_a_silent_worker_is_given_up_and_told_to_abandon_its_job(office: Office) -> None:
@@ -192,10 +197,12 @@ def test_a_silent_worker_is_given_up_and_told_to_abandon_its_job(office: Office)
     assert trial == job.wire_trial
     assert silent.name not in office.dispatcher.workers()
     assert "silent for" in job.losses[0]
-    answer = second.dispatcher.heartbeat(silent.name, [old_ticket])
-    assert answer == {"known": False, "abandon": [old_ticket]}
-    assert second.dispatcher.heartbeat(second.name, [ticket]) == {"known": True, "abandon": []}
+    assert second.dispatcher.heartbeat(silent.name, {old_ticket: 2})["known"] is False
+    assert second.dispatcher.heartbeat(second.name, {ticket: 2}) == {"known": True, "abandon": [], "reason": None}
     release.set()
+    assert silent.dispatcher.join(silent.name, silent.uri, own_version()) is None
+    wait_for(lambda: silent.name in office.dispatcher.workers())
+    assert silent.dispatcher.heartbeat(silent.name, {old_ticket: 2})["abandon"] == [old_ticket]
 
 
 def test_signs_of_life_keep_a_worker_that_answers_slowly(office: Office) -> None:
@@ -205,7 +212,7 @@ def test_signs_of_life_keep_a_worker_that_answers_slowly(office: Office) -> None
     worker.is_busy._pyroExposed = True  # type: ignore[attr-defined]
     end = time.monotonic() + 3 * QUICK.silence_limit_s
     while time.monotonic() < end:
-        assert worker.dispatcher.heartbeat(worker.name, [])["known"]
+        assert worker.dispatcher.heartbeat(worker.name, {})["known"]
         time.sleep(0.05)
     release.set()
 
@@ -303,7 +310,7 @@ def test_a_worker_of_another_version_is_refused(
     assert theirs in other.refusal
     assert f"its master nasbohb {own_version()['nasbohb']} (protocol {PROTOCOL}); install the same" in other.refusal
     assert f"refused: {other.refusal}" in caplog.text
-    assert office.dispatcher.heartbeat(other.name, []) == {"known": False, "abandon": []}
+    assert other.dispatcher.heartbeat(other.name, {})["known"] is False
 
 
 def test_a_worker_that_does_not_answer_where_it_says_is_named(office: Office, caplog: pytest.LogCaptureFixture) -> None:

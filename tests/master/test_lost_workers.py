@@ -14,7 +14,7 @@ from typing import Protocol
 
 import pytest
 
-from master.dispatcher import DispatcherSettings
+from master.settings import DispatcherSettings
 from master.study import run_master
 from results.reading import read_results
 from results.records import Status
@@ -99,21 +99,22 @@ def test_a_stopped_process_loses_its_job_and_comes_back(
     stopped.send_signal(signal.SIGCONT)
     assert stopped.wait(timeout=10) == 0
     assert stopped.stdout is not None
-    assert "the master has ended" in stopped.stdout.read()
+    assert "the study has ended (finished)" in stopped.stdout.read()
 
 
-def test_a_process_that_is_told_to_end_hands_its_job_over_at_once(
-    make_run: MakeRun, start_process: StartProcess, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_process_that_is_told_to_end_hands_its_job_over(
+    make_run: MakeRun, start_process: StartProcess, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = make_run(n_iterations=1)
     sentinel = tmp_path / "busy"
     processes = [start_process(run, "first_hangs", str(sentinel)) for _ in range(2)]
-    strike = Strike(sentinel, signal.SIGTERM)
+    strike = Strike(sentinel, number)
     assert run_master(run).n_done == 7
     (told,) = (p for p in processes if p.pid == strike.process_id)
     assert told.wait(timeout=10) == 0
     assert told.stdout is not None
-    assert "SIGTERM" in told.stdout.read()
+    assert f"it was told to stop ({number.name})" in told.stdout.read()
 
 
 def test_a_trial_that_kills_its_workers_is_recorded_as_worker_lost(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from master.jobs import TrialJob
-from master.pool import Assignment, Pool
+from master.pool import Assignment, Leave, Pool
 from master.samplers import make_sampler
 from master.tuner import Tuner
 from results.bohb_lines import evaluation_to_info
@@ -44,18 +44,18 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Pool:
 
 
 def assigned(pool: Pool) -> Assignment:
-    assignment = pool.assign()
+    assignment = pool.assign(0.0)
     assert assignment is not None
     return assignment
 
 
 def test_nothing_is_assigned_without_a_job_or_without_a_worker(pool: Pool) -> None:
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
     pool.submit(make_job())
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
     assert not pool.can_assign
     pool.join("busy", now=0.0, is_idle=False)
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
     pool.join("idle", now=0.0, is_idle=True)
     assert pool.can_assign
     assert assigned(pool).worker == "idle"
@@ -87,7 +87,7 @@ def test_a_report_counts_once_and_only_under_its_own_ticket(pool: Pool) -> None:
     assert pool.report(ticket) is None
 
 
-def test_the_late_report_of_a_worker_that_was_given_up_changes_nothing(pool: Pool) -> None:
+def test_the_first_report_of_a_trial_counts_whichever_hand_over_it_belongs_to(pool: Pool) -> None:
     job = make_job()
     pool.submit(job)
     for name in ("a", "b"):
@@ -96,9 +96,127 @@ def test_the_late_report_of_a_worker_that_was_given_up_changes_nothing(pool: Poo
     pool.lose("a", "gone")
     new = assigned(pool)
     assert (new.job, new.worker) == (job, "b")
-    assert pool.report(old.ticket) is None
-    assert pool.running == [job]
-    assert pool.report(new.ticket) is job
+    assert pool.report(old.ticket) is job
+    assert (pool.running, pool.waiting, pool.can_assign) == ([], [], False)
+    assert pool.report(new.ticket) is None
+    pool.submit(make_job(1))
+    assert not pool.can_assign, "b still computes"
+    assert pool.beat("b", {new.ticket: 3}, now=1.0) == [new.ticket]
+    assert pool.beat("b", {}, now=2.0) == []
+    assert assigned(pool).worker == "b"
+
+
+def test_a_report_of_a_trial_that_waits_counts(pool: Pool) -> None:
+    """A worker of an earlier master hands in what it has finished meanwhile."""
+    earlier = Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=2, ticket_prefix="earlier")
+    earlier.submit(make_job(1))
+    earlier.join("a", now=0.0, is_idle=True)
+    ticket = assigned(earlier).ticket
+    jobs = [make_job(index) for index in range(3)]
+    for job in jobs:
+        pool.submit(job)
+    assert pool.report(ticket) is jobs[1]
+    assert pool.report(ticket) is None
+    assert pool.waiting == [jobs[0], jobs[2]]
+
+
+def test_another_configuration_under_the_same_id_is_another_trial(pool: Pool) -> None:
+    """A master that was killed before it wrote may have proposed another configuration than its successor."""
+    earlier = Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=2)
+    other = make_job(1)
+    earlier.submit(TrialJob(msgspec.structs.replace(other.trial, config={"cutout_prob": 0.25}), False, 0.0))
+    earlier.join("a", now=0.0, is_idle=True)
+    pool.submit(other)
+    assert pool.report(assigned(earlier).ticket) is None
+    assert pool.waiting == [other]
+
+
+def test_a_worker_that_comes_back_keeps_its_trial_if_no_other_has_it(pool: Pool) -> None:
+    jobs = [make_job(index) for index in range(2)]
+    for job in jobs:
+        pool.submit(job)
+    pool.join("a", now=0.0, is_idle=True)
+    ticket = assigned(pool).ticket
+    pool.lose("a", "silent")
+    pool.join("a", now=1.0, is_idle=False)
+    assert pool.beat("a", {ticket: 7}, now=1.0) == []
+    assert (pool.running, pool.waiting, jobs[0].epochs) == ([jobs[0]], [jobs[1]], 7)
+    assert pool.report(ticket) is jobs[0]
+
+
+def test_losses_count_only_without_progress_between(pool: Pool) -> None:
+    """F12: on preemptible nodes each loss comes later in the trial's checkpoints."""
+    job = make_job()
+    pool.submit(job)
+    for epochs in (0, 1, 2, 3, 3, 3):
+        pool.join(f"worker {epochs}", now=0.0, is_idle=True)
+        ticket = assigned(pool).ticket
+        pool.beat(f"worker {epochs}", {ticket: epochs}, now=1.0)
+        loss = pool.lose(f"worker {epochs}", f"lost at {epochs}")
+        assert loss is not None
+        if loss.is_given_up:
+            break
+    assert job.losses == ["lost at 3", "lost at 3"]
+    assert loss.is_given_up
+
+
+def test_a_job_that_is_handed_back_again_and_again_ends(pool: Pool) -> None:
+    """F8: losses that do not count have a limit, too."""
+    job = make_job()
+    pool.submit(job)
+    for number in range(20):
+        pool.join(f"worker {number}", now=0.0, is_idle=True)
+        assigned(pool)
+        loss = pool.lose(f"worker {number}", "preempted", Leave.RETURN)
+        assert loss is not None
+        assert loss.is_given_up == (number == 19)
+    job.finish(None, 1.0)
+    assert job.result().evaluation.status is Status.WORKER_LOST
+
+
+def test_a_bug_is_tried_on_another_worker_and_counts_if_that_has_it_too(pool: Pool) -> None:
+    job = make_job()
+    pool.submit(job)
+    pool.join("a", now=0.0, is_idle=True)
+    first = assigned(pool)
+    pool.join("b", now=0.0, is_idle=True)
+    pool.report(first.ticket)
+    assert pool.retry_bug(job, "a") is True
+    second = assigned(pool)
+    assert (second.worker, second.job) == ("b", job)
+    pool.report(second.ticket)
+    assert pool.retry_bug(job, "b") is False
+
+
+def test_a_bug_waits_for_a_busy_worker_that_did_not_have_it_and_counts_where_there_is_none(pool: Pool) -> None:
+    jobs = [make_job(index) for index in range(2)]
+    for job in jobs:
+        pool.submit(job)
+    for name in ("a", "b"):
+        pool.join(name, now=0.0, is_idle=True)
+    of_a, of_b = assigned(pool), assigned(pool)
+    pool.report(of_a.ticket)
+    assert pool.retry_bug(jobs[0], "a") is True
+    assert pool.assign(0.0) is None, "a had it, b is busy"
+    pool.lose("b", "gone")
+    assert assigned(pool).job is jobs[1]
+    pool.report((pool.beat("a", {}, now=1.0) and "") or of_a.ticket)
+    assert pool.retry_bug(jobs[1], "a") is False, "nobody else is there"
+    assert of_b.job is jobs[1]
+
+
+def test_a_worker_is_barred_after_three_bugs_in_a_row_that_others_do_not_have(pool: Pool) -> None:
+    def bug_of_a_that_b_does_not_have(index: int) -> list[str]:
+        job = make_job(index)
+        job.bugs["a"] = "a bug"
+        return pool.note_success(job, "b")
+
+    assert bug_of_a_that_b_does_not_have(0) == []
+    assert bug_of_a_that_b_does_not_have(1) == []
+    assert pool.note_success(make_job(9), "a") == []  # one success is enough
+    assert bug_of_a_that_b_does_not_have(2) == []
+    assert bug_of_a_that_b_does_not_have(3) == []
+    assert bug_of_a_that_b_does_not_have(4) == ["a"]
 
 
 def test_a_refused_job_goes_to_the_head_and_its_worker_waits_for_its_next_beat(pool: Pool) -> None:
@@ -110,8 +228,8 @@ def test_a_refused_job_goes_to_the_head_and_its_worker_waits_for_its_next_beat(p
     pool.refuse(ticket)
     pool.refuse(ticket)  # once is enough
     assert pool.waiting == jobs
-    assert pool.assign() is None
-    assert pool.beat("a", [], now=1.0) == []
+    assert pool.assign(0.0) is None
+    assert pool.beat("a", {}, now=1.0) == []
     assert assigned(pool).job is jobs[0]
 
 
@@ -140,7 +258,7 @@ def test_a_job_that_is_handed_back_has_lost_nobody(pool: Pool) -> None:
     for number in range(5):
         pool.join(f"worker {number}", now=0.0, is_idle=True)
         assigned(pool)
-        loss = pool.lose(f"worker {number}", "preempted", counts=False)
+        loss = pool.lose(f"worker {number}", "preempted", Leave.RETURN)
         assert loss is not None
         assert not loss.is_given_up
     assert (job.losses, pool.waiting) == ([], [job])
@@ -153,24 +271,24 @@ def test_an_idle_worker_and_an_unknown_one_take_no_job_with_them(pool: Pool) -> 
     assert loss.job is None
     assert pool.lose("a", "gone") is None
     pool.submit(make_job())
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
 
 
 def test_a_beat_tells_what_to_abandon(pool: Pool) -> None:
     pool.submit(make_job())
     pool.join("a", now=0.0, is_idle=True)
     ticket = assigned(pool).ticket
-    assert pool.beat("a", [ticket, "old"], now=1.0) == ["old"]
-    assert pool.beat("a", [], now=1.0) == []  # it has reported, or not begun
+    assert pool.beat("a", {ticket: 0, "old": 0}, now=1.0) == ["old"]
+    assert pool.beat("a", {}, now=1.0) == []  # it has reported, or not begun
     assert not pool.can_assign
-    assert pool.beat("stranger", [], now=1.0) is None
+    assert pool.beat("stranger", {}, now=1.0) is None
 
 
 def test_who_is_silent_is_a_suspect_and_then_too_long(pool: Pool) -> None:
     for name in ("a", "b"):
         pool.join(name, now=100.0, is_idle=True)
     assert pool.suspects(now=103.0) == []
-    pool.beat("b", [], now=102.0)
+    pool.beat("b", {}, now=102.0)
     assert pool.suspects(now=104.0) == ["a"]
     assert (pool.silence_s("a", now=104.0), pool.is_silent_too_long("a", now=104.0)) == (4.0, False)
     assert not pool.is_silent_too_long("a", now=120.0)
@@ -183,7 +301,7 @@ def test_a_suspect_is_one_until_its_next_sign_of_life(pool: Pool) -> None:
     pool.join("a", now=0.0, is_idle=True)
     pool.suspect("a")
     assert pool.suspects(now=0.0) == ["a"]
-    pool.beat("a", [], now=0.0)
+    pool.beat("a", {}, now=0.0)
     assert pool.suspects(now=0.0) == []
     for name in ("stranger",):
         pool.suspect(name)
@@ -198,7 +316,7 @@ def test_a_study_in_virtual_time_loses_nothing_whatever_befalls_its_workers(seed
     rng = random.Random(seed)
     spec = msgspec.structs.replace(STUDY, sampler="random", n_iterations=4)
     tuner = Tuner(spec, make_sampler(spec))
-    pool = Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=10**9)
+    pool = Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=10**9, max_returns=10**9)
     names = itertools.count()
     held: dict[str, Assignment] = {}
     done: list[tuple[object, int]] = []
@@ -209,16 +327,15 @@ def test_a_study_in_virtual_time_loses_nothing_whatever_befalls_its_workers(seed
             pool.join(f"worker {next(names)}", now, is_idle=True)
         while len(pool.running) + len(pool.waiting) < n_workers and (trial := tuner.ask()) is not None:
             pool.submit(TrialJob(trial, model_based=False, submitted=now))
-        while (assignment := pool.assign()) is not None:
+        while (assignment := pool.assign(0.0)) is not None:
             held[assignment.worker] = assignment
         worker = rng.choice(pool.workers)
         event = rng.choice(["report", "report", "report", "refuse", "hand back", "die", "beat"])
         if event in ("hand back", "die"):
-            pool.lose(worker, event, counts=event == "die")
-            late = held.pop(worker, None)
-            assert late is None or pool.report(late.ticket) is None
+            pool.lose(worker, event, Leave.LOSS if event == "die" else Leave.RETURN)
+            held.pop(worker, None)
         elif event == "beat" or worker not in held:
-            pool.beat(worker, [held[worker].ticket] if worker in held else [], now)
+            pool.beat(worker, {held[worker].ticket: 0} if worker in held else {}, now)
         elif event == "refuse":
             pool.refuse(held.pop(worker).ticket)
         else:
@@ -239,4 +356,43 @@ def test_after_the_end_no_job_is_handed_out(pool: Pool) -> None:
     pool.submit(make_job())
     pool.join("a", now=0.0, is_idle=True)
     pool.clear()
-    assert pool.assign() is None
+    assert pool.assign(0.0) is None
+
+
+def test_a_hung_epoch_loses_its_job_and_the_worker_gets_none_before_it_lets_go() -> None:
+    pool = Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=2, epoch_timeout_s=60.0)
+    job = make_job()
+    pool.submit(job)
+    pool.join("a", now=0.0, is_idle=True)
+    assignment = pool.assign(0.0)
+    assert assignment is not None
+    ticket = assignment.ticket
+    pool.beat("a", {ticket: 1}, now=50.0)
+    assert pool.take_overdue(now=100.0) == []
+    ((worker, reason, loss),) = pool.take_overdue(now=111.0)
+    assert (worker, reason) == ("a", "an epoch has taken longer than 60 s")
+    assert (loss.job, loss.is_given_up, pool.waiting) == (job, False, [job])
+    assert pool.beat("a", {ticket: 1}, now=112.0) == [ticket]
+    assert pool.waiting == [job], "it is not given back to whom it was taken from"
+    assert not pool.can_assign
+    assert pool.beat("a", {}, now=113.0) == []
+    assert pool.can_assign
+    assert pool.report(ticket) is job, "the first result counts, if it comes after all"
+
+
+def test_a_trial_that_takes_too_long_ends_however_many_epochs_it_saves() -> None:
+    pool = Pool(suspicion_s=3.0, silence_limit_s=20.0, max_losses=9, trial_timeout_s=100.0)
+    job = make_job()
+    pool.submit(job)
+    pool.join("a", now=0.0, is_idle=True)
+    assignment = pool.assign(0.0)
+    assert assignment is not None
+    for now in (30.0, 60.0, 90.0):
+        pool.beat("a", {assignment.ticket: int(now)}, now=now)
+        assert pool.take_overdue(now=now) == []
+    ((_, reason, loss),) = pool.take_overdue(now=101.0)
+    assert reason == "the trial has taken longer than 100 s"
+    assert (loss.job, loss.is_given_up, pool.waiting, pool.running) == (job, True, [], [])
+    job.finish(None, 101.0)
+    assert job.result().evaluation.status is Status.WORKER_LOST
+    assert "longer than 100 s" in str(job.result().evaluation.error)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from master.daemon import GuardedDaemon
 from master.protocol import (
     PROTOCOL,
     configure_pyro,
     connect,
     dispatcher_name,
-    end_daemon,
     own_version,
     refusal,
     short_name,
@@ -31,15 +31,15 @@ class Greeter:
 @pytest.mark.parametrize("run_id", ["darts@home", "my study", "größe ✓ 大", "a/b", "PYRO:x@y:1", "", "\udcff"])
 def test_any_run_id_makes_a_name_that_pyro_takes(run_id: str) -> None:
     configure_pyro()
-    with Pyro4.Daemon(host="127.0.0.1") as daemon:
-        daemon._pyroHmacKey = "key"
-        uri = str(daemon.register(Greeter(), dispatcher_name(run_id)))
-        thread = threading.Thread(target=daemon.requestLoop, daemon=True)
-        thread.start()
-        with connect(uri, "key") as proxy:
-            assert proxy.greet() == "hello"
-        end_daemon(daemon)
-        thread.join(timeout=5)
+    daemon = GuardedDaemon("127.0.0.1")
+    daemon._pyroHmacKey = "key"
+    uri = str(daemon.register(Greeter(), dispatcher_name(run_id)))
+    thread = threading.Thread(target=daemon.requestLoop, daemon=True)
+    thread.start()
+    with connect(uri, "key") as proxy:
+        assert proxy.greet() == "hello"
+    daemon.end()
+    thread.join(timeout=5)
 
 
 @given(st.text(), st.text())

@@ -27,13 +27,13 @@ def recorded(make_run: MakeRun) -> RunDirectory:
     """A run of two workers, written as a master writes it."""
     run = make_run(n_iterations=9, n_workers=2, seed=1)
     tuner = Tuner(run.spec(), make_sampler(run.spec()))
-    recorder = Recorder(run)
     done = simulate(tuner, hours, Fleet(n_workers=2))
-    for config_id, proposal in tuner.proposals.items():
-        recorder.take_config(config_id, proposal)
-    for result in done.results:
-        recorder.take_result(result)
-    recorder.commit()
+    with Recorder(run) as recorder:
+        for config_id, proposal in tuner.proposals.items():
+            recorder.take_config(config_id, proposal)
+        for result in done.results:
+            recorder.take_result(result)
+        recorder.commit()
     return run
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from hpbandster.core.result import logged_results_to_HBS_result
 
-from master.loop import Progress, StudyFailedError, WaitSettings, bug_kind
+from master.loop import Progress, StudyFailedError, bug_kind
 from master.samplers import make_sampler
+from master.settings import WaitSettings
 from master.study import create_run, run_master
 from master.tuner import Tuner, trial_seed
 from results.credentials import credentials_path
@@ -38,6 +39,7 @@ def answering(answer: Answer) -> Any:
         directory: Path,
         on_epoch: Callable[[EpochRecord], None] | None = None,
         worker: str | None = None,
+        on_saved: Callable[[EpochRecord], None] | None = None,
     ) -> Any:
         return answer(trial)
 
@@ -156,7 +158,9 @@ def test_the_same_bug_three_times_ends_the_study_with_it(
     start_workers(run, objective=answering(answer))
     with pytest.raises(StudyFailedError, match=f"(?s)same bug occurred 3 times.*Traceback.*{message}"):
         run_master(run)
-    assert [r.evaluation.status for r in read_results(run)] == [Status.BUG] * 3
+    results = read_results(run)
+    assert {r.evaluation.status for r in results} == {Status.BUG}
+    assert len(results) in (3, 4)  # what was reported meanwhile is recorded, too
     assert not credentials_path(run).exists()
 
 
@@ -235,8 +239,7 @@ def test_an_interrupt_ends_master_and_workers(make_run: MakeRun, start_workers: 
     for thread in workers:
         thread.join(timeout=5)
         assert not thread.is_alive()
-    # Results that arrive together reach the disk together: the other worker's may already be there.
-    assert len(read_results(run)) in (3, 4)
+    assert 3 <= len(read_results(run)) < 280  # what was acknowledged meanwhile is recorded, too
     assert not credentials_path(run).exists()
 
 
@@ -261,7 +264,7 @@ def test_a_run_is_not_started_twice(make_run: MakeRun, start_workers: StartWorke
     run = make_run()
     start_workers(run)
     run_master(run)
-    with pytest.raises(ValueError, match="this run was started already"):
+    with pytest.raises(ValueError, match="this run was started already; go on with it by"):
         run_master(run)
 
 

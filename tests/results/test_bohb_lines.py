@@ -9,7 +9,15 @@ import pytest
 from hpbandster.core.dispatcher import Job
 from hpbandster.core.result import json_result_logger
 
-from results.bohb_lines import evaluation_from_info, evaluation_to_info, parse_config_line, parse_result_line
+from results import journal
+from results.bohb_lines import (
+    config_line,
+    evaluation_from_info,
+    evaluation_to_info,
+    parse_config_line,
+    parse_result_line,
+    result_line,
+)
 from results.records import FAILURE_LOSS, Evaluation, Proposal, Status, TrialResult
 from results.run_directory import RunDirectory
 
@@ -21,8 +29,9 @@ def test_our_lines_are_those_that_hpbandster_itself_writes(
     run: RunDirectory, tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     result: TrialResult = request.getfixturevalue(kind)
-    run.append_configs((result.config_id, Proposal(config=result.config, model_based=result.model_based)))
-    run.append_results(result)
+    proposal = Proposal(config=result.config, model_based=result.model_based)
+    journal.append(run.configs_json, config_line(result.config_id, proposal))
+    journal.append(run.results_json, result_line(result))
 
     job = Job(result.config_id, config=dict(result.config), budget=float(result.budget))
     job.timestamps = {"submitted": result.submitted, "started": result.started, "finished": result.finished}
@@ -37,7 +46,7 @@ def test_our_lines_are_those_that_hpbandster_itself_writes(
 
 
 def test_a_success_has_its_validation_error_as_loss(run: RunDirectory, succeeded: TrialResult) -> None:
-    run.append_results(succeeded)
+    journal.append(run.results_json, result_line(succeeded))
     config_id, budget, times, result, exception = json.loads(run.results_json.read_text())
     assert (config_id, budget, exception) == ([3, 0, 1], 4.0, None)
     assert times == {"submitted": 1e9 + 0.125, "started": 1e9 + 0.25, "finished": 1e9 + 13.5}
@@ -48,7 +57,7 @@ def test_a_success_has_its_validation_error_as_loss(run: RunDirectory, succeeded
 def test_a_failure_has_a_finite_loss_and_a_state_that_deepcave_takes_for_a_crash(
     run: RunDirectory, diverged: TrialResult
 ) -> None:
-    run.append_results(diverged)
+    journal.append(run.results_json, result_line(diverged))
     *_, result, exception = json.loads(run.results_json.read_text())
     assert result["loss"] == FAILURE_LOSS == 1.0
     assert (result["info"]["state"], result["info"]["status"]) == ("CRASHED", "diverged")

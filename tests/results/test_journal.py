@@ -139,7 +139,7 @@ def test_the_line_is_synced_before_append_returns(path: Path, monkeypatch: pytes
     synced: list[bytes] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(path.read_bytes()))
     journal.append(path, FIRST)
-    assert synced[0] == json.dumps(FIRST).encode() + b"\n"
+    assert json.dumps(FIRST).encode() + b"\n" in synced
 
 
 json_values = st.recursive(

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from results import journal
+from results.bohb_lines import config_line, result_line
 from results.reading import read_journals, read_results
 from results.records import Proposal, Status, TrialResult
 from results.run_directory import RunDirectory
@@ -14,8 +15,9 @@ from results.run_directory import RunDirectory
 
 def record(run: RunDirectory, *results: TrialResult) -> None:
     for result in results:
-        run.append_configs((result.config_id, Proposal(config=result.config, model_based=result.model_based)))
-        run.append_results(result)
+        proposal = Proposal(config=result.config, model_based=result.model_based)
+        journal.append(run.configs_json, config_line(result.config_id, proposal))
+        journal.append(run.results_json, result_line(result))
 
 
 def test_results_are_read_back_as_they_were_recorded(
@@ -33,7 +35,7 @@ def test_every_attempt_at_a_trial_is_read(run: RunDirectory, succeeded: TrialRes
 
 
 def test_configurations_are_read_before_they_have_results(run: RunDirectory, succeeded: TrialResult) -> None:
-    run.append_configs(((0, 0, 0), Proposal(config={"x": 1}, model_based=False)))
+    journal.append(run.configs_json, config_line((0, 0, 0), Proposal(config={"x": 1}, model_based=False)))
     record(run, succeeded)
     assert list(read_journals(run).configs.items()) == [
         ((0, 0, 0), Proposal(config={"x": 1}, model_based=False)),
@@ -73,7 +75,7 @@ def test_what_cannot_be_used_is_left_out_and_named(
     record(run, succeeded)
     with run.results_json.open("a") as file:
         file.write("\n{torn}\n[[0, 0, 0], 4.0]\n")
-    run.append_results(replace(succeeded, config_id=(9, 0, 0)))
+    journal.append(run.results_json, result_line(replace(succeeded, config_id=(9, 0, 0))))
     with run.configs_json.open("a") as file:
         file.write("   \n")
     record(run, diverged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ def pids(workers: LocalWorkers, slot: int) -> list[int]:
 def test_a_dead_worker_is_replaced_and_all_end_with_the_context(tmp_path: Path) -> None:
     workers = LocalWorkers(SLEEP, 2, tmp_path / "logs", farewell_s=0.1)
     with workers:
+        workers.watch()
         wait_for(lambda: all(pids(workers, slot) for slot in (0, 1)))
         os.kill(pids(workers, 0)[0], signal.SIGKILL)
 
@@ -63,9 +65,35 @@ def test_a_worker_that_ended_early_is_replaced_whatever_its_status(tmp_path: Pat
     with LocalWorkers([sys.executable, "-c", "print('done')"], 1, tmp_path) as workers:
 
         def ran_twice() -> bool:
-            if workers.log(0).read_text().count("done") < 2:
-                workers.watch()
-                return False
-            return True
+            workers.watch()
+            return workers.log(0).read_text().count("done") >= 2
 
         wait_for(ran_twice)
+
+
+def test_deaths_with_successes_between_do_not_end_the_study(tmp_path: Path) -> None:
+    """F10: three deaths a worker for its whole life ended a study of 260 evaluations at 27."""
+    with LocalWorkers([sys.executable, "-c", "print('done')"], 1, tmp_path) as workers:
+
+        def ran_often() -> bool:
+            workers.watch(has_succeeded=True)
+            return workers.log(0).read_text().count("done") >= 8
+
+        wait_for(ran_often)
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    """Also if it is killed: their standard input is closed then."""
+    read = [sys.executable, "-c", "import os, sys; print(os.getpid(), flush=True); sys.stdin.read(); print('ended')"]
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom worker.local import LocalWorkers\n"
+        f"with LocalWorkers({read!r}, 2, Path({str(tmp_path)!r})) as workers:\n"
+        "    workers.watch()\n    time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    logs = [tmp_path / f"worker-{slot}.log" for slot in (0, 1)]
+    wait_for(lambda: all(log.exists() and log.read_text() for log in logs))
+    process.kill()
+    process.wait()
+    wait_for(lambda: all("ended" in log.read_text() for log in logs))

@@ -148,6 +148,46 @@ def test_a_trial_with_a_damaged_checkpoint_starts_again(tmp_path: Path) -> None:
     assert "starting the search again" in (tmp_path / "trial" / "log.txt").read_text()
 
 
+@pytest.mark.parametrize(("keep_every", "kept"), [(0, []), (1, ["checkpoint", "checkpoint-1", "checkpoint-2"])])
+def test_a_finished_trial_keeps_its_trajectory_and_its_weights_if_asked(
+    tmp_path: Path, keep_every: int, kept: list[str]
+) -> None:
+    evaluate(replace(TRIAL, study=replace(STUDY, keep_every=keep_every)), tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint*")) == kept
+    assert len(read_trajectory(tmp_path)) == 2
+
+
+def test_a_trial_goes_on_from_what_its_worker_saved_at_a_notice(tmp_path: Path) -> None:
+    whole = evaluate(TRIAL, tmp_path / "whole")
+
+    def stop_when_saved(epoch: EpochRecord) -> None:
+        raise TrialAbandonedError
+
+    with pytest.raises(TrialAbandonedError):
+        evaluate(TRIAL, tmp_path / "trial", on_saved=stop_when_saved)
+    epochs: list[EpochRecord] = []
+    again = evaluate(TRIAL, tmp_path / "trial", epochs.append)
+    assert [e.epoch for e in epochs] == [2]
+    assert replace(again, t_search_s=0.0) == replace(whole, t_search_s=0.0)
+
+
+def test_another_trial_under_the_same_id_starts_from_nothing(tmp_path: Path) -> None:
+    """A master that was killed before it wrote its proposal had handed it out; its successor proposes another one."""
+    other = replace(TRIAL, config={**TRIAL.config, "learning_rate": 0.01})
+    expected = evaluate(TRIAL, tmp_path / "alone")
+
+    def abandon(epoch: EpochRecord) -> None:
+        raise TrialAbandonedError
+
+    with pytest.raises(TrialAbandonedError):
+        evaluate(other, tmp_path / "trial", on_saved=abandon)
+    again = evaluate(TRIAL, tmp_path / "trial")
+    assert replace(again, t_search_s=0.0) == replace(expected, t_search_s=0.0)
+    assert read_trial_spec(tmp_path / "trial") == TRIAL
+    (tmp_path / "trial" / "spec.json").write_text("{")
+    assert evaluate(TRIAL, tmp_path / "trial").architecture_index == expected.architecture_index
+
+
 def test_every_hyperparameter_reaches_the_search() -> None:
     config = {h.name: h.upper for h in CONFIG_SPACES["cs3"].hyperparameters}
     spec = search_spec(replace(TRIAL, config=config, budget=7))

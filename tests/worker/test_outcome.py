@@ -75,10 +75,21 @@ def test_anything_else_is_a_bug_with_its_traceback(answer: Any, message: str) ->
     assert message in outcome.error
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, TrialAbandonedError])
-def test_what_ends_the_worker_or_the_trial_passes(stop: type[BaseException]) -> None:
-    def answer() -> None:
-        raise stop
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_trial_that_would_end_its_process_has_a_bug(raised: type[BaseException]) -> None:
+    """F8: worker after worker would end, and nothing would be recorded."""
 
-    with pytest.raises(stop):
+    def answer() -> None:
+        raise raised
+
+    outcome = outcome_of(answer)
+    assert outcome.status is Status.BUG
+    assert raised.__name__ in str(outcome.error)
+
+
+def test_an_abandoned_trial_has_no_outcome() -> None:
+    def answer() -> None:
+        raise TrialAbandonedError
+
+    with pytest.raises(TrialAbandonedError):
         outcome_of(answer)

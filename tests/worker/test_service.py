@@ -6,13 +6,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import Pyro4
 import pytest
 
-from master.dispatcher import Dispatcher, DispatcherSettings
+from master.daemon import GuardedDaemon
+from master.dispatcher import Dispatcher
 from master.jobs import TrialJob
 from master.nameserver import name_server
 from master.protocol import (
@@ -20,17 +23,18 @@ from master.protocol import (
     configure_pyro,
     connect,
     dispatcher_name,
-    end_daemon,
     name_server_uri,
     own_version,
     short_name,
 )
+from master.settings import DispatcherSettings
 from results.credentials import Credentials, credentials_path, write_credentials
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
+from worker.master_link import MasterNotFoundError
 from worker.outcome import Objective
-from worker.service import MasterNotFoundError, WorkerRefusedError, WorkerService, WorkerSettings, run_worker
+from worker.service import WorkerRefusedError, WorkerService, WorkerSettings, run_worker
 
 STUDY = StudySpec(
     run_id="test",
@@ -54,7 +58,7 @@ EPOCH = EpochRecord(
     table={},
     search_s=0.0,
 )
-QUICK = WorkerSettings(start_limit_s=5.0, message_interval_s=0.1, heartbeat_s=0.05, master_limit_s=0.5)
+QUICK = WorkerSettings(wait_s=5.0, message_interval_s=0.1, heartbeat_s=0.05)
 
 
 def answer_at_once(
@@ -62,6 +66,7 @@ def answer_at_once(
     directory: Path,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
+    on_saved: Callable[[EpochRecord], None] | None = None,
 ) -> Evaluation:
     return Evaluation(status=Status.OK, validation_error=0.5, seed=trial.seed, worker=worker)
 
@@ -79,6 +84,7 @@ class Epochs:
         directory: Path,
         on_epoch: Callable[[EpochRecord], None] | None = None,
         worker: str | None = None,
+        on_saved: Callable[[EpochRecord], None] | None = None,
     ) -> Evaluation:
         self.begun.put(directory)
         assert on_epoch is not None
@@ -131,9 +137,10 @@ class FakeMaster:
         self.reports: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.refusal: str | None = None
+        self.reason: str | None = None
         self.n_failing_reports = 0
         self.is_ending = False
-        self.daemon = Pyro4.Daemon(host="127.0.0.1")
+        self.daemon = GuardedDaemon("127.0.0.1")
         self.daemon._pyroHmacKey = credentials.key
         self.name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
         self.name_server.register(dispatcher_name("test"), self.daemon.register(self))
@@ -160,9 +167,9 @@ class FakeMaster:
         return self.refusal
 
     @Pyro4.expose
-    def heartbeat(self, worker_name: str, tickets: list[str]) -> HeartbeatAnswer:
+    def heartbeat(self, worker_name: str, tickets: dict[str, int]) -> HeartbeatAnswer:
         self.beats.put(worker_name)
-        return {"known": True, "abandon": []}
+        return {"known": self.reason is None, "abandon": [], "reason": self.reason}
 
     @Pyro4.expose
     def register_result(self, ticket: str, result: Any) -> bool:
@@ -192,7 +199,7 @@ def master(tmp_path: Path) -> Iterator[FakeMaster]:
     with name_server(run, "test", "127.0.0.1") as credentials:
         master = FakeMaster(run, credentials)
         yield master
-        end_daemon(master.daemon)
+        master.daemon.end()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -260,16 +267,18 @@ def test_a_job_that_makes_no_sense_is_reported_as_a_bug(scene: Scene) -> None:
     assert "the job" in str(job.result().evaluation.error)
 
 
-def test_one_that_was_given_up_abandons_its_trial_and_registers_again(scene: Scene) -> None:
+def test_one_that_was_given_up_joins_again_and_keeps_its_trial(scene: Scene) -> None:
     epochs = Epochs()
     scene.start_worker(epochs)
     job = scene.submit()
     epochs.begun.get(timeout=10)
     scene.dispatcher.sign_off(scene.worker, "as after a long silence")
-    epochs.begun.get(timeout=10)  # it has abandoned the trial, is admitted again, and gets it anew
+    assert not scene.dispatcher.running()
+    wait_for(lambda: scene.dispatcher.running() == [job])
     epochs.may_answer.set()
     assert scene.next_finished() is job
     assert scene.dispatcher.finished(0.0) == []
+    assert epochs.begun.empty()
 
 
 def test_a_busy_one_abandons_its_trial_when_the_study_ends(scene: Scene) -> None:
@@ -304,10 +313,20 @@ def test_one_that_the_master_refuses_ends_with_its_reason(master: FakeMaster, kn
     assert master.beats.empty()
 
 
-def test_it_ends_when_the_master_has_been_silent_for_too_long(scene: Scene) -> None:
-    scene.start_worker()
+def test_it_fails_when_the_master_has_been_silent_for_too_long(scene: Scene) -> None:
+    settings = replace(QUICK, wait_s=0.5)
+    failure: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            run_worker(scene.run.path, objective=answer_at_once, settings=settings)
+        except MasterNotFoundError as error:
+            failure.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    wait_for(lambda: bool(scene.dispatcher.workers()))
     scene.dispatcher.shutdown(shutdown_workers=False)  # as if killed: the credentials still stand
-    assert "the master has not answered for" in scene.ended.get(timeout=10)
+    assert "the master has not answered for" in str(failure.get(timeout=10))
 
 
 def test_it_ends_at_once_when_the_master_took_its_credentials_away(tmp_path: Path) -> None:
@@ -318,7 +337,7 @@ def test_it_ends_at_once_when_the_master_took_its_credentials_away(tmp_path: Pat
         scene.start_worker()
         credentials_path(scene.run).unlink()
         scene.dispatcher.shutdown(shutdown_workers=False)
-        assert scene.ended.get(timeout=QUICK.master_limit_s) == "the master has ended"
+        assert scene.ended.get(timeout=QUICK.wait_s) == "the master has ended"
 
 
 def test_one_that_joins_while_the_master_ends_says_so(master: FakeMaster) -> None:
@@ -333,7 +352,7 @@ def test_a_thread_that_dies_is_an_error_of_the_worker(scene: Scene, monkeypatch:
     def fail(self: WorkerService) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(WorkerService, "_send_heartbeats", fail)
+    monkeypatch.setattr(WorkerService, "_keep_in_touch", fail)
     with pytest.raises(RuntimeError, match="threads has died"):
         run_worker(scene.run.path, objective=answer_at_once, settings=QUICK)
     wait_for(lambda: not scene.dispatcher.workers())
@@ -341,20 +360,18 @@ def test_a_thread_that_dies_is_an_error_of_the_worker(scene: Scene, monkeypatch:
 
 def test_it_waits_for_a_master_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    settings = WorkerSettings(start_limit_s=0.5, message_interval_s=0.1)
+    settings = WorkerSettings(wait_s=0.5, message_interval_s=0.1)
     with pytest.raises(
-        MasterNotFoundError, match=r"no master of this run started within 0 s \(no .*nameserver\.json\); start it"
+        MasterNotFoundError, match=r"no master of this run was there within 0 s \(no .*nameserver\.json\); start it"
     ):
         run_worker(tmp_path / "run", objective=answer_at_once, settings=settings)
     assert caplog.text.count("waiting for a master") >= 2
 
 
 def test_it_does_not_mistake_another_masters_credentials(scene: Scene, tmp_path: Path) -> None:
-    from msgspec.structs import replace
-
     other = RunDirectory(tmp_path / "other")
     other.path.mkdir()
-    write_credentials(other, replace(scene.credentials, key="0" * 64))
+    write_credentials(other, msgspec.structs.replace(scene.credentials, key="0" * 64))
     with pytest.raises(Exception, match=r"hmac|HMAC|connection"):
         run_worker(other.path, objective=answer_at_once, settings=QUICK)
     assert not scene.dispatcher.workers()
@@ -386,4 +403,50 @@ def test_the_credentials_of_a_dead_master_are_named(tmp_path: Path) -> None:
         pass
     write_credentials(run, credentials)
     with pytest.raises(MasterNotFoundError, match=rf"no answer at 127\.0\.0\.1:{credentials.port}"):
-        run_worker(run.path, settings=WorkerSettings(start_limit_s=0.3))
+        run_worker(run.path, settings=WorkerSettings(wait_s=0.3))
+
+
+def test_a_worker_ends_before_its_wall_time_when_it_has_saved_an_epoch(scene: Scene) -> None:
+    """Ten seconds are kept for its end, and one and a half times the longest epoch so far."""
+    saved: list[int] = []
+
+    def epochs(
+        trial: TrialSpec,
+        directory: Path,
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+        worker: str | None = None,
+        on_saved: Callable[[EpochRecord], None] | None = None,
+    ) -> Evaluation:
+        assert on_saved is not None
+        for epoch in range(1, trial.budget):
+            time.sleep(0.1)
+            on_saved(msgspec.structs.replace(EPOCH, epoch=epoch))
+            saved.append(epoch)
+        return answer_at_once(trial, directory)
+
+    settings = replace(QUICK, walltime_s=11.5)
+    threading.Thread(
+        target=lambda: scene.ended.put(run_worker(scene.run.path, objective=epochs, settings=settings)), daemon=True
+    ).start()
+    wait_for(lambda: bool(scene.dispatcher.workers()))
+    job = scene.submit()
+    assert scene.ended.get(timeout=10) == "no further epoch fits into its wall time"
+    assert saved
+    assert (job.losses, len(job.returns), scene.dispatcher.running()) == ([], 1, [])
+    assert job.epochs >= 1
+
+
+def test_a_worker_that_cannot_be_admitted_says_why_once(master: FakeMaster, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    master.reason = "worker x wants to join, but does not answer at PYRO:x@10.0.0.1:1; see its --host"
+    master.start_worker(answer_at_once)
+    for _ in range(4):
+        master.beats.get(timeout=10)
+    assert "is ready" not in caplog.text
+    assert caplog.text.count(f"not admitted yet: {master.reason}") == 1
+    master.reason = None
+    wait_for(lambda: "is ready" in caplog.text)
+    master.refusal = "enough"
+    with connect(master.joined.get(timeout=10)[1], master.credentials.key) as worker:
+        worker.shutdown()
+    assert master.ended.get(timeout=10) == "the study has ended"

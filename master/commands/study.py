@@ -1,15 +1,14 @@
-"""The commands ``run_bohb.py study``, ``master`` and ``simulate``."""
+"""The commands ``run_bohb.py study`` and ``master``."""
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
-import signal
+import logging
+import math
 import sys
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
@@ -22,16 +21,19 @@ from nas.tabular import TABLES
 from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
 
 if TYPE_CHECKING:
+    from master.limits import StudyLimits
     from master.loop import Progress
-    from master.virtual import Fleet, VirtualRun
-    from results.reading import RunJournals
-    from results.records import StudySpec, Value
+    from results.records import StudySpec, TrialResult, Value
+    from results.run_directory import RunDirectory
 
+logger = logging.getLogger("nasbohb.master")
+
+#: Options beside ``--resume``; every other one belongs to the study.
+_LIMITS = ("limit_h", "limit_evaluations", "limit_epochs", "limit_simulated_h", "epoch_timeout_s", "trial_timeout_s")
+_GO_WITH_RESUME = frozenset({"resume", "host", *_LIMITS})
 #: Settings that make the searches of a study on one machine small; ``--search`` overrides them.
 SMALL_SEARCH = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
-#: Over the lines of simulated studies.
-_SIMULATED_HEAD = "workers evaluations     hours speed-up  idle model-based  lost preempted"
-_PROGRAM = Path(__file__).parents[1] / "run_bohb.py"
+_PROGRAM = Path(__file__).parents[2] / "run_bohb.py"
 
 
 def _one_of(names: Iterable[str]) -> str:
@@ -65,6 +67,7 @@ class Master:
 
     Attributes:
         run_dir: Directory of the run, which must not exist yet; by default a new one below ``runs/``.
+        resume: Directory of a run to go on with; its study is the one that began it.
         data_dir: Folder of the data set's files; by default ./data for cifar10, and the .npz file's own folder.
         table_epochs: Training epochs of the table whose validation error is minimised; by default its largest.
         min_budget: Smallest number of search epochs.
@@ -73,9 +76,11 @@ class Master:
         iterations: Number of iterations of successive halving.
         workers: Number of workers.
         seed: Seed of the study.
+        keep_every: Epochs between checkpoints of a trial that stay, the last one among them; 0 keeps no weights.
     """
 
     run_dir: Path | None = None
+    resume: Path | None = None
     optimizer: Annotated[str, Doc(f"One-shot optimizer to tune: {_one_of(METHODS)}.")] = "darts"
     search_space: Annotated[str, Doc(f"Search space: {_one_of(SEARCH_SPACES)}.")] = "1"
     config_space: Annotated[str, Doc(f"Hyperparameters to tune: {_one_of(CONFIG_SPACES)}.")] = "cs2"
@@ -92,6 +97,7 @@ class Master:
     iterations: int = 64
     workers: int = 16
     seed: int = 0
+    keep_every: int = 0
     sampler: Annotated[str, Doc(f"Way to propose configurations: {_one_of(SAMPLERS)}.")] = "bohb"
     try_: _Try = ()
     search: Annotated[
@@ -102,6 +108,18 @@ class Master:
         ),
     ] = ()
     host: _Host = None
+    limit_h: Annotated[float, Doc("Hours after which this master ends; the study can be resumed.")] = math.inf
+    limit_evaluations: Annotated[float, Doc("Number of evaluations after which the study ends.")] = math.inf
+    limit_epochs: Annotated[float, Doc("Search epochs, summed over all evaluations, after which the study ends.")] = (
+        math.inf
+    )
+    limit_simulated_h: Annotated[
+        float, Doc("Hours of simulated time (search and the table's training), summed, after which the study ends.")
+    ] = math.inf
+    epoch_timeout_s: Annotated[
+        float, Doc("Seconds after which an epoch counts as hung; its trial runs again elsewhere.")
+    ] = math.inf
+    trial_timeout_s: Annotated[float, Doc("Seconds after which a trial is given up.")] = math.inf
     plan: Annotated[
         float | None,
         Doc("Seconds of one search epoch: say what the study would take, in virtual time, and start nothing."),
@@ -141,6 +159,7 @@ class Master:
             n_iterations=self.iterations,
             n_workers=self.workers,
             seed=self.seed,
+            keep_every=self.keep_every,
             search_settings={**settings, **parse_settings(self.search)},
             sampler=self.sampler,
             initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
@@ -169,105 +188,6 @@ class Study(Master):
         return run_study(self, local_workers=True)
 
 
-@dataclass(frozen=True)
-class Simulate:
-    """Say what a recorded study would have taken with other numbers of workers, in virtual time.
-
-    The study is run anew by its own tuner. A trial that the run holds takes as long, and ends, as it did there; any
-    other one as a recorded trial at the same budget, drawn by chance.
-
-    Attributes:
-        run_dir: Directory of the run.
-        workers: Numbers of workers.
-        preempt_every_h: Hours after which each worker is preempted; its job runs again elsewhere.
-        lose_every_h: Mean hours until a worker is lost with its job.
-        replace_s: Seconds until a new worker takes the place of one that is gone.
-        limit_h: Wall-clock hours after which the study ends.
-        seed: Seed of the losses.
-    """
-
-    run_dir: Annotated[Path, tyro.conf.Positional]
-    workers: tuple[int, ...] = (1, 16, 64, 1000)
-    preempt_every_h: float = float("inf")
-    lose_every_h: float = float("inf")
-    replace_s: float = 0.0
-    limit_h: float = float("inf")
-    seed: int = 0
-
-    def run(self) -> int:
-        """Prints a line for each number of workers."""
-        from master.samplers import make_sampler
-        from master.tuner import Tuner
-        from master.virtual import Fleet, RecordedAnswers, simulate
-        from results.reading import read_journals
-        from results.run_directory import RunDirectory
-
-        for name in ("preempt_every_h", "lose_every_h", "limit_h"):
-            if not getattr(self, name) > 0:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option}: got {getattr(self, name)}, expected a number of hours above 0")
-        fleets = [
-            Fleet(
-                n_workers=n_workers,
-                lifetime_s=self.preempt_every_h * 3600,
-                mean_time_to_loss_s=self.lose_every_h * 3600,
-                replacement_s=self.replace_s,
-                limit_s=self.limit_h * 3600,
-                seed=self.seed,
-            )
-            for n_workers in self.workers
-        ]
-        run = RunDirectory.open(self.run_dir)
-        spec, journals = run.spec(), read_journals(run)
-        if not journals.results:
-            raise ValueError(f"{self.run_dir}: got a run without results, expected some to tell how long a trial takes")
-        print("\n".join(_recorded_lines(spec, journals)), flush=True)
-        for fleet in fleets:
-            answers = RecordedAnswers(journals.results)
-            done = simulate(Tuner(spec, make_sampler(spec)), answers, fleet)
-            own = answers.n_own / max(answers.n_own + answers.n_drawn, 1)
-            print(f"{_simulated_line(fleet, done)}{own:>12.0%}", flush=True)
-        return 0
-
-
-def _recorded_lines(spec: "StudySpec", journals: "RunJournals") -> Iterator[str]:
-    """What the run itself took, and the head of the table."""
-    results = journals.results
-    took_h = (max(r.finished for r in results) - min(r.submitted for r in results)) / 3600
-    busy_h = sum(r.finished - r.started for r in results) / 3600
-    share = sum(proposal.model_based for proposal in journals.configs.values()) / len(journals.configs)
-    yield (
-        f"Recorded: {len(results)} evaluations on {spec.n_workers} workers in {took_h:.3f} h, {busy_h:.3f} h of "
-        f"trials, {share:.0%} of the configurations model-based"
-    )
-    yield f"{_SIMULATED_HEAD}{'as recorded':>12}"
-
-
-def _print_plan(spec: "StudySpec", seconds_per_epoch: float) -> None:
-    """Prints what a study would take, with its workers and with one."""
-    from master.progress import schedule_line
-    from master.samplers import make_sampler
-    from master.study import complete_study
-    from master.tuner import Tuner
-    from master.virtual import Fleet, PlannedAnswers, simulate
-
-    spec, answers = complete_study(spec), PlannedAnswers(seconds_per_epoch)
-    print(f"{schedule_line(spec)}\nNothing is started. At {seconds_per_epoch:g} s per search epoch:\n{_SIMULATED_HEAD}")
-    for n_workers in sorted({1, spec.n_workers, 2 * spec.n_workers}):
-        fleet = Fleet(n_workers=n_workers)
-        print(_simulated_line(fleet, simulate(Tuner(spec, make_sampler(spec)), answers, fleet)))
-
-
-def _simulated_line(fleet: "Fleet", done: "VirtualRun") -> str:
-    serial_s = sum(result.finished - result.started for result in done.results)
-    speed_up = serial_s / done.duration_s if done.duration_s else 0.0
-    return (
-        f"{fleet.n_workers:>7}{len(done.results):>12}{done.duration_s / 3600:>10.3f}"
-        f"{speed_up:>9.1f}{done.idle_share:>6.0%}{done.model_based_share:>12.0%}"
-        f"{done.n_lost:>6}{done.n_preempted:>10}"
-    )
-
-
 def _parse_config(pairs: Iterable[str]) -> dict[str, "Value"]:
     """Parses a configuration of ``--try``; a later check of the study finds values outside the space."""
     config: dict[str, Value] = {}
@@ -293,52 +213,144 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     """Checks the study, runs the master to the end and prints the report.
 
     Returns:
-        1 if the study failed or no evaluation succeeded, else 0.
+        1 if the study failed or no evaluation succeeded, 128 and the signal's number if one interrupted it, else 0.
 
     Raises:
         ValueError: The options describe no study that can run; nothing was written.
     """
     from analysis.report import analyze
-    from master.brackets import ladder
     from master.hosts import checked_host, outward_address
     from master.loop import StudyFailedError
-    from master.progress import ProgressDisplay, schedule_line
-    from master.study import create_run, run_master
+    from master.progress import ProgressDisplay, say
+    from master.settings import DispatcherSettings
+    from master.signals import stop_flag
+    from master.study import run_master
+    from results.master_status import Ending
     from worker.local import LocalWorkers, LocalWorkersFailedError
-    from worker.study import check_study
 
-    path = options.run_dir or _new_path()
-    ladder(options.min_budget, options.max_budget, options.eta)
-    spec = options.spec(path.name)
-    check_study(spec)
+    limits = _limits(options)
+    path = options.resume or options.run_dir or _new_path()
+    spec = _resumed_spec(options) if options.resume else _checked_spec(options, path)
     if options.plan is not None:
-        _print_plan(spec, options.plan)
+        from master.commands.simulate import print_plan
+
+        print_plan(spec, options.plan)
         return 0
     host = checked_host(options.host or outward_address())
-    run = create_run(path, spec)
-    print(f"Run directory: {path}\n{schedule_line(run.spec())}", flush=True)
-    command = [sys.executable, str(_PROGRAM), "worker", str(run.path), "--wait-s", "120"]
+    run = _open_run(options, path, spec)
+    command = [sys.executable, str(_PROGRAM), "worker", str(run.path), "--wait-s", "120", "--attached"]
     workers = LocalWorkers(command, spec.n_workers, run.path / "workers") if local_workers else nullcontext()
     try:
-        with _sigterm_as_interrupt(), ProgressDisplay(spec) as display, workers as processes:
+        with stop_flag() as stop, ProgressDisplay(spec) as display, workers as processes:
 
             def on_progress(progress: "Progress") -> None:
                 display.show(progress)
                 if processes is not None:
-                    processes.watch()
+                    processes.watch(has_succeeded=_has_succeeded(progress.last))
 
-            end = run_master(run, host=host, on_progress=on_progress)
+            end = run_master(
+                run,
+                resume=bool(options.resume),
+                host=host,
+                dispatcher_settings=DispatcherSettings(
+                    epoch_timeout_s=options.epoch_timeout_s, trial_timeout_s=options.trial_timeout_s
+                ),
+                limits=limits,
+                stop=stop,
+                on_progress=on_progress,
+            )
     except (StudyFailedError, LocalWorkersFailedError) as error:
-        print(f"study: {error}\n{_where_to_look(path)}", file=sys.stderr)
+        say(f"study: {error}\n{_where_to_look(path)}", sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(_where_to_look(path), file=sys.stderr)
+        say(_where_to_look(path), sys.stderr)
         raise
-    print(analyze(path).text)
+    if end.ending is Ending.INTERRUPTED:
+        assert stop.signal is not None
+        say(f"interrupted ({stop.signal.name}); {_where_to_look(path)}", sys.stderr)
+        return stop.status
+    say(analyze(path).text)
+    if end.ending is Ending.LIMIT:
+        say(f"the study ended at a limit, with {end.n_done} of {end.n_total} evaluations; {_where_to_look(path)}")
     if end.incumbent is None:
-        print(f"study: none of {end.n_done} evaluations succeeded; the report says how each ended", file=sys.stderr)
+        say(f"study: none of {end.n_done} evaluations succeeded; the report says how each ended", sys.stderr)
         return 1
     return 0
+
+
+def _has_succeeded(result: "TrialResult | None") -> bool:
+    return result is not None and result.evaluation.validation_error is not None
+
+
+def _limits(options: Master) -> "StudyLimits":
+    """Makes the limits of the study; raises ValueError with the name of an option."""
+    from master.limits import StudyLimits
+
+    for name in _LIMITS:
+        if not getattr(options, name) > 0:
+            raise ValueError(f"--{name.replace('_', '-')}: got {getattr(options, name)}, expected a number above 0")
+    return StudyLimits(
+        wall_s=options.limit_h * 3600,
+        evaluations=options.limit_evaluations,
+        search_epochs=options.limit_epochs,
+        simulated_s=options.limit_simulated_h * 3600,
+    )
+
+
+def _checked_spec(options: Master, path: Path) -> "StudySpec":
+    """The study of the options, after all checks."""
+    from master.brackets import ladder
+    from worker.study import check_study
+
+    ladder(options.min_budget, options.max_budget, options.eta)
+    spec = options.spec(path.name)
+    check_study(spec)
+    return spec
+
+
+def _resumed_spec(options: Master) -> "StudySpec":
+    """The study of the run to go on with, after a check of its data and its table.
+
+    Raises:
+        ValueError: There is no such run, or an option would change its study.
+    """
+    from results.run_directory import RunDirectory
+    from worker.study import check_study
+
+    defaults = type(options)()
+    given = [
+        field.name
+        for field in fields(options)
+        if field.name not in _GO_WITH_RESUME and getattr(options, field.name) != getattr(defaults, field.name)
+    ]
+    if given:
+        names = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in given)
+        raise ValueError(f"--resume: got {names} as well, but the run has its study already; leave them out")
+    assert options.resume is not None
+    spec = RunDirectory.open(options.resume).spec()
+    check_study(spec)
+    return spec
+
+
+def _open_run(options: Master, path: Path, spec: "StudySpec") -> "RunDirectory":
+    """Creates the run, or opens the one to go on with; says where it is and how much there is to do."""
+    from master.progress import say, schedule_line
+    from master.study import create_run
+    from results.reading import read_journals
+    from results.run_directory import RunDirectory, installed_versions
+
+    if options.resume is None:
+        run = create_run(path, spec)
+        say(f"Run directory: {path}\n{schedule_line(run.spec())}")
+        return run
+    run = RunDirectory.open(path)
+    n_results = len(read_journals(run).results)
+    say(f"Run directory: {path}, with {n_results} results so far\n{schedule_line(spec)}")
+    now = installed_versions()
+    for name, version in run.describe().versions.items():
+        if now.get(name) != version:
+            logger.warning("the run began with %s %s, and goes on with %s", name, version, now.get(name))
+    return run
 
 
 def _new_path() -> Path:
@@ -349,21 +361,7 @@ def _new_path() -> Path:
 
 
 def _where_to_look(path: Path) -> str:
-    return f"finished evaluations are kept in {path}; `run_bohb.py analyze {path}` shows them"
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Treats a scheduler's or container's SIGTERM like Ctrl-C: workers are told to end, credentials are removed."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    return (
+        f"finished evaluations are kept in {path}; `run_bohb.py analyze {path}` shows them, and `--resume {path}` goes "
+        "on with the study"
+    )

@@ -1,0 +1,1 @@
+"""The master's commands of ``run_bohb.py``."""

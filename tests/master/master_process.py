@@ -1,0 +1,31 @@
+"""A master process of the tests: python master_process.py RUN; it begins the run or goes on with it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from master.loop import StudyFailedError
+from master.settings import DispatcherSettings, WaitSettings
+from master.signals import stop_flag
+from master.study import run_master
+from results.run_directory import RunDirectory
+
+SETTINGS = DispatcherSettings(silence_limit_s=3.0, max_losses=20)
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    with stop_flag() as stop:
+        try:
+            end = run_master(
+                RunDirectory.open(sys.argv[1]),
+                resume=True,
+                dispatcher_settings=SETTINGS,
+                wait_settings=WaitSettings(message_interval_s=0.5),
+                stop=stop,
+            )
+        except StudyFailedError as error:
+            sys.exit(f"failed: {error}")
+    assert end.ending is not None
+    print(end.ending.value, flush=True)
+    sys.exit(stop.status)
