@@ -68,8 +68,8 @@ class SearchSpec:
             convolutions and products (autocast).
         compile: Whether to compile the supernet (``torch.compile``); refused where the optimizer computes
             other operations in every step.
-        kernels: Code that computes the cells on the CPU in float32: ``native`` for compiled C, ``torch`` for PyTorch,
-            ``auto`` for native where there is a C compiler.
+        kernels: Code that computes the cells in float32: ``native`` for compiled C on the CPU and Triton on a GPU,
+            ``torch`` for PyTorch, ``auto`` for native where it can be had.
         graph: Whether a GPU replays each step from a CUDA graph: ``on``, ``off``, or ``auto`` for on with a GPU.
 
     Raises:

@@ -88,6 +88,7 @@ class Batches:
         border = data.crop_padding
         self._padded = F.pad(half.images, (0, 0, border, border, border, border))
         self._steps = torch.arange(data.image_size, device=half.labels.device)
+        _ = data.scale_and_shift  # made here: a step brings nothing to the device
 
     def __len__(self) -> int:
         """Batches per pass."""
