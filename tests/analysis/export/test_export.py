@@ -15,6 +15,8 @@ from analysis.export.evaluations import csv_content, parquet_content
 from analysis.export.latex import latex_content
 from analysis.export.optuna_journal import journal_content
 from analysis.load import load_run
+from results import journal
+from results.bohb_lines import config_line, result_line
 from results.records import Evaluation, Proposal, Status, TrialResult
 from results.run_directory import RunDirectory
 from spaces.config_spaces import CS2, CS3
@@ -31,24 +33,27 @@ def run(tmp_path: Path) -> RunDirectory:
     time = 1000.0
     for config_id, by_budget in ERRORS.items():
         config = {**CS2.default, "cutout_prob": config_id[2] / 10}
-        run.append_configs((config_id, Proposal(config=config, model_based=config_id[2] == 1)))
+        journal.append(run.configs_json, config_line(config_id, Proposal(config=config, model_based=config_id[2] == 1)))
         for budget, error in by_budget.items():
             time += 10
             failed = Evaluation(status=Status.OUT_OF_MEMORY, t_search_s=2.0, error='no "memory", left')
             ok = Evaluation(
                 status=Status.OK, validation_error=error, test_error=0.2, t_search_s=5.0, t_train_s=7.0, cell_hash="0f"
             )
-            run.append_results(
-                TrialResult(
-                    config_id=config_id,
-                    config=config,
-                    model_based=config_id[2] == 1,
-                    budget=budget,
-                    submitted=time - 1,
-                    started=time,
-                    finished=time + 5,
-                    evaluation=failed if error is None else ok,
-                )
+            journal.append(
+                run.results_json,
+                result_line(
+                    TrialResult(
+                        config_id=config_id,
+                        config=config,
+                        model_based=config_id[2] == 1,
+                        budget=budget,
+                        submitted=time - 1,
+                        started=time,
+                        finished=time + 5,
+                        evaluation=failed if error is None else ok,
+                    )
+                ),
             )
     return run
 

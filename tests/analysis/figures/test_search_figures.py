@@ -15,6 +15,8 @@ from analysis.figures import FIGURES, DoesNotApplyError
 from analysis.figures.figure import csv_text
 from analysis.load import load_run
 from nas.tabular import open_table
+from results import journal
+from results.bohb_lines import config_line, result_line
 from results.records import Evaluation, Proposal, Status, TrialResult, TrialSpec
 from results.run_directory import RunDirectory
 from results.trial_directory import write_trial_spec
@@ -126,7 +128,7 @@ def test_a_study_is_shown_by_its_default_its_incumbent_and_all_others(tmp_path: 
     run = RunDirectory.create(tmp_path / "run", spec, CS1.build(seed=0).to_serialized_dict(), {})
     for index in range(9):
         config = {**CS1.default, "cutout_prob": index / 10}
-        run.append_configs(((0, 0, index), Proposal(config=config, model_based=False)))
+        journal.append(run.configs_json, config_line((0, 0, index), Proposal(config=config, model_based=False)))
         for budget in (2, 4):
             trial = TrialSpec(study=spec, config_id=(0, 0, index), budget=budget, config=config, seed=index)
             directory = run.trial_directory((0, 0, index), budget)
@@ -136,15 +138,18 @@ def test_a_study_is_shown_by_its_default_its_incumbent_and_all_others(tmp_path: 
             loss = {2: {7: 0.0}, 4: {5: 0.1}}[budget].get(index, 0.2)
             evaluation = Evaluation(status=Status.OK, validation_error=loss, test_error=0.3)
             times = {"submitted": 0.0, "started": 1.0, "finished": 2.0}
-            run.append_results(
-                TrialResult(
-                    config_id=(0, 0, index),
-                    config=config,
-                    model_based=False,
-                    budget=budget,
-                    evaluation=evaluation,
-                    **times,
-                )
+            journal.append(
+                run.results_json,
+                result_line(
+                    TrialResult(
+                        config_id=(0, 0, index),
+                        config=config,
+                        model_based=False,
+                        budget=budget,
+                        evaluation=evaluation,
+                        **times,
+                    )
+                ),
             )
     rows = [row for row in table_of("anytime", run.path) if row["epoch"] == "1"]
     assert [(row["line"], row["n_searches"]) for row in rows] == [
