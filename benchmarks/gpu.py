@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu --out gpu.json [--public CLONE] [--data FOLDER] [--only steps ...] [--optimizers darts ...]
 
-It needs a CUDA device and what a search needs, and takes at most 8 minutes on an H100.  Parts:
+It needs a CUDA device and what a search needs.  FOLDER has ``cifar-10-batches-py``.  Parts:
 
 agreement  6 optimizers in a small network: logits, gradients and weights after 20 steps, GPU against CPU in float32,
            and captured in a CUDA graph against eager.
@@ -11,7 +11,7 @@ steps      seconds per step (architecture and weights) of 6 optimizers in 3 sear
            of memory; in space 3 also in float32, captured and eager.
 busy       the share of the time in which the GPU computes, and its largest kernels.
 precision  captured steps of three optimizers in float32, TF32 and bfloat16, with our kernels and with PyTorch's.
-several    1, 2, 4 and 8 searches at once: as processes, and as threads with a stream each.
+several    1, 2, 4 and 8 searches of DARTS at once, in TF32: as threads with a stream each, and as processes.
 search     25 epochs of DARTS, GDAS and PC-DARTS on CIFAR-10 in FOLDER, with the cell of every epoch.
 
 Everything goes into one JSON file, so that runs on other cards can be laid beside it.
@@ -90,9 +90,9 @@ def agreement(args: argparse.Namespace) -> list[dict[str, Any]]:
     lines = []
     for optimizer in args.optimizers:
         searches = {
-            name: search_of(optimizer, "3", 20, device, kernels="torch", **SMALL, **more)
+            name: search_of(optimizer, "3", 20, device, **SMALL, **more)
             for name, device, more in (
-                ("cpu", "cpu", {}),
+                ("cpu", "cpu", {"kernels": "torch"}),
                 ("eager", GPU, {"graph": "off"}),
                 ("captured", GPU, {"graph": "on"}),
                 ("again", GPU, {"graph": "off"}),
@@ -169,7 +169,8 @@ def steps(args: argparse.Namespace) -> list[dict[str, Any]]:
             if args.public and optimizer in PUBLIC:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-                torch.backends.cudnn.allow_tf32 = True  # PyTorch's default, with which the public code runs
+                # PyTorch's defaults, with which the public code runs.
+                torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = True, False
                 line = {"optimizer": optimizer, "space": space, "public": True, "s": public_seconds(optimizer, space)}
                 line["peak MB"] = torch.cuda.max_memory_allocated() / 2**20
                 print(json.dumps(line), flush=True)
@@ -233,29 +234,30 @@ def _worker(barrier: Barrier, seconds: float, queue: Any) -> None:
     search = search_of("darts", "3", 20, precision="tf32")
     search.steps.run_epoch(0.5, warming_up=False)
     torch.cuda.synchronize()
-    barrier.wait()
-    queue.put(_steps_in(search, seconds))
+    barrier.wait(120)
+    queue.put(_steps_per_second(search, seconds))
 
 
-def _steps_in(search: Search, seconds: float) -> int:
+def _steps_per_second(search: Search, seconds: float) -> float:
+    """Whole epochs over at least some seconds."""
     n, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         search.steps.run_epoch(0.5, warming_up=False)
         n += len(search.weight_batches)
-    return n
+    return n / (time.perf_counter() - start)
 
 
 def processes_at_once(k: int, seconds: float) -> float:
     """Steps per second of k processes together."""
     context = multiprocessing.get_context("spawn")
     barrier, queue = context.Barrier(k), context.Queue()
-    running = [context.Process(target=_worker, args=(barrier, seconds, queue)) for _ in range(k)]
+    running = [context.Process(target=_worker, args=(barrier, seconds, queue), daemon=True) for _ in range(k)]
     for process in running:
         process.start()
-    total = sum(queue.get(timeout=120) for _ in running)
+    total = sum(queue.get(timeout=180) for _ in running)
     for process in running:
         process.join()
-    return float(total / seconds)
+    return float(total)
 
 
 def threads_at_once(k: int, seconds: float) -> float:
@@ -264,25 +266,25 @@ def threads_at_once(k: int, seconds: float) -> float:
     for search in searches:
         search.steps.run_epoch(0.5, warming_up=False)
     torch.cuda.synchronize()
-    counts = [0] * k
+    rates = [0.0] * k
 
     def run(i: int) -> None:
         with torch.cuda.stream(torch.cuda.Stream()):
-            counts[i] = _steps_in(searches[i], seconds)
+            rates[i] = _steps_per_second(searches[i], seconds)
 
     running = [threading.Thread(target=run, args=(i,)) for i in range(k)]
     for thread in running:
         thread.start()
     for thread in running:
         thread.join()
-    return float(sum(counts) / seconds)
+    return sum(rates)
 
 
 def several(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Steps per second, and hours of the paper's study, of k searches at once."""
     lines = []
     for how, at_once in (("threads", threads_at_once), ("processes", processes_at_once)):
-        for k in args.at_once if how == "threads" else args.at_once[1:-1]:
+        for k in args.at_once:
             rate = at_once(k, 2.0)
             line = {"how": how, "k": k, "steps/s": rate, "study h": STUDY_EPOCHS * STEPS_PER_EPOCH / rate / 3600}
             print(json.dumps(line), flush=True)

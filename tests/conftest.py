@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import torch
 from hypothesis import settings
 
 # One thread a process, also in the processes that tests start: the images are tiny, results then do not depend
@@ -11,7 +12,7 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Triton's programs run in its interpreter, which they must know when they are loaded; without a GPU nothing else would.
-if not any(os.path.exists(f"/dev/nvidia{i}") for i in range(16)):
+if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # The same examples in every run: what a new one finds belongs into a test of its own.

@@ -12,7 +12,7 @@ class Ahead:
     """A queue of tensors on the device.
 
     It is filled at once and read one entry at a time.  The position is a tensor too: a step that was captured in a
-    graph reads the next entry whenever it is replayed.  Buffers stay where they are while as many entries come.
+    graph reads the next entry whenever it is replayed.  A refill with as many entries keeps the buffers' addresses.
 
     Args:
         device: Where the entries are read.

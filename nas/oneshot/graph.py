@@ -6,6 +6,7 @@ to start them one by one.  A graph starts them at once, in the same order, with 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -18,35 +19,35 @@ class Graph:
     addresses in every call.
 
     Args:
-        step: The step.
         device: The GPU on which it runs.
     """
 
     #: Calls before the capture, in which libraries choose their kernels and optimizers make their state.
     WARM_UP = 3
 
-    def __init__(self, step: Callable[[], None], device: torch.device) -> None:
-        self._step = step
+    def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)
         self._n_calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self) -> None:
+    def __call__(self, step: Callable[[], None]) -> None:
+        """Does the step's work, which is the same in every call."""
         if self._graph is None and self._n_calls == self.WARM_UP:
-            self._capture()
+            self._capture(step)
         if self._graph is not None:
             self._graph.replay()
             return
         self._n_calls += 1
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._stream):
-            self._step()
+        with torch.cuda.stream(self._stream), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*capturable=True")  # these steps come before the capture
+            step()
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
 
-    def _capture(self) -> None:
+    def _capture(self, step: Callable[[], None]) -> None:
         """Records the step, without running it."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            self._step()
+            step()
         self._graph = graph

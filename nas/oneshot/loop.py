@@ -15,7 +15,8 @@ from nas.oneshot.methods import METHODS
 from nas.oneshot.methods.method import Method
 from nas.oneshot.model.batches import Batches
 from nas.oneshot.model.evaluation import Evaluator
-from nas.oneshot.model.supernet import Supernet, allow_tf32
+from nas.oneshot.model.rounding import allow_tf32
+from nas.oneshot.model.supernet import Supernet
 from nas.oneshot.model.weight_trainer import WeightTrainer
 from nas.oneshot.randomness import Streams
 from nas.oneshot.resolve import captures, device_of

@@ -42,8 +42,9 @@ def resolve(spec: SearchSpec) -> Settings:
                 f"{name}: got {getattr(spec, name)!r}, but {spec.optimizer!r} does not use it; leave it out, or take "
                 "a configuration space that does not tune it"
             )
-    masked = device_of(spec).type == "cuda" and method.architecture_steps
-    if spec.compile and method.changing_operations and not masked:
+    # On a GPU every step has the same operations; but samplers rank single architectures, each with its own.
+    same_operations = device_of(spec).type == "cuda" and method.architecture_steps
+    if spec.compile and method.changing_operations and not same_operations:
         raise ValueError(
             f"compile: got True for {spec.optimizer!r}, which computes other operations in every step; leave it off"
         )
@@ -138,7 +139,7 @@ def _why_no_kernels(settings: Settings) -> str | None:
         return native.why_unavailable()
     if device == "cuda":
         groups = METHODS[settings.optimizer].channel_groups
-        return gpu.why_unavailable() or gpu.why_not_for(settings.init_channels, groups)
+        return gpu.why_unavailable() or gpu.why_not_for(settings.init_channels, groups, settings.n_stacks)
     return f"there are none for {device}"
 
 

@@ -67,7 +67,7 @@ class SearchSpec:
         precision: ``float32``; ``tf32``, products of a GPU with 10 bits after the point; or ``bf16``, bfloat16 in
             convolutions and products (autocast).
         compile: Whether to compile the supernet (``torch.compile``); refused where the optimizer computes
-            other operations in every step.
+            other operations in every step (GDAS on the CPU, ENAS, Random-WS).
         kernels: Code that computes the cells in float32: ``native`` for compiled C on the CPU and Triton on a GPU,
             ``torch`` for PyTorch, ``auto`` for native where it can be had.
         graph: Whether a GPU replays each step from a CUDA graph: ``on``, ``off``, or ``auto`` for on with a GPU.

@@ -44,10 +44,8 @@ class Steps:
         self._weight_draws, self._architecture_draws = Ahead(device), Ahead(device)
         self._cutout_prob = torch.zeros((), device=device)
         self._train_loss, self._arch_loss = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
-        self._steps = {
-            both: Graph(step, device) if captured else step
-            for both, step in ((True, self._both_steps), (False, self._weight_step))
-        }
+        self._captured = captured
+        self._graphs: dict[bool, Graph] = {}
 
     def run_epoch(self, cutout_prob: float, *, warming_up: bool) -> tuple[float, float | None]:
         """Takes the steps of an epoch; returns the mean losses of the weights and of the architecture, if it learns.
@@ -65,10 +63,15 @@ class Steps:
         self._cutout_prob.fill_(cutout_prob)
         self._train_loss.zero_()
         self._arch_loss.zero_()
-        step = self._steps[both]
+        step = self._both_steps if both else self._weight_step
+        if self._captured and both not in self._graphs:
+            self._graphs = {both: Graph(self._cutout_prob.device)}  # the other one, of the warm-up, frees its memory
         with self.method.drawn_ahead(2 * n if both else n):
             for _ in range(n):
-                step()
+                if self._captured:
+                    self._graphs[both](step)
+                else:
+                    step()
         train_loss = finite_loss(self._train_loss / n, "training")
         return train_loss, finite_loss(self._arch_loss / n, "validation") if both else None
 

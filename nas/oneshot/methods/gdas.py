@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.oneshot.methods.gumbel import GumbelMethod
 from nas.oneshot.model.batches import Batch
 from nas.oneshot.model.mixture import Mixture, by_block
-from nas.oneshot.model.weight_trainer import WeightTrainer
+from nas.oneshot.model.weight_trainer import WeightTrainer, clipping
 
 #: Temperature of the Gumbel-softmax in the first and in the last epoch; linear in between.
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 10.0, 1.0
@@ -56,7 +56,8 @@ class Gdas(GumbelMethod):
     def architecture_gradient(self, weight_batch: Batch, batch: Batch, weights: WeightTrainer) -> Tensor:
         """Puts the gradient of DARTS's first order, clipped, into the architecture weights."""
         loss = super().architecture_gradient(weight_batch, batch, weights)
-        nn.utils.clip_grad_norm_(self.parameters, weights.grad_clip, foreach=True)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        torch._foreach_mul_(gradients, clipping(torch._foreach_norm(gradients), weights.grad_clip))
         return loss
 
 

@@ -5,8 +5,9 @@ The loop (``nas.oneshot.loop``) is the same for all:
     for each epoch:
         method.start_epoch
         within method.drawn_ahead(...):
-            for each batch of the weights' half, with a batch of the architecture's half:
-                method.architecture_step  update the architecture, unless still warming up
+            for each batch of the weights' half:
+                method.architecture_step  update the architecture on a batch of its half, if the method has such
+                                          steps, unless still warming up
                 weights.step              update the weights, the cells mixing by method.mixtures
         method.end_epoch
         method.select(final=...)          the discrete architecture
@@ -201,3 +202,5 @@ class GradientMethod(Method):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:  # it may come from another device
+            group["capturable"] = self.supernet.beta.is_cuda

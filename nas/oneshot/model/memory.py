@@ -76,7 +76,9 @@ def _has_address_limit() -> bool:
 
 
 def is_out_of_memory(failure: BaseException) -> bool:
-    """Whether an exception says that no memory is left."""
+    """Whether an exception, or the one that it followed, says that no memory is left."""
+    if failure.__context__ is not None and is_out_of_memory(failure.__context__):
+        return True
     if isinstance(failure, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(failure, RuntimeError) and any(said in str(failure) for said in _NO_MEMORY)

@@ -33,7 +33,7 @@ class Mixture:
         alpha: [B] for each block the weights [len(parents)] of its parents, or None: their plain sum.
         beta: [B] for each block the weights [len(operations)] of its operations, or None.
         gamma: [len(parents[B])] weights of the output's parents, or None.
-        one_hot: Whether each block's weights are zero but for one operation.  It may take another path to the same sum.
+        one_hot: Whether each block's weights are zero but for one operation, so that one convolution can serve both.
     """
 
     parents: tuple[tuple[int, ...], ...]

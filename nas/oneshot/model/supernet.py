@@ -12,7 +12,8 @@ Shapes: N images, C channels of a block, S_h x S_w pixels, B choice blocks, O op
     head      ReLU, 1x1 conv, BN, global average pooling, linear
 
 Which weights a cell mixes with is the optimizer's business: it hands ``forward`` one ``Mixture`` per cell.  On the CPU
-in single precision, ``nas.oneshot.model.native`` computes the same cells from the same parameters.
+in single precision, ``nas.oneshot.model.native`` computes the same cells from the same parameters; on a GPU, in float32
+and TF32, ``nas.oneshot.model.gpu`` does.
 
 Positive weights are folded into BatchNorm: ``w * relu(a * z + b) = relu(w * a * z + w * b)`` for w >= 0,
 so that scaling a projection or a convolution costs nothing.  Tensors are channels-last.
@@ -39,6 +40,7 @@ from torch import Tensor, nn
 from nas.oneshot.model import gpu, native
 from nas.oneshot.model.functions import BATCH_NORM_EPS, batch_norm_relu, weighted_concatenation, weighted_sum
 from nas.oneshot.model.mixture import Mixture, by_block
+from nas.oneshot.model.rounding import allow_tf32
 from spaces.cell import CONV1X1, CONV3X3, MAXPOOL3X3, OPERATIONS
 from spaces.search_space import N_OPERATIONS, SearchSpace
 
@@ -273,7 +275,7 @@ class Supernet(nn.Module):
         alpha: [n blocks with a choice of parents] logits [j] of block j's candidates, in order of the blocks.
         beta: [B, O] logits of the operations.
         gamma: [B + 1] logits of the output's candidates.
-        precision: ``float32``, or ``bf16`` for convolutions and products in bfloat16.
+        precision: ``float32``, ``tf32``, or ``bf16`` for convolutions and products in bfloat16.
         native: Whether compiled kernels compute the cells where they apply; they need single precision.
         masked: Whether an optimizer that samples computes the same operations in every step and multiplies those that
             take no part by zero.  A GPU then waits for no choice; on the CPU, leaving them out is faster.
@@ -391,16 +393,6 @@ class Supernet(nn.Module):
     def gradients_of_weights(self) -> AbstractContextManager[None]:
         """Within it, the architecture weights ask for no gradient."""
         return _without_gradients(self.architecture_parameters())
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Sets whether this process's products on a GPU may round float32 to 10 bits after the point (TF32).
-
-    Its convolutions give the same results in every run, from here on.
-    """
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
-    torch.backends.cudnn.deterministic = True
 
 
 @contextmanager

@@ -121,3 +121,10 @@ def test_settings_have_no_open_field():
     assert all(getattr(settings, name) is not None for name in OPEN_FIELDS)
     with pytest.raises(ValueError, match=r"batch_size: got None, expected a whole number$"):
         replace(settings, batch_size=None)
+
+
+@pytest.mark.parametrize(("name", "value"), [("graph", "on"), ("precision", "tf32")])
+def test_what_only_a_gpu_can_is_refused_on_the_cpu(name, value):
+    with pytest.raises(ValueError, match=f"{name}: got '{value}', which is for a GPU, and this search is on cpu"):
+        resolve(SearchSpec(device="cpu", **{name: value}))
+    assert resolve(SearchSpec(device="cpu", graph="auto", precision="float32")).graph == "auto"

@@ -1,9 +1,9 @@
 """Cells on a GPU in fewer and larger kernels: what lies between their convolutions is Triton's.
 
-``run_cell`` is the only door.  ``kernels`` holds the loops, ``launch`` calls them on tensors, and ``cell`` is the
-forward and the backward pass of a relaxed cell.  Products of the projections are cuBLAS's, convolutions of fewer than
-16 channels cuDNN's.  ``nas.oneshot.model.supernet`` says what a cell computes, and computes it where these do not
-apply: single architectures, bfloat16, numbers of channels that are no power of two, and PyTorch without Triton.
+``run_cell`` is the only door.  ``kernels`` and ``convolutions`` hold the loops, ``launch`` calls them on tensors, and
+``cell`` is the forward and the backward pass of a relaxed cell.  Products of the projections are cuBLAS's, convolutions
+of fewer than 16 channels cuDNN's.  ``nas.oneshot.model.supernet`` says what a cell computes.  PyTorch computes it where
+these do not apply: single architectures, bfloat16, other numbers of channels (``why_not_for``), no Triton.
 """
 
 from __future__ import annotations
@@ -20,17 +20,25 @@ from nas.oneshot.model.mixture import Mixture
 if TYPE_CHECKING:
     from nas.oneshot.model.supernet import Cell, ChoiceBlock
 
+#: Mixed channels of a block that the kernels take; the most fit a tile with its kernel into a multiprocessor.
+FEWEST_CHANNELS, MOST_CHANNELS = 2, 64
+
 
 def why_unavailable() -> str | None:
     """The reason why there are no kernels on this machine; None where there are."""
     return None if importlib.util.find_spec("triton") else "Triton is not installed"
 
 
-def why_not_for(init_channels: int, channel_groups: int) -> str | None:
+def why_not_for(init_channels: int, channel_groups: int, n_stacks: int) -> str | None:
     """The reason why a supernet's channels have no kernels; None where they have."""
-    mixed = init_channels // channel_groups
-    power_of_two = init_channels & (init_channels - 1) == 0
-    return None if power_of_two and mixed >= 2 else f"{init_channels} channels are no power of two, or too few"
+    widest = init_channels << (n_stacks - 1)
+    if init_channels & (init_channels - 1):
+        return f"their channels are a power of two, and these are {init_channels}"
+    if init_channels // channel_groups < FEWEST_CHANNELS:
+        return f"they mix at least {FEWEST_CHANNELS} channels, and these are {init_channels // channel_groups}"
+    if widest > MOST_CHANNELS:
+        return f"they are for at most {MOST_CHANNELS} channels, and the last stack has {widest}"
+    return None
 
 
 class Weights(NamedTuple):

@@ -36,7 +36,7 @@ class Shape(NamedTuple):
 
     @property
     def fused(self) -> bool:
-        """Whether our kernels convolve: their products have at least 16 channels, and cuDNN's are for fewer."""
+        """Whether our kernels convolve; cuDNN does for fewer than 16 channels, the least of Triton's products."""
         return self.channels // self.channel_groups >= 16
 
     def edge(self, node: int, parent: int = 0) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.oneshot.model.gpu import kernels
+from nas.oneshot.model.gpu import convolutions, kernels
 
 #: Values in a tile of a feature map, and in one of the tiles' sums; parts of a kernel's gradient.
 _TILE, _SUMS, _PARTS = 2048, 16384, 64
@@ -94,8 +94,8 @@ class Launcher:
         z = [self.empty(self.rows, self.channels) for _ in layers]
         mean, squares = (self.empty(n, self.n_tiles, self.channels) for _ in range(2))
         self._run(
-            kernels.convolve, (self.n_tiles,), x, *_taps(layers), z[0], z[-1], mean, squares, self.rows, self.height,
-            self.width, N_Z=n, PRECISION=self.precision(), num_warps=_MANY_WARPS, **self.tile,
+            convolutions.convolve, (self.n_tiles,), x, *_taps(layers), z[0], z[-1], mean, squares, self.rows,
+            self.height, self.width, N_Z=n, PRECISION=self.precision(), num_warps=_MANY_WARPS, **self.tile,
         )  # fmt: skip
         scales, shifts = [scale for _, scale, _ in layers], [shift for _, _, shift in layers]
         return BatchNorms(z, scales, shifts, self._normaliser(mean, squares, scales, shifts, eps))
@@ -112,7 +112,7 @@ class Launcher:
         """Puts the gradient of ``x`` into ``out``; returns those of the convolutions' outputs, if asked for."""
         of_z = [self.empty(self.rows, self.channels) for _ in layers] if of_kernels else []
         self._run(
-            kernels.block_gradient, (self.n_tiles,), gradient, x, position, *_taps(layers), of.z[0], of.z[-1],
+            convolutions.block_gradient, (self.n_tiles,), gradient, x, position, *_taps(layers), of.z[0], of.z[-1],
             of.normaliser, totals, weights, out, out.stride(0), of_z[0] if of_z else out, of_z[-1] if of_z else out,
             out if dots is None else dots, 1 if dots is None else dots.stride(0), self.rows, self.height, self.width,
             N_Z=len(layers), OF_POOLING=dots is not None, OF_KERNELS=of_kernels, PRECISION=self.precision(),
@@ -125,7 +125,7 @@ class Launcher:
         c, n = self.channels, 8 + len(of_z)
         parts = self.empty(min(self.n_tiles, _PARTS), n * c * c)
         self._run(
-            kernels.kernel_gradients, (len(parts), n), x, of_z[0], of_z[-1], parts, self.n_tiles, self.rows,
+            convolutions.kernel_gradients, (len(parts), n), x, of_z[0], of_z[-1], parts, self.n_tiles, self.rows,
             self.height, self.width, PRECISION=self.precision(), **self.tile,
         )  # fmt: skip
         total = parts.sum(0)
@@ -235,7 +235,7 @@ class Launcher:
         """Puts the gradient of ``x`` into ``out``; ``dots`` [tiles] gets what that of the weight is summed of."""
         self._run(
             kernels.unpool, (self.n_tiles,), gradient, position, weight, more[0], more[-1], x, out, out.stride(0),
-            out if dots is None else dots, 0, 1 if dots is None else dots.stride(0), self.rows, self.height, self.width,
+            out if dots is None else dots, 1 if dots is None else dots.stride(0), self.rows, self.height, self.width,
             N_MORE=len(more), OF_WEIGHT=dots is not None, **self.tile,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@
 products and moments, ``normalisation.c`` BatchNorm and its gradients, ``pooling.c`` max pooling, ``terms.c`` sums.
 ``library`` compiles and loads them, ``kernels`` calls them on tensors, and ``cell`` is the forward and the backward
 pass of a cell that uses them.  ``nas.oneshot.model.supernet`` says what a cell computes, and computes it where these do
-not apply: on a GPU, in other precisions than float32, without a C compiler.
+not apply: in other precisions than float32, without a C compiler.  ``nas.oneshot.model.gpu`` is for GPUs.
 """
 
 from __future__ import annotations

@@ -85,7 +85,15 @@ def test_what_is_no_number_stays_visible():
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups", "has_kernels"), [(16, 1, True), (16, 4, True), (12, 1, False), (1, 1, False), (4, 4, False)]
+    ("channels", "groups", "stacks", "reason"),
+    [
+        (16, 1, 3, None),
+        (16, 4, 3, None),
+        (12, 1, 3, "a power of two, and these are 12"),
+        (4, 4, 3, "at least 2 channels, and these are 1"),
+        (32, 1, 3, "at most 64 channels, and the last stack has 128"),
+    ],
 )
-def test_channels_are_a_power_of_two(channels, groups, has_kernels):
-    assert (gpu.why_not_for(channels, groups) is None) == has_kernels
+def test_other_channels_are_left_to_pytorch(channels, groups, stacks, reason):
+    said = gpu.why_not_for(channels, groups, stacks)
+    assert said is None if reason is None else reason in said
