@@ -10,6 +10,7 @@ import tyro
 
 if TYPE_CHECKING:
     from analysis.contest import Choices, Contest
+    from nas.blackbox.experiment_file import ExperimentSpec
 
 _Runs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 
@@ -191,8 +192,9 @@ class Compare:
         notes = (*notes, *(f"{run.path.name}: {note}" for run in runs for note in run.notes))
         if self.defaults:
             contests = with_defaults(contests, runs, choices)
-        for path in {path.absolute(): path for path in self.baselines}.values():
-            contests = _with_baselines(contests, path, choices)
+        experiments: dict[tuple[ExperimentSpec, str], Path] = {}
+        for path in self.baselines:
+            contests = _with_baselines(contests, path, choices, experiments)
         print(write_comparison(contests, choices, notes, self.output))
         return 0
 
@@ -204,8 +206,23 @@ def _one_of(option: str, value: str, names: type[Enum]) -> str:
     return value
 
 
-def _with_baselines(contests: "tuple[Contest, ...]", path: Path, choices: "Choices") -> "tuple[Contest, ...]":
-    """Adds the methods of a baselines file to the contest on their problem, or a contest of their own."""
+def _with_baselines(
+    contests: "tuple[Contest, ...]",
+    path: Path,
+    choices: "Choices",
+    experiments: "dict[tuple[ExperimentSpec, str], Path]",
+) -> "tuple[Contest, ...]":
+    """Adds the methods of a baselines file to the contest on their problem, or a contest of their own.
+
+    Args:
+        contests: The contests so far.
+        path: The file.
+        choices: What is compared.
+        experiments: Experiments and methods of the files so far, to which those of this one are added.
+
+    Raises:
+        ValueError: The file cannot be used, or an earlier one has the same method of the same experiment.
+    """
     from analysis.contest import Contest, Method, Problem
     from analysis.regret import PublicChoice, curve_of_repeat
     from nas.blackbox.experiment import open_problem
@@ -215,23 +232,35 @@ def _with_baselines(contests: "tuple[Contest, ...]", path: Path, choices: "Choic
         raise ValueError(f"--baselines: there is no file {path}; write one with the command baselines")
     file = ExperimentFile.open(path)
     experiment, epochs = file.header.experiment, file.header.epochs[-1]
-    asked = open_problem(experiment)
+    try:
+        asked = open_problem(experiment)
+    except ValueError as error:
+        raise ValueError(f"--baselines: {path}: {error}") from error
     is_single = choices.regret.has(PublicChoice.SINGLE_ZERO)
     zero = asked.table.best_test_error(asked.space, epochs, of_single=is_single)
     problem = Problem(search_space=experiment.search_space, table=experiment.table, epochs=epochs)
     taken = {method.name for contest in contests if contest.problem == problem for method in contest.methods}
-    methods = tuple(
-        Method(
-            name=f"{name} ({path.absolute().parent.name}/{path.stem})" if name in taken else name,
-            curves={each.repeat: curve_of_repeat(each, choices.axis, choices.regret, zero) for each in repeats},
-            pairing=f"repeat of {path.absolute()}",
+    methods = []
+    for name, repeats in file.trajectories(asked).items():
+        other = experiments.setdefault((experiment, name), path)
+        if other is not path:
+            raise ValueError(
+                f"--baselines: {path} has {name} of the same experiment with the same seed {experiment.seed} as "
+                f"{other}; name one of them"
+            )
+        where = path.absolute()
+        names = (name, f"{name} ({where.parent.name}/{where.stem})", f"{name} ({where})")
+        methods.append(
+            Method(
+                name=next(each for each in names if each not in taken),
+                curves={each.repeat: curve_of_repeat(each, choices.axis, choices.regret, zero) for each in repeats},
+                pairing=f"repeat of {where}",
+            )
         )
-        for name, repeats in file.trajectories(asked).items()
-    )
     if not methods:
         raise ValueError(f"--baselines: {path} has no repeat yet; run the command baselines to its end")
     if problem not in [contest.problem for contest in contests]:
-        return (*contests, Contest(problem=problem, methods=methods))
+        return (*contests, Contest(problem=problem, methods=tuple(methods)))
     return tuple(
         replace(contest, methods=(*contest.methods, *methods)) if contest.problem == problem else contest
         for contest in contests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -202,7 +203,7 @@ def test_baselines_of_several_files_are_told_apart(
     other = tmp_path / "other.jsonl"
     spec = ExperimentSpec(search_space="1", table="digits", evaluations=40, seed=1)
     run_experiment(ExperimentFile.create_or_open(other, header_of(spec)), ["random_search"], 3)
-    status, _, _ = call(capsys, "--baselines", baselines, other, baselines, "--output", tmp_path / "out")
+    status, _, _ = call(capsys, "--baselines", baselines, other, "--output", tmp_path / "out")
     assert status == 0
     with (tmp_path / "out" / "comparison.csv").open(newline="") as stream:
         table = {frozenset((row["first"], row["second"])): row["paired"] for row in csv.DictReader(stream)}
@@ -212,6 +213,59 @@ def test_baselines_of_several_files_are_told_apart(
         frozenset(("random_search", second)): "0",
         frozenset(("hyperband", second)): "0",
     }
+
+
+def test_baselines_of_folders_of_one_name_have_names_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for seed in (0, 1, 2):
+        spec = ExperimentSpec(search_space="1", table="digits", evaluations=5, seed=seed)
+        files.append(tmp_path / str(seed) / "runs" / "base.jsonl")
+        run_experiment(ExperimentFile.create_or_open(files[-1], header_of(spec)), ["random_search"], 2)
+    status, _, _ = call(capsys, "--baselines", *files, "--output", tmp_path / "out")
+    assert status == 0
+    with (tmp_path / "out" / "trajectories.csv").open(newline="") as stream:
+        names = {row["method"]: row["runs"] for row in csv.DictReader(stream)}
+    expected = ["random_search", "random_search (runs/base)", f"random_search ({files[2]})"]
+    assert names == dict.fromkeys(expected, "2")
+
+
+@pytest.mark.parametrize("kind", ["itself", "link", "dots", "copy"])
+def test_the_same_baselines_twice_are_refused(
+    kind: str, baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / ".." / tmp_path.name / baselines.name if kind == "dots" else tmp_path / kind
+    if kind == "itself":
+        other = baselines
+    elif kind == "link":
+        other.symlink_to(baselines)
+    elif kind == "copy":
+        shutil.copy(baselines, other)
+    status, out, err = call(capsys, "--baselines", baselines, other, "--output", tmp_path / "out")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"--baselines: {other} has random_search of the same experiment with the same seed 0 as {baselines}; " in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"indices": [', '"indices": [999999, ', ", line 2: architecture index: got 999999, expected 0 to 14579"),
+        ('"search_space": "1"', '"search_space": "9"', ": --search-space: got '9', expected one of 1, 2, 3"),
+    ],
+)
+def test_a_damaged_file_of_baselines_is_named(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = ExperimentSpec(search_space="1", table="digits", evaluations=5)
+    file = ExperimentFile.create_or_open(tmp_path / "base.jsonl", header_of(spec))
+    run_experiment(file, ["random_search"], 2)
+    content = file.path.read_text()
+    assert old in content
+    file.path.write_text(content.replace(old, new, 1))
+    status, _, err = call(capsys, "--baselines", file.path, "--output", tmp_path / "out")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{file.path}{message}" in err
 
 
 @pytest.mark.parametrize(
