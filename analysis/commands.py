@@ -172,7 +172,7 @@ class Compare:
     def run(self) -> int:
         """Writes the figures and prints what they say."""
         from analysis.aggregation import Spread
-        from analysis.contest import Choices, contests_of, with_defaults
+        from analysis.contest import Choices, contests_of, notes_of_failures, notes_of_runs, with_defaults
         from analysis.load import load_run
         from analysis.regret import Regret
         from analysis.report import write_comparison
@@ -189,13 +189,13 @@ class Compare:
             raise ValueError("compare: nothing was named; name the directories of runs, or files with --baselines")
         runs = [load_run(path, self.table) for path in self.run_dirs]
         contests, notes = contests_of(runs, choices) if runs else ((), ())
-        notes = (*notes, *(f"{run.path.name}: {note}" for run in runs for note in run.notes))
+        notes = (*notes, *notes_of_runs(runs))
         if self.defaults:
             contests = with_defaults(contests, runs, choices)
         experiments: dict[tuple[ExperimentSpec, str], Path] = {}
         for path in self.baselines:
             contests = _with_baselines(contests, path, choices, experiments)
-        print(write_comparison(contests, choices, notes, self.output))
+        print(write_comparison(contests, choices, (*notes_of_failures(contests), *notes), self.output))
         return 0
 
 

@@ -104,10 +104,10 @@ def contests_of(runs: Sequence[LoadedRun], choices: Choices) -> tuple[tuple[Cont
     """Groups runs by problem and method.
 
     Returns:
-        The contests, and a note for each run that is left out.
+        The contests, and a note for each run and each method that is left out.
 
     Raises:
-        ValueError: A study was given twice, or nothing is left.
+        ValueError: A study was given twice, or nothing is left, which the notes of the runs explain.
     """
     curves: dict[Problem, dict[str, dict[int, StepFunction]]] = {}
     studies: dict[str, StudySpec] = {}
@@ -131,16 +131,37 @@ def contests_of(runs: Sequence[LoadedRun], choices: Choices) -> tuple[tuple[Cont
             )
         seeds[study.seed] = curve
     names = method_names(studies)
-    contests = [
-        Contest(
-            problem=problem, methods=tuple(m for key, seeds in of.items() if (m := _method(names[key], key, seeds)))
-        )
-        for problem, of in curves.items()
-    ]
-    contests = [contest for contest in contests if contest.methods]
+    contests = []
+    for problem, of in curves.items():
+        methods = [_method(names[key], key, seeds) for key, seeds in of.items()]
+        if any(methods):
+            contests.append(Contest(problem=problem, methods=tuple(m for m in methods if m)))
+        notes += [
+            f"{names[key]} on {problem.title} is left out: no evaluation succeeded in "
+            f"{'its only run' if len(seeds) == 1 else f'any of its {len(seeds)} runs'}"
+            for method, (key, seeds) in zip(methods, of.items(), strict=True)
+            if method is None
+        ]
     if not contests:
-        raise ValueError("; ".join(notes) or "no evaluation has succeeded in any of the runs")
+        reasons = [*notes, *notes_of_runs(runs)]
+        raise ValueError(f"no run has a test regret to compare: {'; '.join(reasons)}")
     return tuple(contests), tuple(notes)
+
+
+def notes_of_runs(runs: Sequence[LoadedRun]) -> tuple[str, ...]:
+    """What is unusual about each run, with its name."""
+    return tuple(f"{run.path.name}: {note}" for run in runs for note in run.notes)
+
+
+def notes_of_failures(contests: Sequence[Contest]) -> tuple[str, ...]:
+    """A sentence for each method of which some runs have no success."""
+    return tuple(
+        f"{method.name} on {contest.problem.title}: no evaluation succeeded in {method.n_without} of "
+        f"{method.n_without + len(method.curves)} runs, which are left out of means and intervals"
+        for contest in contests
+        for method in contest.methods
+        if method.n_without
+    )
 
 
 def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choices: Choices) -> tuple[Contest, ...]:

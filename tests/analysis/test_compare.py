@@ -268,6 +268,30 @@ def test_a_damaged_file_of_baselines_is_named(
     assert f"{file.path}{message}" in err
 
 
+def test_runs_without_any_success_are_said(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"optimizer": "gdas", "n": 0, "n_failed": 5, "budgets": (4, 8)}
+    failed = [write_space_run(tmp_path / f"failed-{seed}", CS1, seed=seed, **options).path for seed in (2, 3)]
+    status, out, _ = call(capsys, *runs, *failed, "--no-defaults", "--output", tmp_path / "out")
+    assert status == 0
+    sentence = (
+        "(bohb-gdas on search space 1, table digits at 12 epochs: no evaluation succeeded in 2 of 4 runs, which are "
+        "left out of means and intervals)"
+    )
+    assert sentence in out.splitlines()
+    assert sentence in (tmp_path / "out" / "comparison.txt").read_text().splitlines()
+
+
+def test_an_error_says_what_is_unusual_about_the_runs(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs[0] / "results.json").unlink()
+    status, out, err = call(capsys, runs[0], "--output", tmp_path / "out")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "no evaluation succeeded in its only run; darts-0: results.json is missing" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from analysis.contest import Choices, contests_of
+from analysis.contest import Choices, contests_of, notes_of_failures
 from analysis.figures import FIGURES, DoesNotApplyError
 from analysis.load import LoadedRun
 from analysis.trajectory import Axis
@@ -78,8 +78,26 @@ def test_what_has_no_regret_is_left_out_and_said() -> None:
         "7 is left out: a log without run.json names no search space and no seed",
         "left out: 8: the lowest test error in its search space is not known",
     )
-    with pytest.raises(ValueError, match="no evaluation has succeeded in any of the runs"):
-        contests_of([failed], Choices())
+    (note,) = notes_of_failures([contest])
+    assert note == (
+        "bohb-darts on search space 1, table digits at 12 epochs: no evaluation succeeded in 1 of 2 runs, which are "
+        "left out of means and intervals"
+    )
+
+
+def test_a_method_without_any_success_is_left_out_and_said() -> None:
+    failed = [run(result(None), optimizer="gdas", seed=seed) for seed in (0, 1)]
+    left_out = "bohb-gdas on search space 1, table digits at 12 epochs is left out: no evaluation succeeded in"
+    (contest,), notes = contests_of([run(), *failed], Choices())
+    assert [m.name for m in contest.methods] == ["bohb-darts"]
+    assert notes == (f"{left_out} any of its 2 runs",)
+    assert notes_of_failures([contest]) == ()
+    damaged = replace(failed[0], notes=("results.json is missing",))
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the message is compared below
+        contests_of([damaged], Choices())
+    assert str(caught.value) == (
+        f"no run has a test regret to compare: {left_out} its only run; {damaged.path.name}: results.json is missing"
+    )
 
 
 def test_the_same_study_twice_is_refused() -> None:
@@ -97,7 +115,7 @@ def test_the_axis_is_that_of_the_choices() -> None:
     ("name", "runs", "reason"),
     [
         ("trajectories", lambda: [run()], "it compares several runs, and there is one"),
-        ("trajectories", lambda: [run(result(None), seed=1), run(result(None))], "no evaluation has succeeded"),
+        ("trajectories", lambda: [run(result(None), seed=1), run(result(None))], "no evaluation succeeded"),
         ("comparison", lambda: [run()], "it compares several runs, and there is one"),
         ("comparison", lambda: [run(seed=0), run(seed=1)], "all runs are of one; only their seeds differ"),
         ("comparison", lambda: [run(), run(optimizer="gdas", search_space="2")], "it compares methods"),
