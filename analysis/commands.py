@@ -10,6 +10,7 @@ import tyro
 
 if TYPE_CHECKING:
     from analysis.contest import Choices, Contest
+    from analysis.load import LoadedRun
     from nas.blackbox.experiment_file import ExperimentSpec
 
 _Runs = Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -195,7 +196,8 @@ class Compare:
         experiments: dict[tuple[ExperimentSpec, str], Path] = {}
         for path in self.baselines:
             contests = _with_baselines(contests, path, choices, experiments)
-        print(write_comparison(contests, choices, (*notes_of_failures(contests), *notes), self.output))
+        notes = (*notes_of_failures(contests), *_unfinished(contests, runs), *notes)
+        print(write_comparison(contests, choices, notes, self.output))
         return 0
 
 
@@ -204,6 +206,31 @@ def _one_of(option: str, value: str, names: type[Enum]) -> str:
     if value not in known:
         raise ValueError(f"{option}: got {value!r}, expected one of {', '.join(known)}")
     return value
+
+
+def _unfinished(contests: "tuple[Contest, ...]", runs: "list[LoadedRun]") -> list[str]:
+    """A note for each contest whose place is set by a study that has evaluations left."""
+    from analysis.contest import seed_in
+    from master.samplers import make_sampler
+    from master.tuner import Tuner
+
+    notes = []
+    for contest in contests:
+        ends = [(curve.end, method, seed) for method in contest.methods for seed, curve in method.curves.items()]
+        _, first, of_first = min(ends, key=lambda each: each[0])
+        for run in runs:
+            if len(contest.methods) < 2 or run.description is None or seed_in(run, contest.problem, first) != of_first:
+                continue
+            try:
+                n_total = Tuner(run.description.spec, make_sampler(run.description.spec)).n_total
+            except ValueError:  # of another version, whose spaces and samplers this one may lack
+                continue
+            if len(run.results) < n_total:
+                notes.append(
+                    f"{run.path.name} has {len(run.results)} of {n_total} evaluations; it sets the place of the "
+                    "comparison"
+                )
+    return notes
 
 
 def _with_baselines(

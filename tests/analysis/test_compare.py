@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -281,6 +282,25 @@ def test_runs_without_any_success_are_said(
     )
     assert sentence in out.splitlines()
     assert sentence in (tmp_path / "out" / "comparison.txt").read_text().splitlines()
+
+
+def test_an_unfinished_run_that_shortens_the_comparison_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A study of the sampler ``listed`` has as many evaluations as configurations.
+    configs = tuple({"learning_rate": 0.1 * i} for i in range(1, 6))
+    listed: dict[str, Any] = {"sampler": "listed", "initial_configs": configs, "budgets": (8,)}
+    done = write_space_run(tmp_path / "done", CS1, n=5, **listed).path
+    going = write_space_run(tmp_path / "going", CS1, n=3, optimizer="gdas", **listed).path
+    short = write_space_run(tmp_path / "short", CS1, n=1, optimizer="gdas", seed=1, n_iterations=1, budgets=(8,)).path
+    options = ("--no-defaults", "--axis", "evaluations", "--output", tmp_path / "out")
+    _, out, _ = call(capsys, done, going, *options)
+    assert "after 3 evaluations, which all runs reach" in out
+    assert "\n(going has 3 of 5 evaluations; it sets the place of the comparison)\n" in out
+    # One iteration on a ladder of one budget is one configuration: of the short one nothing is left.
+    _, out, _ = call(capsys, done, short, *options)
+    assert "after 1 evaluations, which all runs reach" in out
+    assert "sets the place" not in out
 
 
 def test_an_error_says_what_is_unusual_about_the_runs(
