@@ -16,12 +16,13 @@ from typing import Any
 from analysis.aggregation import Spread, StepFunction
 from analysis.load import LoadedRun
 from analysis.regret import NoRegretError, Regret, course_of_run, curve_of_run
+from analysis.searches import NO_DIFFERENCE
 from analysis.trajectory import Axis
 from results.incumbents import IncumbentMode
 from results.records import StudySpec
 
-#: Fields of a study that do not tell methods apart: its name, and what the problem and the pairing go by.
-_NO_METHOD = frozenset({"run_id", "seed", "search_space", "dataset", "data_dir", "table", "table_epochs"})
+#: Fields of a study that do not tell methods apart: its name, what the problem and the pairing go by, and what is kept.
+_NO_METHOD = frozenset({"run_id", "seed", "search_space", "dataset", "data_dir", "table", "table_epochs", "keep_every"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,9 +228,10 @@ def method_names(studies: Mapping[str, StudySpec]) -> dict[str, str]:
         if name not in ("sampler", "optimizer", "default_config", "initial_configs")
         and len({json.dumps(of[name], sort_keys=True) for of in fields.values()}) > 1
     ]
+    all_of = {name: [of[name] for of in fields.values()] for name in differing}
     names = {}
     for key, of in fields.items():
-        parts = ", ".join(f"{name.replace('_', ' ')} {_short(of[name])}" for name in differing)
+        parts = ", ".join(f"{name.replace('_', ' ')} {_short(of[name], all_of[name])}" for name in differing)
         tuned = f"{of['sampler']}-{of['optimizer']}"
         names[key] = f"{tuned} ({parts})" if parts else tuned
     taken: dict[str, int] = {}
@@ -248,8 +250,15 @@ def _method(name: str, key: str, curves: Mapping[int, StepFunction]) -> Method |
 
 
 def _method_fields(study: StudySpec) -> dict[str, Any]:
-    return {name: value for name, value in study.to_dict().items() if name not in _NO_METHOD}
+    fields = {name: value for name, value in study.to_dict().items() if name not in _NO_METHOD}
+    settings = fields["search_settings"].items()
+    return fields | {"search_settings": {name: value for name, value in settings if name not in NO_DIFFERENCE}}
 
 
-def _short(value: object) -> str:
-    return " ".join(f"{k}={v}" for k, v in value.items()) or "default" if isinstance(value, Mapping) else str(value)
+def _short(value: object, others: Sequence[object]) -> str:
+    """A value in a name; of settings, those in which the others differ."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    mappings = [other for other in others if isinstance(other, Mapping)]
+    shown = {k: v for k, v in value.items() if any(k not in other or other[k] != v for other in mappings)}
+    return " ".join(f"{k}={v}" for k, v in shown.items()) or "default"

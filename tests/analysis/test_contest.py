@@ -68,6 +68,25 @@ def test_methods_are_named_by_what_tells_them_apart() -> None:
     ]
 
 
+def test_names_have_the_settings_that_differ_alone() -> None:
+    common = {"init_channels": 8, "batch_size": 32}
+    settings: list[dict[str, Any]] = [{"n_stacks": 2}, {"n_stacks": 2, "dropout": 0.5}, {"n_stacks": 3}, {}]
+    (methods,) = names_of(*(run(search_settings=common | each) for each in settings)).values()
+    assert list(methods) == [
+        f"bohb-darts (search settings {each})"
+        for each in ("n_stacks=2", "n_stacks=2 dropout=0.5", "n_stacks=3", "default")
+    ]
+
+
+def test_what_changes_no_result_makes_no_other_method() -> None:
+    (methods,) = names_of(
+        run(seed=0, keep_every=5, search_settings={"threads": 1, "device": "cpu", "n_stacks": 2}),
+        run(seed=1, search_settings={"n_stacks": 2, "kernels": "triton", "graph": True}),
+        run(seed=2, search_settings={"n_stacks": 2}),
+    ).values()
+    assert methods == {"bohb-darts": [0, 1, 2]}
+
+
 def test_what_has_no_regret_is_left_out_and_said() -> None:
     log = replace(run(seed=7), description=None)
     unknown = replace(run(seed=8), best_test_error=None)
