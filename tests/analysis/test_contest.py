@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 
 from analysis.contest import Choices, contests_of, notes_of_failures
 from analysis.figures import FIGURES, DoesNotApplyError
@@ -143,6 +144,24 @@ def test_the_axis_is_that_of_the_choices() -> None:
 def test_figures_say_why_they_do_not_apply(name: str, runs: Callable[[], list[LoadedRun]], reason: str) -> None:
     with pytest.raises(DoesNotApplyError, match=reason):
         FIGURES[name].compute(runs())
+
+
+@pytest.mark.parametrize("n", [3, 8])
+@pytest.mark.parametrize("name", ["trajectories", "comparison"])
+def test_long_names_stand_in_the_picture_whole(name: str, n: int) -> None:
+    runs = []
+    for i in range(n):
+        settings = {"n_stacks": i, "cells_per_stack": i, "init_channels": i, "batch_size": i, "learning_rate_min": i}
+        for seed in (0, 1):
+            runs.append(run(result(0.1 + 0.01 * i), seed=seed, eta=2 + i, search_settings=settings))
+    figure = FIGURES[name].draw(FIGURES[name].compute(runs))
+    figure.canvas.draw()
+    labels = [text for text in figure.findobj(Text) if "bohb-darts (eta" in text.get_text()]
+    assert len(labels) >= n
+    for label in labels:
+        box = label.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width, label.get_text()
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.height, label.get_text()
 
 
 def test_the_figure_of_trajectories_draws_what_was_aggregated() -> None:
