@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from analysis.contest import Choices, Contest
+    from analysis.aggregation import StepFunction
+    from analysis.contest import Choices, Contest, Problem
     from analysis.load import LoadedRun
     from nas.blackbox.experiment_file import ExperimentSpec
 
@@ -250,7 +251,34 @@ def _with_baselines(
     Raises:
         ValueError: The file cannot be used, or an earlier one has the same method of the same experiment.
     """
-    from analysis.contest import Contest, Method, Problem
+    from analysis.contest import Contest, Method
+
+    problem, experiment, found = _curves_of_file(path, choices)
+    taken = {method.name for contest in contests if contest.problem == problem for method in contest.methods}
+    methods, where = [], path.absolute()
+    for name, curves in found.items():
+        other = experiments.setdefault((experiment, name), path)
+        if other is not path:
+            raise ValueError(
+                f"--baselines: {path} has {name} of the same experiment with the same seed {experiment.seed} as "
+                f"{other}; name one of them"
+            )
+        names = (name, f"{name} ({where.parent.name}/{where.stem})", f"{name} ({where})")
+        unique = next(each for each in names if each not in taken)
+        methods.append(Method(name=unique, curves=curves, pairing=f"repeat of {where}"))
+    if problem not in [contest.problem for contest in contests]:
+        return (*contests, Contest(problem=problem, methods=tuple(methods)))
+    return tuple(
+        replace(contest, methods=(*contest.methods, *methods)) if contest.problem == problem else contest
+        for contest in contests
+    )
+
+
+def _curves_of_file(
+    path: Path, choices: "Choices"
+) -> "tuple[Problem, ExperimentSpec, dict[str, dict[int, StepFunction]]]":
+    """The problem and the experiment of a baselines file, and each method's repeats by number."""
+    from analysis.contest import Problem
     from analysis.regret import PublicChoice, curve_of_repeat
     from nas.blackbox.experiment import open_problem
     from nas.blackbox.experiment_file import ExperimentFile
@@ -259,36 +287,17 @@ def _with_baselines(
         raise ValueError(f"--baselines: there is no file {path}; write one with the command baselines")
     file = ExperimentFile.open(path)
     experiment, epochs = file.header.experiment, file.header.epochs[-1]
+    is_single = choices.regret.has(PublicChoice.SINGLE_ZERO)
     try:
         asked = open_problem(experiment)
+        zero = asked.table.best_test_error(asked.space, epochs, of_single=is_single)
     except ValueError as error:
         raise ValueError(f"--baselines: {path}: {error}") from error
-    is_single = choices.regret.has(PublicChoice.SINGLE_ZERO)
-    zero = asked.table.best_test_error(asked.space, epochs, of_single=is_single)
-    problem = Problem(search_space=experiment.search_space, table=experiment.table, epochs=epochs)
-    taken = {method.name for contest in contests if contest.problem == problem for method in contest.methods}
-    methods = []
-    for name, repeats in file.trajectories(asked).items():
-        other = experiments.setdefault((experiment, name), path)
-        if other is not path:
-            raise ValueError(
-                f"--baselines: {path} has {name} of the same experiment with the same seed {experiment.seed} as "
-                f"{other}; name one of them"
-            )
-        where = path.absolute()
-        names = (name, f"{name} ({where.parent.name}/{where.stem})", f"{name} ({where})")
-        methods.append(
-            Method(
-                name=next(each for each in names if each not in taken),
-                curves={each.repeat: curve_of_repeat(each, choices.axis, choices.regret, zero) for each in repeats},
-                pairing=f"repeat of {where}",
-            )
-        )
-    if not methods:
+    found = {
+        name: {each.repeat: curve_of_repeat(each, choices.axis, choices.regret, zero) for each in repeats}
+        for name, repeats in file.trajectories(asked).items()
+    }
+    if not found:
         raise ValueError(f"--baselines: {path} has no repeat yet; run the command baselines to its end")
-    if problem not in [contest.problem for contest in contests]:
-        return (*contests, Contest(problem=problem, methods=tuple(methods)))
-    return tuple(
-        replace(contest, methods=(*contest.methods, *methods)) if contest.problem == problem else contest
-        for contest in contests
-    )
+    problem = Problem(search_space=experiment.search_space, table=experiment.table, epochs=epochs)
+    return problem, experiment, found

@@ -252,6 +252,7 @@ def test_the_same_baselines_twice_are_refused(
     ("old", "new", "message"),
     [
         ('"indices": [', '"indices": [999999, ', ", line 2: architecture index: got 999999, expected 0 to 14579"),
+        ('"epochs": [1, 4, 12]', '"epochs": [1, 4, 13]', ": table digits: got a budget of 13 epochs, expected one of "),
         ('"search_space": "1"', '"search_space": "9"', ": --search-space: got '9', expected one of 1, 2, 3"),
     ],
 )
