@@ -193,7 +193,8 @@ class Compare:
         contests, notes = contests_of(runs, choices) if runs else ((), ())
         notes = (*notes, *notes_of_runs(runs))
         if self.defaults:
-            contests = with_defaults(contests, runs, choices)
+            contests, of_defaults = with_defaults(contests, runs, choices)
+            notes = (*of_defaults, *notes)
         experiments: dict[tuple[ExperimentSpec, str], Path] = {}
         for path in self.baselines:
             contests = _with_baselines(contests, path, choices, experiments)

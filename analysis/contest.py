@@ -138,8 +138,7 @@ def contests_of(runs: Sequence[LoadedRun], choices: Choices) -> tuple[tuple[Cont
         if any(methods):
             contests.append(Contest(problem=problem, methods=tuple(m for m in methods if m)))
         notes += [
-            f"{names[key]} on {problem.title} is left out: no evaluation succeeded in "
-            f"{'its only run' if len(seeds) == 1 else f'any of its {len(seeds)} runs'}"
+            _left_out(names[key], problem, len(seeds))
             for method, (key, seeds) in zip(methods, of.items(), strict=True)
             if method is None
         ]
@@ -165,7 +164,9 @@ def notes_of_failures(contests: Sequence[Contest]) -> tuple[str, ...]:
     )
 
 
-def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choices: Choices) -> tuple[Contest, ...]:
+def with_defaults(
+    contests: Sequence[Contest], runs: Sequence[LoadedRun], choices: Choices
+) -> tuple[tuple[Contest, ...], tuple[str, ...]]:
     """Adds to each method of studies its default configuration alone: its evaluations, one after the other.
 
     A study of nothing but the default configuration is that already.
@@ -174,8 +175,11 @@ def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choice
         contests: What ``contests_of`` made of the runs.
         runs: The runs.
         choices: What of the runs is compared.
+
+    Returns:
+        The contests, and a note for each default configuration that is left out.
     """
-    found = []
+    found, notes = [], []
     for contest in contests:
         methods, names = list(contest.methods), _names_of_defaults(contest.methods)
         for method in contest.methods:
@@ -189,9 +193,12 @@ def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choice
                     )
                     curves[seed] = replace(curve, end=max(curve.end, method.curves[seed].end))
             default = _method(names[method.name], method.key, curves)
-            methods += [default] if default is not None else []
+            if default is not None:
+                methods.append(default)
+            elif curves:
+                notes.append(_left_out(names[method.name], contest.problem, len(curves)))
         found.append(replace(contest, methods=tuple(methods)))
-    return tuple(found)
+    return tuple(found), tuple(notes)
 
 
 def _names_of_defaults(methods: Sequence[Method]) -> dict[str, str]:
@@ -240,6 +247,11 @@ def method_names(studies: Mapping[str, StudySpec]) -> dict[str, str]:
         if taken[name] > 1:  # they differ in their default or initial configurations alone
             names[key] = f"{name}, other initial configurations {taken[name] - 1}"
     return names
+
+
+def _left_out(name: str, problem: Problem, n: int) -> str:
+    runs = "its only run" if n == 1 else f"any of its {n} runs"
+    return f"{name} on {problem.title} is left out: no evaluation succeeded in {runs}"
 
 
 def _method(name: str, key: str, curves: Mapping[int, StepFunction]) -> Method | None:

@@ -23,6 +23,7 @@ from analysis.trajectory import Axis
 from nas.blackbox.experiment import header_of, open_problem, run_experiment
 from nas.blackbox.experiment_file import ExperimentFile, ExperimentSpec
 from results.incumbents import IncumbentMode
+from results.records import Evaluation, Status
 from spaces.config_spaces import CS1
 from tests.analysis.runs import write_space_run
 
@@ -107,7 +108,7 @@ def test_the_default_configuration_is_a_method_by_itself(runs: list[Path]) -> No
     loaded = [load_run(path) for path in runs[:2]]
     choices = Choices(axis=Axis.EVALUATIONS, mode=IncumbentMode.LARGER_PREFERRED)
     contests, _ = contests_of(loaded, choices)
-    (contest,) = with_defaults(contests, loaded, choices)
+    (contest,), _ = with_defaults(contests, loaded, choices)
     assert [method.name for method in contest.methods] == ["bohb-darts", "darts default"]
     for run in loaded:
         assert run.description is not None
@@ -123,7 +124,19 @@ def test_the_default_configuration_is_a_method_by_itself(runs: list[Path]) -> No
 def test_a_study_of_the_default_alone_is_no_second_method(tmp_path: Path) -> None:
     run = load_run(write_space_run(tmp_path / "run", CS1, n=1, budgets=(4, 8)).path)
     contests, _ = contests_of([run], Choices())
-    assert with_defaults(contests, [run], Choices()) == contests
+    assert with_defaults(contests, [run], Choices()) == (contests, ())
+
+
+def test_a_default_without_any_success_is_left_out_and_said(tmp_path: Path) -> None:
+    run = load_run(write_space_run(tmp_path / "run", CS1, n=3, budgets=(4,)).path)
+    first, *others = run.results
+    assert first.config == dict(CS1.default)
+    failed = structs.replace(first, evaluation=Evaluation(status=Status.DIVERGED, t_search_s=1.0))
+    run = replace(run, results=[failed, *others])
+    contests, _ = contests_of([run], Choices())
+    where = "search space 1, table digits at 12 epochs"
+    note = f"darts default on {where} is left out: no evaluation succeeded in its only run"
+    assert with_defaults(contests, [run], Choices()) == (contests, (note,))
 
 
 def test_an_evaluation_has_one_draw_in_the_study_and_in_its_default(tmp_path: Path) -> None:
@@ -143,7 +156,7 @@ def test_an_evaluation_has_one_draw_in_the_study_and_in_its_default(tmp_path: Pa
         description = structs.replace(run.description, spec=structs.replace(run.description.spec, seed=seed))
         drawn = replace(run, results=found, description=description)
         of_study = course_of_run(drawn, found, choices.axis, choices.regret).test_errors[-1]
-        (contest,) = with_defaults(contests_of([drawn], choices)[0], [drawn], choices)
+        (contest,), _ = with_defaults(contests_of([drawn], choices)[0], [drawn], choices)
         assert contest.methods[1].curves[seed].y[0] == of_study - run.best_test_error
 
 
@@ -153,7 +166,7 @@ def test_defaults_of_several_samplers_are_told_apart(tmp_path: Path) -> None:
         for sampler in ("bohb", "random")
     ]
     contests, _ = contests_of(runs, Choices())
-    names = [method.name for method in with_defaults(contests, runs, Choices())[0].methods]
+    names = [method.name for method in with_defaults(contests, runs, Choices())[0][0].methods]
     assert names == ["bohb-darts", "random-darts", "bohb-darts default", "random-darts default"]
 
 
