@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from analysis.contest import Choices, Contest
+    from analysis.aggregation import StepFunction
+    from analysis.contest import Choices, Contest, Problem
+    from analysis.load import LoadedRun
+    from nas.blackbox.experiment_file import ExperimentSpec
 
 _Runs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 
@@ -171,7 +174,7 @@ class Compare:
     def run(self) -> int:
         """Writes the figures and prints what they say."""
         from analysis.aggregation import Spread
-        from analysis.contest import Choices, contests_of, with_defaults
+        from analysis.contest import Choices, contests_of, notes_of_failures, notes_of_runs, with_defaults
         from analysis.load import load_run
         from analysis.regret import Regret
         from analysis.report import write_comparison
@@ -188,11 +191,14 @@ class Compare:
             raise ValueError("compare: nothing was named; name the directories of runs, or files with --baselines")
         runs = [load_run(path, self.table) for path in self.run_dirs]
         contests, notes = contests_of(runs, choices) if runs else ((), ())
-        notes = (*notes, *(f"{run.path.name}: {note}" for run in runs for note in run.notes))
+        notes = (*notes, *notes_of_runs(runs))
         if self.defaults:
-            contests = with_defaults(contests, runs, choices)
-        for path in {path.absolute(): path for path in self.baselines}.values():
-            contests = _with_baselines(contests, path, choices)
+            contests, of_defaults = with_defaults(contests, runs, choices)
+            notes = (*of_defaults, *notes)
+        experiments: dict[tuple[ExperimentSpec, str], Path] = {}
+        for path in self.baselines:
+            contests = _with_baselines(contests, path, choices, experiments)
+        notes = (*notes_of_failures(contests), *_unfinished(contests, runs), *notes)
         print(write_comparison(contests, choices, notes, self.output))
         return 0
 
@@ -204,9 +210,76 @@ def _one_of(option: str, value: str, names: type[Enum]) -> str:
     return value
 
 
-def _with_baselines(contests: "tuple[Contest, ...]", path: Path, choices: "Choices") -> "tuple[Contest, ...]":
-    """Adds the methods of a baselines file to the contest on their problem, or a contest of their own."""
-    from analysis.contest import Contest, Method, Problem
+def _unfinished(contests: "tuple[Contest, ...]", runs: "list[LoadedRun]") -> list[str]:
+    """A note for each contest whose place is set by a study that has evaluations left."""
+    from analysis.contest import seed_in
+    from master.samplers import make_sampler
+    from master.tuner import Tuner
+
+    notes = []
+    for contest in contests:
+        ends = [(curve.end, method, seed) for method in contest.methods for seed, curve in method.curves.items()]
+        _, first, of_first = min(ends, key=lambda each: each[0])
+        for run in runs:
+            if len(contest.methods) < 2 or run.description is None or seed_in(run, contest.problem, first) != of_first:
+                continue
+            try:
+                n_total = Tuner(run.description.spec, make_sampler(run.description.spec)).n_total
+            except ValueError:  # of another version, whose spaces and samplers this one may lack
+                continue
+            if len(run.results) < n_total:
+                notes.append(
+                    f"{run.path.name} has {len(run.results)} of {n_total} evaluations; it sets the place of the "
+                    "comparison"
+                )
+    return notes
+
+
+def _with_baselines(
+    contests: "tuple[Contest, ...]",
+    path: Path,
+    choices: "Choices",
+    experiments: "dict[tuple[ExperimentSpec, str], Path]",
+) -> "tuple[Contest, ...]":
+    """Adds the methods of a baselines file to the contest on their problem, or a contest of their own.
+
+    Args:
+        contests: The contests so far.
+        path: The file.
+        choices: What is compared.
+        experiments: Experiments and methods of the files so far, to which those of this one are added.
+
+    Raises:
+        ValueError: The file cannot be used, or an earlier one has the same method of the same experiment.
+    """
+    from analysis.contest import Contest, Method
+
+    problem, experiment, found = _curves_of_file(path, choices)
+    taken = {method.name for contest in contests if contest.problem == problem for method in contest.methods}
+    methods, where = [], path.absolute()
+    for name, curves in found.items():
+        other = experiments.setdefault((experiment, name), path)
+        if other is not path:
+            raise ValueError(
+                f"--baselines: {path} has {name} of the same experiment with the same seed {experiment.seed} as "
+                f"{other}; name one of them"
+            )
+        names = (name, f"{name} ({where.parent.name}/{where.stem})", f"{name} ({where})")
+        unique = next(each for each in names if each not in taken)
+        methods.append(Method(name=unique, curves=curves, pairing=f"repeat of {where}"))
+    if problem not in [contest.problem for contest in contests]:
+        return (*contests, Contest(problem=problem, methods=tuple(methods)))
+    return tuple(
+        replace(contest, methods=(*contest.methods, *methods)) if contest.problem == problem else contest
+        for contest in contests
+    )
+
+
+def _curves_of_file(
+    path: Path, choices: "Choices"
+) -> "tuple[Problem, ExperimentSpec, dict[str, dict[int, StepFunction]]]":
+    """The problem and the experiment of a baselines file, and each method's repeats by number."""
+    from analysis.contest import Problem
     from analysis.regret import PublicChoice, curve_of_repeat
     from nas.blackbox.experiment import open_problem
     from nas.blackbox.experiment_file import ExperimentFile
@@ -215,24 +288,17 @@ def _with_baselines(contests: "tuple[Contest, ...]", path: Path, choices: "Choic
         raise ValueError(f"--baselines: there is no file {path}; write one with the command baselines")
     file = ExperimentFile.open(path)
     experiment, epochs = file.header.experiment, file.header.epochs[-1]
-    asked = open_problem(experiment)
     is_single = choices.regret.has(PublicChoice.SINGLE_ZERO)
-    zero = asked.table.best_test_error(asked.space, epochs, of_single=is_single)
-    problem = Problem(search_space=experiment.search_space, table=experiment.table, epochs=epochs)
-    taken = {method.name for contest in contests if contest.problem == problem for method in contest.methods}
-    methods = tuple(
-        Method(
-            name=f"{name} ({path.absolute().parent.name}/{path.stem})" if name in taken else name,
-            curves={each.repeat: curve_of_repeat(each, choices.axis, choices.regret, zero) for each in repeats},
-            pairing=f"repeat of {path.absolute()}",
-        )
+    try:
+        asked = open_problem(experiment)
+        zero = asked.table.best_test_error(asked.space, epochs, of_single=is_single)
+    except ValueError as error:
+        raise ValueError(f"--baselines: {path}: {error}") from error
+    found = {
+        name: {each.repeat: curve_of_repeat(each, choices.axis, choices.regret, zero) for each in repeats}
         for name, repeats in file.trajectories(asked).items()
-    )
-    if not methods:
+    }
+    if not found:
         raise ValueError(f"--baselines: {path} has no repeat yet; run the command baselines to its end")
-    if problem not in [contest.problem for contest in contests]:
-        return (*contests, Contest(problem=problem, methods=methods))
-    return tuple(
-        replace(contest, methods=(*contest.methods, *methods)) if contest.problem == problem else contest
-        for contest in contests
-    )
+    problem = Problem(search_space=experiment.search_space, table=experiment.table, epochs=epochs)
+    return problem, experiment, found

@@ -23,7 +23,7 @@ from math import inf, nan, sqrt
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
-from analysis.aggregation import FloatArray, StepFunction
+from analysis.aggregation import FloatArray
 from analysis.contest import Contest, Method
 
 #: Bootstrap samples of each interval.
@@ -50,6 +50,7 @@ class Difference:
         n_first: Number of runs of the first; paired, of the pairs.
         n_second: Number of runs of the second; paired, of the pairs.
         is_paired: Whether the runs are paired by seed.
+        n_unmatched: Number of runs of both that are left out, because the other has none of that seed.
     """
 
     first: str
@@ -62,6 +63,7 @@ class Difference:
     n_first: int
     n_second: int
     is_paired: bool
+    n_unmatched: int
 
     @property
     def is_clear(self) -> bool:
@@ -95,7 +97,8 @@ class Lead:
     Attributes:
         begin: First place that was looked at.
         end: Last place that was looked at.
-        leaders: The method with the lowest mean regret, and those whose intervals of the difference to it hold zero.
+        leaders: The method that the fewest others are ahead of in the mean, which is the lowest mean where all have
+            the same seeds; and those whose intervals of the difference to it hold zero.
         others: Methods that are clearly behind.
     """
 
@@ -113,7 +116,7 @@ class Comparison:
         contest: The methods.
         at: That place on the axis.
         values: Name to seed to regret there; methods that have none by then are left out.
-        differences: Every pair of methods, the better one first.
+        differences: Every pair of methods, the better one of the pair's runs first.
         leads: Who is ahead when, from the first place at which two methods have values.
     """
 
@@ -148,20 +151,21 @@ def compare(contest: Contest, seed: int = 0) -> Comparison:
             f"{contest.problem.title}: {len(begun)} of {len(contest.methods)} methods have a result by the place that "
             "all runs reach, and a comparison needs two"
         )
-    values = {m.name: {seed: float(c.at([at])[0]) for seed, c in m.curves.items()} for m in begun}
-    means = {name: np.mean(list(of.values())) for name, of in values.items()}
-    ordered = sorted(begun, key=lambda m: means[m.name])
+    values = {m.name: _values(m, at) for m in begun}
     bootstrap = Bootstrap(seed)
-    differences = tuple(difference(a, b, at, bootstrap) for a, b in combinations(ordered, 2))
+    differences = []
+    for a, b in combinations(_ordered(begun, values), 2):
+        x, y, _ = _matched(a, b, values)
+        first, second = (a, b) if x.mean() <= y.mean() else (b, a)
+        differences.append(difference(first, second, at, bootstrap))
     return Comparison(
-        contest=contest, at=at, values=values, differences=differences, leads=_leads(begun, at, bootstrap)
+        contest=contest, at=at, values=values, differences=tuple(differences), leads=_leads(begun, at, bootstrap)
     )
 
 
 def difference(first: Method, second: Method, at: float, bootstrap: Bootstrap) -> Difference:
     """Compares the regrets of two methods at a place at which all their runs have one."""
-    a, b, is_paired = _matched(first, second)
-    x, y = (np.array([float(curve.at([at])[0]) for curve in curves]) for curves in (a, b))
+    x, y, is_paired = _matched(first, second, {m.name: _values(m, at) for m in (first, second)})
     lower, upper = bootstrap.interval(x, y, is_paired)
     compared = np.sign(x - y if is_paired else x[:, None] - y[None, :])
     return Difference(
@@ -175,6 +179,7 @@ def difference(first: Method, second: Method, at: float, bootstrap: Bootstrap) -
         n_first=len(x),
         n_second=len(y),
         is_paired=is_paired,
+        n_unmatched=len(first.curves) + len(second.curves) - len(x) - len(y),
     )
 
 
@@ -234,12 +239,33 @@ def _groups(ranks: Mapping[str, float], critical: float) -> tuple[tuple[str, ...
     return tuple(groups)
 
 
-def _matched(first: Method, second: Method) -> tuple[list[StepFunction], list[StepFunction], bool]:
-    """The runs of both, paired by seed where the seeds mean the same and at least two are common."""
-    common = sorted(set(first.curves) & set(second.curves)) if first.pairing == second.pairing else []
+def _values(method: Method, at: float) -> dict[int, float]:
+    """Seed to the regret at a place."""
+    return {seed: float(curve.at([at])[0]) for seed, curve in method.curves.items()}
+
+
+def _matched(
+    first: Method, second: Method, values: Mapping[str, Mapping[int, float]]
+) -> tuple[FloatArray, FloatArray, bool]:
+    """The values of both, paired by seed where the seeds mean the same and at least two are common."""
+    a, b = values[first.name], values[second.name]
+    common = sorted(set(a) & set(b)) if first.pairing == second.pairing else []
     if len(common) > 1:
-        return [first.curves[seed] for seed in common], [second.curves[seed] for seed in common], True
-    return list(first.curves.values()), list(second.curves.values()), False
+        return np.array([a[seed] for seed in common]), np.array([b[seed] for seed in common]), True
+    return np.array(list(a.values())), np.array(list(b.values())), False
+
+
+def _ordered(methods: Sequence[Method], values: Mapping[str, Mapping[int, float]]) -> list[Method]:
+    """The methods by the number of others that are ahead of them in the runs that are compared, then by their means.
+
+    It is the order of the means where all methods have the same seeds. The means of different seeds are no order.
+    """
+    n_ahead = dict.fromkeys((m.name for m in methods), 0)
+    for a, b in combinations(methods, 2):
+        x, y, _ = _matched(a, b, values)
+        n_ahead[a.name] += bool(y.mean() < x.mean())
+        n_ahead[b.name] += bool(x.mean() < y.mean())
+    return sorted(methods, key=lambda m: (n_ahead[m.name], np.mean(list(values[m.name].values()))))
 
 
 class Bootstrap:
@@ -285,8 +311,7 @@ def _leads(methods: Sequence[Method], at: float, bootstrap: Bootstrap) -> tuple[
     found: list[Lead] = []
     for moment in moments:
         begun = [m for m in methods if max(curve.x[0] for curve in m.curves.values()) <= moment]
-        means = {m.name: np.mean([c.at([moment])[0] for c in m.curves.values()]) for m in begun}
-        best = min(begun, key=lambda m: means[m.name])
+        best = _ordered(begun, {m.name: _values(m, moment) for m in begun})[0]
         behind = {m.name for m in begun if m is not best and difference(best, m, moment, bootstrap).upper < 0}
         leaders = (best.name, *(m.name for m in begun if m is not best and m.name not in behind))
         others = tuple(m.name for m in begun if m.name in behind)

@@ -33,6 +33,8 @@ def difference_text(each: Difference) -> str:
     name = "d_z" if each.is_paired else "d"
     effect = "no effect size, as nothing varies" if each.effect is None else f"effect size {name} {each.effect:.2f}"
     pairs = f"{each.n_first} pairs" if each.is_paired else f"unpaired, {each.n_first} and {each.n_second} runs"
+    if each.n_unmatched:
+        pairs += f", {each.n_unmatched} run{'' if each.n_unmatched == 1 else 's'} without a partner left out"
     facts = (
         f"difference {each.mean:.5f}, 95 % interval {each.lower:.5f} to {each.upper:.5f}, "
         f"{effect}, better in {100 * each.share_better:.0f} % of "

@@ -16,12 +16,13 @@ from typing import Any
 from analysis.aggregation import Spread, StepFunction
 from analysis.load import LoadedRun
 from analysis.regret import NoRegretError, Regret, course_of_run, curve_of_run
+from analysis.searches import NO_DIFFERENCE
 from analysis.trajectory import Axis
 from results.incumbents import IncumbentMode
 from results.records import StudySpec
 
-#: Fields of a study that do not tell methods apart: its name, and what the problem and the pairing go by.
-_NO_METHOD = frozenset({"run_id", "seed", "search_space", "dataset", "data_dir", "table", "table_epochs"})
+#: Fields of a study that do not tell methods apart: its name, what the problem and the pairing go by, and what is kept.
+_NO_METHOD = frozenset({"run_id", "seed", "search_space", "dataset", "data_dir", "table", "table_epochs", "keep_every"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +105,10 @@ def contests_of(runs: Sequence[LoadedRun], choices: Choices) -> tuple[tuple[Cont
     """Groups runs by problem and method.
 
     Returns:
-        The contests, and a note for each run that is left out.
+        The contests, and a note for each run and each method that is left out.
 
     Raises:
-        ValueError: A study was given twice, or nothing is left.
+        ValueError: A study was given twice, or nothing is left, which the notes of the runs explain.
     """
     curves: dict[Problem, dict[str, dict[int, StepFunction]]] = {}
     studies: dict[str, StudySpec] = {}
@@ -131,19 +132,41 @@ def contests_of(runs: Sequence[LoadedRun], choices: Choices) -> tuple[tuple[Cont
             )
         seeds[study.seed] = curve
     names = method_names(studies)
-    contests = [
-        Contest(
-            problem=problem, methods=tuple(m for key, seeds in of.items() if (m := _method(names[key], key, seeds)))
-        )
-        for problem, of in curves.items()
-    ]
-    contests = [contest for contest in contests if contest.methods]
+    contests = []
+    for problem, of in curves.items():
+        methods = [_method(names[key], key, seeds) for key, seeds in of.items()]
+        if any(methods):
+            contests.append(Contest(problem=problem, methods=tuple(m for m in methods if m)))
+        notes += [
+            _left_out(names[key], problem, len(seeds))
+            for method, (key, seeds) in zip(methods, of.items(), strict=True)
+            if method is None
+        ]
     if not contests:
-        raise ValueError("; ".join(notes) or "no evaluation has succeeded in any of the runs")
+        reasons = [*notes, *notes_of_runs(runs)]
+        raise ValueError(f"no run has a test regret to compare: {'; '.join(reasons)}")
     return tuple(contests), tuple(notes)
 
 
-def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choices: Choices) -> tuple[Contest, ...]:
+def notes_of_runs(runs: Sequence[LoadedRun]) -> tuple[str, ...]:
+    """What is unusual about each run, with its name."""
+    return tuple(f"{run.path.name}: {note}" for run in runs for note in run.notes)
+
+
+def notes_of_failures(contests: Sequence[Contest]) -> tuple[str, ...]:
+    """A sentence for each method of which some runs have no success."""
+    return tuple(
+        f"{method.name} on {contest.problem.title}: no evaluation succeeded in {method.n_without} of "
+        f"{method.n_without + len(method.curves)} runs, which are left out of means and intervals"
+        for contest in contests
+        for method in contest.methods
+        if method.n_without
+    )
+
+
+def with_defaults(
+    contests: Sequence[Contest], runs: Sequence[LoadedRun], choices: Choices
+) -> tuple[tuple[Contest, ...], tuple[str, ...]]:
     """Adds to each method of studies its default configuration alone: its evaluations, one after the other.
 
     A study of nothing but the default configuration is that already.
@@ -152,8 +175,11 @@ def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choice
         contests: What ``contests_of`` made of the runs.
         runs: The runs.
         choices: What of the runs is compared.
+
+    Returns:
+        The contests, and a note for each default configuration that is left out.
     """
-    found = []
+    found, notes = [], []
     for contest in contests:
         methods, names = list(contest.methods), _names_of_defaults(contest.methods)
         for method in contest.methods:
@@ -167,9 +193,12 @@ def with_defaults(contests: Sequence[Contest], runs: Sequence[LoadedRun], choice
                     )
                     curves[seed] = replace(curve, end=max(curve.end, method.curves[seed].end))
             default = _method(names[method.name], method.key, curves)
-            methods += [default] if default is not None else []
+            if default is not None:
+                methods.append(default)
+            elif curves:
+                notes.append(_left_out(names[method.name], contest.problem, len(curves)))
         found.append(replace(contest, methods=tuple(methods)))
-    return tuple(found)
+    return tuple(found), tuple(notes)
 
 
 def _names_of_defaults(methods: Sequence[Method]) -> dict[str, str]:
@@ -206,9 +235,10 @@ def method_names(studies: Mapping[str, StudySpec]) -> dict[str, str]:
         if name not in ("sampler", "optimizer", "default_config", "initial_configs")
         and len({json.dumps(of[name], sort_keys=True) for of in fields.values()}) > 1
     ]
+    all_of = {name: [of[name] for of in fields.values()] for name in differing}
     names = {}
     for key, of in fields.items():
-        parts = ", ".join(f"{name.replace('_', ' ')} {_short(of[name])}" for name in differing)
+        parts = ", ".join(f"{name.replace('_', ' ')} {_short(of[name], all_of[name])}" for name in differing)
         tuned = f"{of['sampler']}-{of['optimizer']}"
         names[key] = f"{tuned} ({parts})" if parts else tuned
     taken: dict[str, int] = {}
@@ -219,6 +249,11 @@ def method_names(studies: Mapping[str, StudySpec]) -> dict[str, str]:
     return names
 
 
+def _left_out(name: str, problem: Problem, n: int) -> str:
+    runs = "its only run" if n == 1 else f"any of its {n} runs"
+    return f"{name} on {problem.title} is left out: no evaluation succeeded in {runs}"
+
+
 def _method(name: str, key: str, curves: Mapping[int, StepFunction]) -> Method | None:
     with_value = {seed: curve for seed, curve in sorted(curves.items()) if len(curve.x)}
     if not with_value:
@@ -227,8 +262,15 @@ def _method(name: str, key: str, curves: Mapping[int, StepFunction]) -> Method |
 
 
 def _method_fields(study: StudySpec) -> dict[str, Any]:
-    return {name: value for name, value in study.to_dict().items() if name not in _NO_METHOD}
+    fields = {name: value for name, value in study.to_dict().items() if name not in _NO_METHOD}
+    settings = fields["search_settings"].items()
+    return fields | {"search_settings": {name: value for name, value in settings if name not in NO_DIFFERENCE}}
 
 
-def _short(value: object) -> str:
-    return " ".join(f"{k}={v}" for k, v in value.items()) or "default" if isinstance(value, Mapping) else str(value)
+def _short(value: object, others: Sequence[object]) -> str:
+    """A value in a name; of settings, those in which the others differ."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    mappings = [other for other in others if isinstance(other, Mapping)]
+    shown = {k: v for k, v in value.items() if any(k not in other or other[k] != v for other in mappings)}
+    return " ".join(f"{k}={v}" for k, v in shown.items()) or "default"

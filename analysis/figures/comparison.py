@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.comparison import Comparison, Ranks, blocks_of, compare, rank
+from analysis.comparison import Comparison, Difference, Ranks, blocks_of, compare, rank
 from analysis.comparison_text import place_text
 from analysis.contest import Choices, Contest, contests_of
-from analysis.figures.figure import DoesNotApplyError, add_title
+from analysis.figures.figure import DoesNotApplyError, add_title, broken
 from analysis.load import LoadedRun
 
 _CLEAR, _UNCLEAR = "#D55E00", "#555555"
@@ -97,8 +97,11 @@ def rows(data: ComparisonData) -> Iterator[Sequence[object]]:
 def draw(data: ComparisonData) -> Figure:
     """A panel of differences for each problem, and below them the ranks."""
     most = max(len(comparison.shown) for comparison in data.comparisons)
-    n_methods = len(data.ranks.mean_ranks) if isinstance(data.ranks, Ranks) else 0
-    heights = [1.0 + 0.42 * most, *([1.3 + 0.26 * n_methods] if n_methods else [])]
+    n_lines = _most_lines(_label(each) for comparison in data.comparisons for each in comparison.shown)
+    heights = [1.0 + most * (0.12 + 0.15 * n_lines)]
+    if isinstance(data.ranks, Ranks):
+        labels = [_rank_label(*each) for each in data.ranks.mean_ranks.items()]
+        heights.append(1.3 + 0.13 * len(data.ranks.mean_ranks) * (1 + _most_lines(labels)))
     figure = Figure(figsize=(max(8.0, 6.5 * len(data.comparisons)), sum(heights) + 1.0), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(len(heights), len(data.comparisons), height_ratios=heights)
@@ -121,6 +124,18 @@ def draw(data: ComparisonData) -> Figure:
     return figure
 
 
+def _label(each: Difference) -> str:
+    return f"{broken(each.first)}\n{broken(f'against {each.second}')}"
+
+
+def _rank_label(name: str, mean: float) -> str:
+    return broken(f"{name} ({mean:.2f})")
+
+
+def _most_lines(labels: Iterable[str]) -> int:
+    return max(label.count("\n") + 1 for label in labels)
+
+
 def _draw_differences(axes: Axes, comparison: Comparison) -> None:
     """A point with its interval for each pair; filled and coloured where the interval excludes zero."""
     for row, each in enumerate(comparison.shown):
@@ -130,7 +145,7 @@ def _draw_differences(axes: Axes, comparison: Comparison) -> None:
         fill = colour if each.is_clear else "white"
         axes.plot([each.mean], [row], "o", markersize=6, color=colour, markerfacecolor=fill)
     axes.axvline(0, color="black", linewidth=0.9, linestyle=":")
-    labels = [f"{each.first}\nagainst {each.second}" for each in comparison.shown]
+    labels = [_label(each) for each in comparison.shown]
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlabel("Difference of the test regrets (fraction)")
@@ -144,11 +159,14 @@ def _draw_ranks(axes: Axes, ranks: Ranks) -> None:
     for row, (name, mean) in enumerate(ranks.mean_ranks.items()):
         axes.plot([mean, mean], [0, row + 1], color="0.6", linewidth=0.8)
         axes.plot([mean], [0], "o", color="black", markersize=5)
+        is_right = mean > (n + 1) / 2  # there its label stands to the left, where there is room
         axes.annotate(
-            f"{name} ({mean:.2f})",
+            _rank_label(name, mean),
             (mean, row + 1),
-            xytext=(4, -3),
+            xytext=(-4 if is_right else 4, 0),
             textcoords="offset points",
+            ha="right" if is_right else "left",
+            va="center",
             fontsize=8,
             bbox={"color": "white", "pad": 0.5},
         )

@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 
 from analysis.load import LoadedRun
 
+#: Most characters of a name in one line.
+_NAME_WIDTH = 40
+
 
 class DoesNotApplyError(ValueError):
     """The figure says nothing about the given runs; the message says why, as a sentence's end."""
@@ -54,6 +57,11 @@ def add_title(figure: Figure, *lines: str) -> None:
     """Writes lines above the panels, broken where the figure is too narrow for them."""
     per_line = int(13 * figure.get_figwidth())
     figure.suptitle("\n".join(textwrap.fill(line, per_line) for line in lines if line), fontsize=10)
+
+
+def broken(name: str) -> str:
+    """A name in lines that fit beside a panel, or twice below it."""
+    return textwrap.fill(name, _NAME_WIDTH)
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.aggregation import Aggregate, aggregate
 from analysis.contest import Choices, Contest, contests_of
-from analysis.figures.figure import DoesNotApplyError
+from analysis.figures.figure import DoesNotApplyError, broken
 from analysis.figures.scales import set_places
 from analysis.load import LoadedRun
 from analysis.trajectory import Axis, time_unit
@@ -85,9 +85,10 @@ def rows(data: TrajectoriesData) -> Iterator[Sequence[object]]:
 def draw(data: TrajectoriesData) -> Figure:
     """A panel for each problem; both axes are logarithmic."""
     most = max(len(contest.methods) for contest in data.contests)
+    n_lines = max(sum(broken(m.counted).count("\n") + 1 for m in contest.methods) for contest in data.contests)
     n = len(data.contests)
     figure = Figure(
-        figsize=(max(7.0, 5.2 * n), 5.6 + (0.13 * most if most > _IN_THE_PANEL else 0)), layout="constrained"
+        figsize=(max(7.0, 5.2 * n), 5.6 + (0.13 * n_lines if most > _IN_THE_PANEL else 0)), layout="constrained"
     )
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, n, sharey=True, squeeze=False)[0]
@@ -98,7 +99,7 @@ def draw(data: TrajectoriesData) -> Figure:
     names = list(dict.fromkeys(method.name for contest in data.contests for method in contest.methods))
     for axes, contest, aggregates in zip(panels, data.contests, data.aggregates, strict=True):
         for method, each in zip(contest.methods, aggregates, strict=True):
-            _draw_method(axes, each, method.counted, names.index(method.name), size, shade)
+            _draw_method(axes, each, broken(method.counted), names.index(method.name), size, shade)
         axes.set_title(contest.problem.title, fontsize=9.5)
         axes.set_xlabel(f"{_AXIS_NAMES[axis]} [{unit}]" if unit else _AXIS_NAMES[axis])
         set_places(axes, "x", [each.x / size for each in aggregates])

@@ -142,10 +142,17 @@ class ExperimentFile:
         self._done.update((repeat.method, repeat.repeat) for repeat in new)
 
     def trajectories(self, problem: Problem) -> dict[str, list[Trajectory]]:
-        """Method -> its repeats in the order of their numbers, with errors and times from the table."""
+        """Method -> its repeats in the order of their numbers, with errors and times from the table.
+
+        Raises:
+            ValueError: A repeat asks for what the table does not hold.
+        """
         found: dict[str, dict[int, Trajectory]] = {}
-        for repeat in _read(self.path)[1]:
-            found.setdefault(repeat.method, {})[repeat.repeat] = _trajectory(repeat, problem)
+        for number, repeat in enumerate(_read(self.path)[1], start=2):
+            try:
+                found.setdefault(repeat.method, {})[repeat.repeat] = _trajectory(repeat, problem)
+            except ValueError as error:
+                raise ValueError(f"{self.path}, line {number}: {error}") from error
         return {method: [of_method[i] for i in sorted(of_method)] for method, of_method in found.items()}
 
 

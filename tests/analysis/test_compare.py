@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ from analysis.trajectory import Axis
 from nas.blackbox.experiment import header_of, open_problem, run_experiment
 from nas.blackbox.experiment_file import ExperimentFile, ExperimentSpec
 from results.incumbents import IncumbentMode
+from results.records import Evaluation, Status
 from spaces.config_spaces import CS1
 from tests.analysis.runs import write_space_run
 
@@ -105,7 +108,7 @@ def test_the_default_configuration_is_a_method_by_itself(runs: list[Path]) -> No
     loaded = [load_run(path) for path in runs[:2]]
     choices = Choices(axis=Axis.EVALUATIONS, mode=IncumbentMode.LARGER_PREFERRED)
     contests, _ = contests_of(loaded, choices)
-    (contest,) = with_defaults(contests, loaded, choices)
+    (contest,), _ = with_defaults(contests, loaded, choices)
     assert [method.name for method in contest.methods] == ["bohb-darts", "darts default"]
     for run in loaded:
         assert run.description is not None
@@ -121,7 +124,19 @@ def test_the_default_configuration_is_a_method_by_itself(runs: list[Path]) -> No
 def test_a_study_of_the_default_alone_is_no_second_method(tmp_path: Path) -> None:
     run = load_run(write_space_run(tmp_path / "run", CS1, n=1, budgets=(4, 8)).path)
     contests, _ = contests_of([run], Choices())
-    assert with_defaults(contests, [run], Choices()) == contests
+    assert with_defaults(contests, [run], Choices()) == (contests, ())
+
+
+def test_a_default_without_any_success_is_left_out_and_said(tmp_path: Path) -> None:
+    run = load_run(write_space_run(tmp_path / "run", CS1, n=3, budgets=(4,)).path)
+    first, *others = run.results
+    assert first.config == dict(CS1.default)
+    failed = structs.replace(first, evaluation=Evaluation(status=Status.DIVERGED, t_search_s=1.0))
+    run = replace(run, results=[failed, *others])
+    contests, _ = contests_of([run], Choices())
+    where = "search space 1, table digits at 12 epochs"
+    note = f"darts default on {where} is left out: no evaluation succeeded in its only run"
+    assert with_defaults(contests, [run], Choices()) == (contests, (note,))
 
 
 def test_an_evaluation_has_one_draw_in_the_study_and_in_its_default(tmp_path: Path) -> None:
@@ -141,7 +156,7 @@ def test_an_evaluation_has_one_draw_in_the_study_and_in_its_default(tmp_path: Pa
         description = structs.replace(run.description, spec=structs.replace(run.description.spec, seed=seed))
         drawn = replace(run, results=found, description=description)
         of_study = course_of_run(drawn, found, choices.axis, choices.regret).test_errors[-1]
-        (contest,) = with_defaults(contests_of([drawn], choices)[0], [drawn], choices)
+        (contest,), _ = with_defaults(contests_of([drawn], choices)[0], [drawn], choices)
         assert contest.methods[1].curves[seed].y[0] == of_study - run.best_test_error
 
 
@@ -151,7 +166,7 @@ def test_defaults_of_several_samplers_are_told_apart(tmp_path: Path) -> None:
         for sampler in ("bohb", "random")
     ]
     contests, _ = contests_of(runs, Choices())
-    names = [method.name for method in with_defaults(contests, runs, Choices())[0].methods]
+    names = [method.name for method in with_defaults(contests, runs, Choices())[0][0].methods]
     assert names == ["bohb-darts", "random-darts", "bohb-darts default", "random-darts default"]
 
 
@@ -202,7 +217,7 @@ def test_baselines_of_several_files_are_told_apart(
     other = tmp_path / "other.jsonl"
     spec = ExperimentSpec(search_space="1", table="digits", evaluations=40, seed=1)
     run_experiment(ExperimentFile.create_or_open(other, header_of(spec)), ["random_search"], 3)
-    status, _, _ = call(capsys, "--baselines", baselines, other, baselines, "--output", tmp_path / "out")
+    status, _, _ = call(capsys, "--baselines", baselines, other, "--output", tmp_path / "out")
     assert status == 0
     with (tmp_path / "out" / "comparison.csv").open(newline="") as stream:
         table = {frozenset((row["first"], row["second"])): row["paired"] for row in csv.DictReader(stream)}
@@ -212,6 +227,103 @@ def test_baselines_of_several_files_are_told_apart(
         frozenset(("random_search", second)): "0",
         frozenset(("hyperband", second)): "0",
     }
+
+
+def test_baselines_of_folders_of_one_name_have_names_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for seed in (0, 1, 2):
+        spec = ExperimentSpec(search_space="1", table="digits", evaluations=5, seed=seed)
+        files.append(tmp_path / str(seed) / "runs" / "base.jsonl")
+        run_experiment(ExperimentFile.create_or_open(files[-1], header_of(spec)), ["random_search"], 2)
+    status, _, _ = call(capsys, "--baselines", *files, "--output", tmp_path / "out")
+    assert status == 0
+    with (tmp_path / "out" / "trajectories.csv").open(newline="") as stream:
+        names = {row["method"]: row["runs"] for row in csv.DictReader(stream)}
+    expected = ["random_search", "random_search (runs/base)", f"random_search ({files[2]})"]
+    assert names == dict.fromkeys(expected, "2")
+
+
+@pytest.mark.parametrize("kind", ["itself", "link", "dots", "copy"])
+def test_the_same_baselines_twice_are_refused(
+    kind: str, baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / ".." / tmp_path.name / baselines.name if kind == "dots" else tmp_path / kind
+    if kind == "itself":
+        other = baselines
+    elif kind == "link":
+        other.symlink_to(baselines)
+    elif kind == "copy":
+        shutil.copy(baselines, other)
+    status, out, err = call(capsys, "--baselines", baselines, other, "--output", tmp_path / "out")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"--baselines: {other} has random_search of the same experiment with the same seed 0 as {baselines}; " in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"indices": [', '"indices": [999999, ', ", line 2: architecture index: got 999999, expected 0 to 14579"),
+        ('"epochs": [1, 4, 12]', '"epochs": [1, 4, 13]', ": table digits: got a budget of 13 epochs, expected one of "),
+        ('"search_space": "1"', '"search_space": "9"', ": --search-space: got '9', expected one of 1, 2, 3"),
+    ],
+)
+def test_a_damaged_file_of_baselines_is_named(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = ExperimentSpec(search_space="1", table="digits", evaluations=5)
+    file = ExperimentFile.create_or_open(tmp_path / "base.jsonl", header_of(spec))
+    run_experiment(file, ["random_search"], 2)
+    content = file.path.read_text()
+    assert old in content
+    file.path.write_text(content.replace(old, new, 1))
+    status, _, err = call(capsys, "--baselines", file.path, "--output", tmp_path / "out")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{file.path}{message}" in err
+
+
+def test_runs_without_any_success_are_said(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"optimizer": "gdas", "n": 0, "n_failed": 5, "budgets": (4, 8)}
+    failed = [write_space_run(tmp_path / f"failed-{seed}", CS1, seed=seed, **options).path for seed in (2, 3)]
+    status, out, _ = call(capsys, *runs, *failed, "--no-defaults", "--output", tmp_path / "out")
+    assert status == 0
+    sentence = (
+        "(bohb-gdas on search space 1, table digits at 12 epochs: no evaluation succeeded in 2 of 4 runs, which are "
+        "left out of means and intervals)"
+    )
+    assert sentence in out.splitlines()
+    assert sentence in (tmp_path / "out" / "comparison.txt").read_text().splitlines()
+
+
+def test_an_unfinished_run_that_shortens_the_comparison_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A study of the sampler ``listed`` has as many evaluations as configurations.
+    configs = tuple({"learning_rate": 0.1 * i} for i in range(1, 6))
+    listed: dict[str, Any] = {"sampler": "listed", "initial_configs": configs, "budgets": (8,)}
+    done = write_space_run(tmp_path / "done", CS1, n=5, **listed).path
+    going = write_space_run(tmp_path / "going", CS1, n=3, optimizer="gdas", **listed).path
+    short = write_space_run(tmp_path / "short", CS1, n=1, optimizer="gdas", seed=1, n_iterations=1, budgets=(8,)).path
+    options = ("--no-defaults", "--axis", "evaluations", "--output", tmp_path / "out")
+    _, out, _ = call(capsys, done, going, *options)
+    assert "after 3 evaluations, which all runs reach" in out
+    assert "\n(going has 3 of 5 evaluations; it sets the place of the comparison)\n" in out
+    # One iteration on a ladder of one budget is one configuration: of the short one nothing is left.
+    _, out, _ = call(capsys, done, short, *options)
+    assert "after 1 evaluations, which all runs reach" in out
+    assert "sets the place" not in out
+
+
+def test_an_error_says_what_is_unusual_about_the_runs(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs[0] / "results.json").unlink()
+    status, out, err = call(capsys, runs[0], "--output", tmp_path / "out")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "no evaluation succeeded in its only run; darts-0: results.json is missing" in err
 
 
 @pytest.mark.parametrize(

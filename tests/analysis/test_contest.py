@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 
-from analysis.contest import Choices, contests_of
+from analysis.contest import Choices, contests_of, notes_of_failures
 from analysis.figures import FIGURES, DoesNotApplyError
 from analysis.load import LoadedRun
 from analysis.trajectory import Axis
@@ -68,6 +69,25 @@ def test_methods_are_named_by_what_tells_them_apart() -> None:
     ]
 
 
+def test_names_have_the_settings_that_differ_alone() -> None:
+    common = {"init_channels": 8, "batch_size": 32}
+    settings: list[dict[str, Any]] = [{"n_stacks": 2}, {"n_stacks": 2, "dropout": 0.5}, {"n_stacks": 3}, {}]
+    (methods,) = names_of(*(run(search_settings=common | each) for each in settings)).values()
+    assert list(methods) == [
+        f"bohb-darts (search settings {each})"
+        for each in ("n_stacks=2", "n_stacks=2 dropout=0.5", "n_stacks=3", "default")
+    ]
+
+
+def test_what_changes_no_result_makes_no_other_method() -> None:
+    (methods,) = names_of(
+        run(seed=0, keep_every=5, search_settings={"threads": 1, "device": "cpu", "n_stacks": 2}),
+        run(seed=1, search_settings={"n_stacks": 2, "kernels": "triton", "graph": True}),
+        run(seed=2, search_settings={"n_stacks": 2}),
+    ).values()
+    assert methods == {"bohb-darts": [0, 1, 2]}
+
+
 def test_what_has_no_regret_is_left_out_and_said() -> None:
     log = replace(run(seed=7), description=None)
     unknown = replace(run(seed=8), best_test_error=None)
@@ -78,8 +98,26 @@ def test_what_has_no_regret_is_left_out_and_said() -> None:
         "7 is left out: a log without run.json names no search space and no seed",
         "left out: 8: the lowest test error in its search space is not known",
     )
-    with pytest.raises(ValueError, match="no evaluation has succeeded in any of the runs"):
-        contests_of([failed], Choices())
+    (note,) = notes_of_failures([contest])
+    assert note == (
+        "bohb-darts on search space 1, table digits at 12 epochs: no evaluation succeeded in 1 of 2 runs, which are "
+        "left out of means and intervals"
+    )
+
+
+def test_a_method_without_any_success_is_left_out_and_said() -> None:
+    failed = [run(result(None), optimizer="gdas", seed=seed) for seed in (0, 1)]
+    left_out = "bohb-gdas on search space 1, table digits at 12 epochs is left out: no evaluation succeeded in"
+    (contest,), notes = contests_of([run(), *failed], Choices())
+    assert [m.name for m in contest.methods] == ["bohb-darts"]
+    assert notes == (f"{left_out} any of its 2 runs",)
+    assert notes_of_failures([contest]) == ()
+    damaged = replace(failed[0], notes=("results.json is missing",))
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the message is compared below
+        contests_of([damaged], Choices())
+    assert str(caught.value) == (
+        f"no run has a test regret to compare: {left_out} its only run; {damaged.path.name}: results.json is missing"
+    )
 
 
 def test_the_same_study_twice_is_refused() -> None:
@@ -97,7 +135,7 @@ def test_the_axis_is_that_of_the_choices() -> None:
     ("name", "runs", "reason"),
     [
         ("trajectories", lambda: [run()], "it compares several runs, and there is one"),
-        ("trajectories", lambda: [run(result(None), seed=1), run(result(None))], "no evaluation has succeeded"),
+        ("trajectories", lambda: [run(result(None), seed=1), run(result(None))], "no evaluation succeeded"),
         ("comparison", lambda: [run()], "it compares several runs, and there is one"),
         ("comparison", lambda: [run(seed=0), run(seed=1)], "all runs are of one; only their seeds differ"),
         ("comparison", lambda: [run(), run(optimizer="gdas", search_space="2")], "it compares methods"),
@@ -106,6 +144,24 @@ def test_the_axis_is_that_of_the_choices() -> None:
 def test_figures_say_why_they_do_not_apply(name: str, runs: Callable[[], list[LoadedRun]], reason: str) -> None:
     with pytest.raises(DoesNotApplyError, match=reason):
         FIGURES[name].compute(runs())
+
+
+@pytest.mark.parametrize("n", [3, 8])
+@pytest.mark.parametrize("name", ["trajectories", "comparison"])
+def test_long_names_stand_in_the_picture_whole(name: str, n: int) -> None:
+    runs = []
+    for i in range(n):
+        settings = {"n_stacks": i, "cells_per_stack": i, "init_channels": i, "batch_size": i, "learning_rate_min": i}
+        for seed in (0, 1):
+            runs.append(run(result(0.1 + 0.01 * i), seed=seed, eta=2 + i, search_settings=settings))
+    figure = FIGURES[name].draw(FIGURES[name].compute(runs))
+    figure.canvas.draw()
+    labels = [text for text in figure.findobj(Text) if "bohb-darts (eta" in text.get_text()]
+    assert len(labels) >= n
+    for label in labels:
+        box = label.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width, label.get_text()
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.height, label.get_text()
 
 
 def test_the_figure_of_trajectories_draws_what_was_aggregated() -> None:
