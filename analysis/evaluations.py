@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,7 @@ class Evaluations:
         dimensions: Configuration space.
         configurations: Hyperparameter to value, one per evaluation that succeeded.
         losses: Losses of these evaluations, [n].
+        groups: What tells the configurations of these evaluations apart, [n]; None where each counts on its own.
         failed: Configurations of the evaluations that failed.
         left_out: Kind of failure to the number of evaluations that are left out for it.
         default: Default configuration; None where the run states none.
@@ -47,6 +48,7 @@ class Evaluations:
     default_loss: float | None
     incumbent: Mapping[str, Value] | None
     is_error: bool
+    groups: Sequence[Hashable] | None = None
 
     @property
     def where(self) -> str:
@@ -87,9 +89,12 @@ def evaluations_by_budget(run: LoadedRun) -> tuple[Evaluations, ...]:
     together = _at(None, run.results, run, dimensions)
     name = "budget" if "budget" not in known else "search_epochs"
     ok, failed = _split(run.results)
+    groups = [tuple(sorted(result.config.items())) for result in ok]  # before the budget makes them differ
     dimensions, configurations = with_budget(dimensions, together.configurations, _budgets(ok), name)
     _, with_failed = with_budget((), together.failed, _budgets(failed), name)
-    together = replace(together, dimensions=dimensions, configurations=configurations, failed=with_failed)
+    together = replace(
+        together, dimensions=dimensions, configurations=configurations, failed=with_failed, groups=groups
+    )
     return (*at_each, together)
 
 
@@ -107,7 +112,14 @@ def fit_forest(evaluations: Evaluations, settings: FanovaSettings | None = None,
     settings = settings or FanovaSettings()
     settings = replace(settings, evaluations_per_tree=min(settings.evaluations_per_tree, EVALUATIONS_PER_TREE))
     try:
-        return surrogate_of(evaluations.dimensions, evaluations.configurations, evaluations.losses, settings, seed)
+        return surrogate_of(
+            evaluations.dimensions,
+            evaluations.configurations,
+            evaluations.losses,
+            settings,
+            seed,
+            evaluations.groups,
+        )
     except ValueError as error:
         raise ValueError(f"{evaluations.where}: {error}") from error
 

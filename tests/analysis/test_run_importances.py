@@ -204,3 +204,17 @@ def test_many_evaluations_are_bounded_per_tree(tmp_path: Path) -> None:
     surrogate = fit_forest(evaluations)
     assert surrogate.settings.evaluations_per_tree == 1_000
     assert (~surrogate.is_out_of_bag).sum(axis=1).max() <= 1_000
+
+
+def test_losses_drawn_per_configuration_have_a_warning_over_all_budgets_too(tmp_path: Path) -> None:
+    drawn: dict[float, float] = {}
+    rng = random.Random(0)
+
+    def loss(config: Any, budget: float) -> float:
+        return drawn.setdefault(config["weight_decay"], rng.random() / 2) + budget / 1000
+
+    run = write_space_run(tmp_path / "run", CS2, n=30, budgets=(3, 6, 12), loss=loss)
+    for each in found_at(run):
+        assert isinstance(each, BudgetImportances)
+        assert (each.found.out_of_bag_r2 or 0) < 0
+        assert each.found.warning is not None
