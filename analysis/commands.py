@@ -74,7 +74,8 @@ class Importance:
     seed: int = 0
 
     def run(self) -> int:
-        """Prints the tables of each run."""
+        """Prints the tables of each run; 2 where a run has no table."""
+        from analysis.evaluations import NoImportancesError
         from analysis.importance_text import importances_text
         from analysis.load import load_run
         from analysis.run_importances import run_importances
@@ -84,18 +85,23 @@ class Importance:
         for option, number in (("--pairs", self.pairs), ("--bootstrap", self.bootstrap), ("--seed", self.seed)):
             if number < 0:
                 raise ValueError(f"{option}: got {number}, expected no negative number")
-        for index, path in enumerate(self.run_dirs):
-            run = load_run(path)
-            found = run_importances(
-                run,
-                budget=self.budget,
-                preset=self.preset,
-                cutoff=self.cutoff,
-                n_samples=self.bootstrap,
-                seed=self.seed,
-            )
+        status = 0
+        for index, run in enumerate([load_run(path) for path in self.run_dirs]):
+            try:
+                found = run_importances(
+                    run,
+                    budget=self.budget,
+                    preset=self.preset,
+                    cutoff=self.cutoff,
+                    n_samples=self.bootstrap,
+                    seed=self.seed,
+                )
+            except NoImportancesError as error:
+                found = [f"{run.path}: {error}"]
             print(("\n" if index else "") + importances_text(run, found, self.pairs))
-        return 0
+            if all(isinstance(each, str) for each in found):
+                status = 2
+        return status
 
 
 @dataclass(frozen=True)
@@ -131,11 +137,15 @@ class Export:
         if self.output is None and len(self.run_dirs) > 1:
             raise ValueError(f"{len(self.run_dirs)} runs have no common folder for the file; name one with --output")
         form = FORMATS[self.format]
-        content = form.content([load_run(path, self.table) for path in self.run_dirs])
+        runs = [load_run(path, self.table) for path in self.run_dirs]
+        content = form.content(runs)
         file = self.output or RunDirectory(self.run_dirs[0].absolute()).report / form.file_name
         make_directory(file.parent)
         write_atomically(file, content)
         print(f"Written: {file}")
+        for run in runs:
+            for note in run.notes:
+                print(f"({run.path.name}: {note})")
         return 0
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.importance import Dimension, FanovaSettings, Surrogate, dimensions_of, surrogate_of, with_budget
 from analysis.importance.axes import FloatArray
+from analysis.importance.dimensions import is_missing
 from analysis.load import LoadedRun
 from analysis.summary import best_of
-from results.records import Status, TrialResult, Value
+from results.records import ConfigId, Status, TrialResult, Value
 
 #: Below this number of evaluations a forest says nothing: shuffled losses reach the same importances.
 LEAST_EVALUATIONS = 10
 #: Largest number of evaluations per tree, so that a run of 100,000 evaluations takes seconds.
 EVALUATIONS_PER_TREE = 1_000
+
+
+class NoImportancesError(ValueError):
+    """A run has no evaluations that importances can be computed from; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,7 @@ class Evaluations:
         dimensions: Configuration space.
         configurations: Hyperparameter to value, one per evaluation that succeeded.
         losses: Losses of these evaluations, [n].
+        groups: What tells the configurations of these evaluations apart, [n]; None where each counts on its own.
         failed: Configurations of the evaluations that failed.
         left_out: Kind of failure to the number of evaluations that are left out for it.
         default: Default configuration; None where the run states none.
@@ -47,6 +53,7 @@ class Evaluations:
     default_loss: float | None
     incumbent: Mapping[str, Value] | None
     is_error: bool
+    groups: Sequence[Hashable] | None = None
 
     @property
     def where(self) -> str:
@@ -69,17 +76,26 @@ def evaluations_by_budget(run: LoadedRun) -> tuple[Evaluations, ...]:
     """The evaluations at each budget, ascending, and last, where there are several budgets, at all of them.
 
     Raises:
-        ValueError: The configuration space is not known, or lacks a hyperparameter, or no evaluation has ended.
+        NoImportancesError: The configuration space is not known, lacks a hyperparameter or a value of a
+            configuration, or no evaluation has ended.
     """
     if run.tuner_space is None:
-        raise ValueError("the bounds of the hyperparameters are not known, as there is no usable configspace.json")
+        raise NoImportancesError(
+            "the bounds of the hyperparameters are not known, as there is no usable configspace.json"
+        )
     if not run.results:
-        raise ValueError("no evaluation has ended yet")
+        raise NoImportancesError("there is no result of an evaluation")
     dimensions = dimensions_of(run.tuner_space)
     known = {dimension.name for dimension in dimensions}
     unknown = {name for result in run.results for name in result.config} - known
     if unknown:
-        raise ValueError(f"configspace.json lacks hyperparameters of the configurations: {', '.join(sorted(unknown))}")
+        raise NoImportancesError(
+            f"configspace.json lacks hyperparameters of the configurations: {', '.join(sorted(unknown))}"
+        )
+    try:
+        check_values(dimensions, {result.config_id: result.config for result in _split(run.results)[0]})
+    except ValueError as error:
+        raise NoImportancesError(str(error)) from error
     budgets = sorted({result.budget for result in run.results})
     at_each = [_at(budget, [r for r in run.results if r.budget == budget], run, dimensions) for budget in budgets]
     if len(budgets) == 1:
@@ -87,10 +103,36 @@ def evaluations_by_budget(run: LoadedRun) -> tuple[Evaluations, ...]:
     together = _at(None, run.results, run, dimensions)
     name = "budget" if "budget" not in known else "search_epochs"
     ok, failed = _split(run.results)
+    groups = [tuple(sorted(result.config.items())) for result in ok]  # before the budget makes them differ
     dimensions, configurations = with_budget(dimensions, together.configurations, _budgets(ok), name)
     _, with_failed = with_budget((), together.failed, _budgets(failed), name)
-    together = replace(together, dimensions=dimensions, configurations=configurations, failed=with_failed)
+    together = replace(
+        together, dimensions=dimensions, configurations=configurations, failed=with_failed, groups=groups
+    )
     return (*at_each, together)
+
+
+def check_values(dimensions: Sequence[Dimension], configs: Mapping[ConfigId, Mapping[str, Value]]) -> None:
+    """Checks that configurations have values of the configuration space; they may lack some,
+    and constants say nothing.
+
+    Raises:
+        ValueError: A value is none of its hyperparameter's; the message names the first such configuration.
+    """
+    for dimension in dimensions:
+        of_each = {config_id: config.get(dimension.name) for config_id, config in configs.items()}
+        known = {config_id: value for config_id, value in of_each.items() if not is_missing(value)}
+        if dimension.is_constant or not known:
+            continue
+        try:
+            dimension.columns(list(known.values()))
+        except ValueError:
+            for config_id, value in known.items():
+                try:
+                    dimension.columns([value])
+                except ValueError as error:
+                    raise ValueError(f"configuration {config_id}: {error}") from error
+            raise
 
 
 def fit_forest(evaluations: Evaluations, settings: FanovaSettings | None = None, seed: int = 0) -> Surrogate:
@@ -107,7 +149,14 @@ def fit_forest(evaluations: Evaluations, settings: FanovaSettings | None = None,
     settings = settings or FanovaSettings()
     settings = replace(settings, evaluations_per_tree=min(settings.evaluations_per_tree, EVALUATIONS_PER_TREE))
     try:
-        return surrogate_of(evaluations.dimensions, evaluations.configurations, evaluations.losses, settings, seed)
+        return surrogate_of(
+            evaluations.dimensions,
+            evaluations.configurations,
+            evaluations.losses,
+            settings,
+            seed,
+            evaluations.groups,
+        )
     except ValueError as error:
         raise ValueError(f"{evaluations.where}: {error}") from error
 

@@ -60,6 +60,8 @@ def _table(each: BudgetImportances, n_pairs: int) -> Iterator[str]:
     for name, view in each.views.items():
         if isinstance(view, str):
             yield f"  no column {name!r}: {view}"
+        elif view.warning:
+            yield f"  column {name!r}, out-of-bag R2 {r2_text(view)}: {view.warning}"
 
 
 def _columns(each: BudgetImportances) -> dict[str, dict[Names, float]]:

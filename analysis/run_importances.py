@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.evaluations import Evaluations, evaluations_by_budget, fit_forest
+from analysis.evaluations import Evaluations, NoImportancesError, evaluations_by_budget, fit_forest
 from analysis.importance import (
     PRESETS,
     Cutoff,
@@ -129,17 +129,18 @@ def run_importances(
         Importances, or the sentence that says why there are none, by ascending budget; all budgets come last.
 
     Raises:
-        ValueError: The run says nothing of importances, has no such budget, or the preset or the cut-off is unknown.
+        NoImportancesError: The run says nothing of importances, or has no such budget.
+        ValueError: The preset or the cut-off is unknown.
     """
     if preset not in PRESETS:
         raise ValueError(f"--preset: got {preset!r}, expected one of {', '.join(PRESETS)}")
+    if cutoff is not None:
+        _parsed(cutoff)
     every = evaluations_by_budget(run)
     chosen = [evaluations for evaluations in every if budget in (None, evaluations.budget)]
     if not chosen:
         known = ", ".join(f"{evaluations.budget:g}" for evaluations in every if evaluations.budget is not None)
-        raise ValueError(f"--budget: got {budget:g}, expected one of {known}")
-    if cutoff is not None:
-        _parsed(cutoff)
+        raise NoImportancesError(f"--budget: got {budget:g}, expected one of {known}")
     found: list[BudgetImportances | str] = []
     for evaluations in chosen:
         try:

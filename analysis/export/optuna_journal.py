@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
+from analysis.evaluations import check_values
 from analysis.export.evaluations import run_names
 from analysis.export.libraries import require
 from analysis.importance import Categories, Float, Integer, Ordered, dimensions_of
@@ -98,6 +99,12 @@ def _trials(run: LoadedRun) -> Iterator[FrozenTrial]:
             f"{run.path}: the bounds of the hyperparameters are not known, as there is no usable configspace.json"
         )
     distributions = _distributions(run)
+    try:
+        check_values(
+            dimensions_of(run.tuner_space), {config_id: proposal.config for config_id, proposal in run.configs.items()}
+        )
+    except ValueError as error:
+        raise ValueError(f"{run.path}: {error}") from error
     results: dict[ConfigId, dict[float, TrialResult]] = {}
     for result in run.results:  # of several results of a trial, the first one counts
         results.setdefault(result.config_id, {}).setdefault(result.budget, result)

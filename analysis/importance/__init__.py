@@ -8,16 +8,14 @@ from analysis.importance.dimensions import Categories, Dimension, Float, Integer
 from analysis.importance.fanova import (
     Importances,
     Marginal,
-    Replicates,
     by_budget,
     importances,
     marginal,
-    resampled,
-    shuffled,
     surrogate_of,
     views,
     with_budget,
 )
+from analysis.importance.replicates import Replicates, resampled, shuffled
 from analysis.importance.settings import PRESETS, FanovaSettings
 from analysis.importance.surrogate import Cutoff, Surrogate
 

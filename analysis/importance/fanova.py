@@ -16,9 +16,8 @@ Differs from the original:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -72,27 +71,6 @@ class Importances:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replicates:
-    """Importances of several forests, each fitted to changed evaluations.
-
-    Attributes:
-        fractions: Component to its share of the variance in each forest, [n].
-        out_of_bag_r2: Out-of-bag R2 of each forest, NaN where there is none, [n].
-    """
-
-    fractions: Mapping[Names, FloatArray]
-    out_of_bag_r2: FloatArray
-
-    def quantile(self, quantile: float) -> dict[Names, float]:
-        """Computes a quantile of every component's share."""
-        return {names: float(np.quantile(shares, quantile)) for names, shares in self.fractions.items()}
-
-    def deviation(self) -> dict[Names, float]:
-        """Computes the standard deviation of every component's share."""
-        return {names: float(shares.std()) for names, shares in self.fractions.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
 class Marginal:
     """The loss as a function of some hyperparameters, averaged over all others.
 
@@ -117,6 +95,7 @@ def surrogate_of(
     losses: npt.ArrayLike,
     settings: FanovaSettings | None = None,
     seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
 ) -> Surrogate:
     """Fits the forest to evaluations that succeeded; everything else here takes it.
 
@@ -126,12 +105,14 @@ def surrogate_of(
         losses: Losses of the evaluations, [n].
         settings: The settings, ours where None.
         seed: Seed of the forest.
+        groups: What tells the configurations of the evaluations apart, [n]; None where each evaluation has its own.
+            A tree sees all evaluations of a configuration or none, so that it is not judged by what it has seen.
 
     Raises:
         ValueError: If the evaluations cannot be decomposed; the message says why.
     """
     settings = settings or FanovaSettings()
-    return fit(observe(dimensions, configurations, losses, settings), settings, seed)
+    return fit(observe(dimensions, configurations, losses, settings, groups), settings, seed)
 
 
 def importances(surrogate: Surrogate, *, order: int | None = None, cutoff: Cutoff = NO_CUTOFF) -> Importances:
@@ -296,82 +277,6 @@ def with_budget(
     ladder = Ordered(name, tuple(sorted(set(budgets))))
     extended = [{**config, name: budget} for config, budget in zip(configurations, budgets, strict=True)]
     return (*dimensions, ladder), extended
-
-
-def shuffled(
-    surrogate: Surrogate, *, n: int = 20, seed: int = 0, cutoff: Cutoff = NO_CUTOFF, at_most: int | None = None
-) -> Replicates:
-    """Computes the noise floor: the importances that the same forest finds in shuffled losses.
-
-    Args:
-        surrogate: The forest whose importances are judged.
-        n: Number of permutations.
-        seed: Seed of the permutations and of their forests.
-        cutoff: The range to which predictions are clipped.
-        at_most: Largest number of evaluations per permutation, drawn without replacement; None for all. The floor
-            falls with their number, so fewer evaluations take less time and give a floor that is too high.
-    """
-    rng = np.random.default_rng(seed)
-    observations = surrogate.observations
-    size = len(observations.losses) if at_most is None else min(at_most, len(observations.losses))
-    samples = []
-    for _ in range(n):
-        order = rng.permutation(len(observations.losses))[:size]
-        rows = np.sort(rng.permutation(len(observations.losses))[:size])
-        samples.append(
-            Observations(
-                dimensions=observations.dimensions,
-                columns=tuple(columns[rows] for columns in observations.columns),
-                losses=observations.losses[order],
-                left_out=observations.left_out,
-            )
-        )
-    return _replicates(surrogate, samples, rng, cutoff)
-
-
-def resampled(surrogate: Surrogate, *, n: int = 20, seed: int = 0, cutoff: Cutoff = NO_CUTOFF) -> Replicates:
-    """Computes how importances vary with the evaluations: over bootstrap samples of them, drawn with replacement.
-
-    Args:
-        surrogate: The forest whose importances are judged.
-        n: Number of samples.
-        seed: Seed of the samples and of their forests.
-        cutoff: The range to which predictions are clipped.
-    """
-    rng = np.random.default_rng(seed)
-    n_evaluations = len(surrogate.observations.losses)
-    samples = []
-    for _ in range(n):
-        drawn = rng.integers(n_evaluations, size=n_evaluations)
-        samples.append(
-            Observations(
-                dimensions=surrogate.observations.dimensions,
-                columns=tuple(columns[drawn] for columns in surrogate.observations.columns),
-                losses=surrogate.observations.losses[drawn],
-                left_out=surrogate.observations.left_out,
-            )
-        )
-    return _replicates(surrogate, samples, rng, cutoff)
-
-
-def _replicates(
-    surrogate: Surrogate, samples: Sequence[Observations], rng: np.random.Generator, cutoff: Cutoff
-) -> Replicates:
-    """Decomposes a forest per sample; one that does not vary attributes nothing to any component."""
-    names = [
-        names
-        for size in range(1, surrogate.settings.order + 1)
-        for names in combinations(surrogate.observations.names, size)
-    ]
-    fractions, r2 = np.zeros((len(samples), len(names))), np.full(len(samples), np.nan)
-    for row, sample in enumerate(samples):
-        forest = fit(sample, surrogate.settings, int(rng.integers(2**31)))
-        if not is_varying(forest.leaves.clipped(cutoff.lower, cutoff.upper)).any():
-            continue
-        found = importances(forest, cutoff=cutoff)
-        fractions[row] = list(found.fractions.values())
-        r2[row] = np.nan if found.out_of_bag_r2 is None else found.out_of_bag_r2
-    return Replicates(fractions=dict(zip(names, fractions.T, strict=True)), out_of_bag_r2=r2)
 
 
 def _index_of(name: str, observations: Observations) -> int:

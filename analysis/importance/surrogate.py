@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.importance.axes import FloatArray
+from analysis.importance.axes import FloatArray, IntArray
 from analysis.importance.dimensions import Dimension, is_missing, values_of
 from analysis.importance.leaves import Leaves, Tree, leaves_of
 from analysis.importance.settings import FanovaSettings
@@ -53,13 +53,25 @@ class Observations:
         dimensions: The hyperparameters that vary, in the measure of the settings.
         columns: Columns of each of these dimensions, [n, n_columns].
         losses: Losses, [n].
+        groups: Number of each evaluation's configuration, from 0 on, [n].
         left_out: Hyperparameters that say nothing here, with the reason.
     """
 
     dimensions: tuple[Dimension, ...]
     columns: tuple[FloatArray, ...]
     losses: FloatArray
+    groups: IntArray
     left_out: Mapping[str, str]
+
+    @property
+    def n_groups(self) -> int:
+        """The number of configurations."""
+        return int(self.groups.max()) + 1
+
+    @property
+    def members(self) -> list[IntArray]:
+        """The evaluations of each configuration."""
+        return np.split(np.argsort(self.groups, kind="stable"), np.cumsum(np.bincount(self.groups))[:-1])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,7 +88,7 @@ class Surrogate:
         settings: How.
         leaves: Its leaves.
         predictions: Predictions of each tree, [n_trees, n].
-        is_out_of_bag: Whether a tree did not see an evaluation, [n_trees, n].
+        is_out_of_bag: Whether a tree saw no evaluation of an evaluation's configuration, [n_trees, n].
     """
 
     observations: Observations
@@ -86,7 +98,7 @@ class Surrogate:
     is_out_of_bag: npt.NDArray[np.bool_]
 
     def out_of_bag_r2(self, cutoff: Cutoff = NO_CUTOFF) -> float | None:
-        """Computes the share of variance that trees explain of evaluations they have not seen.
+        """Computes the share of variance that trees explain of configurations they have not seen.
 
         Args:
             cutoff: The range to which both losses and predictions are clipped.
@@ -110,6 +122,7 @@ def observe(
     configurations: Sequence[Mapping[str, Any]],
     losses: npt.ArrayLike,
     settings: FanovaSettings,
+    groups: Sequence[Hashable] | None = None,
 ) -> Observations:
     """Encodes evaluations, and leaves out hyperparameters that cannot be judged by them.
 
@@ -118,6 +131,7 @@ def observe(
         configurations: Hyperparameter to value, one per evaluation.
         losses: Losses of the evaluations, [n]; evaluations that failed have none, so the caller leaves them out.
         settings: The measure.
+        groups: What tells the configurations of the evaluations apart, [n]; None where each evaluation has its own.
 
     Raises:
         ValueError: If there is no evaluation, a loss is not a finite number, all losses are equal, a value is none of
@@ -145,7 +159,15 @@ def observe(
     if not used:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ValueError(f"no hyperparameter varies ({reasons}); importances need at least one")
-    return Observations(dimensions=tuple(used), columns=tuple(columns), losses=values, left_out=left_out)
+    numbers: dict[Hashable, int] = {}
+    of_each = [numbers.setdefault(group, len(numbers)) for group in (range(len(values)) if groups is None else groups)]
+    return Observations(
+        dimensions=tuple(used),
+        columns=tuple(columns),
+        losses=values,
+        groups=np.array(of_each, dtype=np.int64),
+        left_out=left_out,
+    )
 
 
 def _in_measure_of(settings: FanovaSettings, dimension: Dimension) -> Dimension:
@@ -171,29 +193,36 @@ def _losses(losses: npt.ArrayLike, n_configurations: int) -> FloatArray:
 
 
 def fit(observations: Observations, settings: FanovaSettings, seed: int) -> Surrogate:
-    """Fits the forest.
+    """Fits the forest: trees of scikit-learn, each on configurations drawn with replacement, all evaluations of one.
+
+    Where each evaluation has a configuration of its own, the trees are those of scikit-learn's
+    ``RandomForestRegressor``, which can draw evaluations only.
 
     Args:
         observations: The evaluations.
         settings: The forest's settings.
         seed: Seed of the forest.
     """
-    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.tree import DecisionTreeRegressor
 
     columns = np.concatenate(observations.columns, axis=1).astype(np.float32)
     n, n_columns = columns.shape
-    forest = RandomForestRegressor(
-        n_estimators=settings.n_trees,
-        max_features=max(1, int(settings.split_share * n_columns)),
-        max_depth=settings.max_depth,
-        max_samples=None if n <= settings.evaluations_per_tree else settings.evaluations_per_tree,
-        random_state=seed,
-    )
-    forest.fit(columns, observations.losses)
-    trees = [estimator.tree_ for estimator in forest.estimators_]
-    is_out_of_bag = np.ones((len(trees), n), dtype=np.bool_)
-    for row, drawn in zip(is_out_of_bag, forest.estimators_samples_, strict=True):
-        row[drawn] = False
+    n_groups, n_drawn = observations.n_groups, observations.n_groups
+    if n > settings.evaluations_per_tree:
+        n_drawn = max(1, n_groups * settings.evaluations_per_tree // n)
+    states = np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=settings.n_trees).tolist()
+    is_out_of_bag = np.empty((settings.n_trees, n), dtype=np.bool_)
+    trees = []
+    for state, is_unseen in zip(states, is_out_of_bag, strict=True):
+        drawn = np.random.RandomState(state).randint(0, n_groups, n_drawn)
+        weights = np.bincount(drawn, minlength=n_groups)[observations.groups].astype(np.float64)
+        is_unseen[:] = weights == 0
+        tree = DecisionTreeRegressor(
+            max_features=max(1, int(settings.split_share * n_columns)),
+            max_depth=settings.max_depth,
+            random_state=state,
+        )
+        trees.append(tree.fit(columns, observations.losses, sample_weight=weights).tree_)
     return Surrogate(
         observations=observations,
         settings=settings,

@@ -12,6 +12,7 @@ import pytest
 from ConfigSpace import ConfigurationSpace
 from hpbandster.core.result import logged_results_to_HBS_result
 
+import run_bohb
 from analysis.evaluations import evaluations_by_budget, fit_forest
 from analysis.importance import importances
 from analysis.importance_text import importances_text
@@ -204,3 +205,58 @@ def test_many_evaluations_are_bounded_per_tree(tmp_path: Path) -> None:
     surrogate = fit_forest(evaluations)
     assert surrogate.settings.evaluations_per_tree == 1_000
     assert (~surrogate.is_out_of_bag).sum(axis=1).max() <= 1_000
+
+
+def test_losses_drawn_per_configuration_have_a_warning_over_all_budgets_too(tmp_path: Path) -> None:
+    drawn: dict[float, float] = {}
+    rng = random.Random(0)
+
+    def loss(config: Any, budget: float) -> float:
+        return drawn.setdefault(config["weight_decay"], rng.random() / 2) + budget / 1000
+
+    run = write_space_run(tmp_path / "run", CS2, n=30, budgets=(3, 6, 12), loss=loss)
+    for each in found_at(run):
+        assert isinstance(each, BudgetImportances)
+        assert (each.found.out_of_bag_r2 or 0) < 0
+        assert each.found.warning is not None
+
+
+def test_a_run_without_importances_is_named_and_the_others_have_their_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = write_space_run(tmp_path / "some", CS1, n=12, budgets=(4,))
+    none = write_space_run(tmp_path / "none", CS1, n=0, budgets=(4,))
+    none.results_json.write_text("no line of a journal\n")
+    few = write_space_run(tmp_path / "few", CS1, n=3, budgets=(4,))
+    failed = write_space_run(tmp_path / "failed", CS1, n=0, n_failed=3, budgets=(4,))
+    assert run_bohb.main(["importance", str(none.path), str(some.path)]) == 2
+    out = capsys.readouterr().out
+    assert f"{none.path}: there is no result of an evaluation." in out
+    assert "lines that cannot be used are left out: 1" in out
+    assert "At 4 search epochs: 12 evaluations used" in out
+    assert [run_bohb.main(["importance", str(run.path)]) for run in (none, few, failed, some)] == [2, 2, 2, 0]
+    with pytest.raises(ValueError, match="--cutoff: got 'low'"):
+        found_at(none, cutoff="low")
+
+
+def test_a_value_outside_of_the_bounds_is_named_with_its_configuration(tmp_path: Path) -> None:
+    run = write_space_run(tmp_path / "run", CS1, n=12, budgets=(4, 8), fixed={"cutout_prob": 7.5}, loss=lambda *_: 0.2)
+    with pytest.raises(ValueError, match=r"configuration \(0, 0, 0\): cutout_prob: got 7\.5, expected a number from"):
+        found_at(run)
+
+
+def test_a_column_of_which_the_forest_explains_nothing_has_a_warning_below_the_table(tmp_path: Path) -> None:
+    rng = random.Random(0)
+
+    def loss(config: Any, budget: float) -> float:
+        """Bad configurations are told apart, good ones are noise."""
+        return 0.1 + 0.01 * rng.random() + (0.5 if config["cutout_prob"] > 0.5 else 0)
+
+    run = load_run(write_space_run(tmp_path / "run", CS2, n=40, budgets=(4,), loss=loss).path)
+    each = of_budget(run_importances(run))
+    view = each.views["best 20 %"]
+    assert not isinstance(view, str)
+    assert each.found.warning is None
+    assert view.warning is not None
+    last = importances_text(run, [each], n_pairs=1).splitlines()[-1]
+    assert last == f"  column 'best 20 %', out-of-bag R2 {view.out_of_bag_r2:.2f}: {view.warning}"

@@ -37,6 +37,18 @@ def test_a_file_stays_where_writing_failed(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_directory_in_place_of_a_file_is_named_and_not_the_temporary_file(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_atomically(path, "new")
+    assert caught.value.filename == str(path)
+    assert str(caught.value).endswith(f"'{path}'")
+    with pytest.raises(FileNotFoundError) as missing:
+        write_atomically(path / "absent" / "file", "new")
+    assert missing.value.filename == str(path / "absent" / "file")
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("below", ["", "a", "a/b"])
 def test_a_file_in_place_of_a_directory_is_named(path: Path, below: str) -> None:
     path.write_text("mine")

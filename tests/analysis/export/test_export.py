@@ -208,3 +208,21 @@ def test_runs_of_the_same_name_are_told_apart_by_their_paths(tmp_path: Path) -> 
     runs = [write_space_run(tmp_path / folder / "run", CS2, n=1, budgets=(8,)) for folder in "ab"]
     rows = list(csv.DictReader(io.StringIO(csv_content([load_run(run.path) for run in runs]).decode())))
     assert [row["run"] for row in rows] == [str(run.path) for run in runs]
+
+
+def test_a_value_outside_of_the_bounds_is_named_with_run_and_configuration(run: RunDirectory) -> None:
+    pytest.importorskip("optuna")
+    line = run.configs_json.read_text().splitlines()[1]
+    run.configs_json.write_text(run.configs_json.read_text().replace(line, line.replace("0.1", "7.5")))
+    run.results_json.write_text("")
+    with pytest.raises(ValueError, match=r"my_run: configuration \(0, 0, 1\): cutout_prob: got 7\.5, expected"):
+        journal_content([load_run(run.path)])
+
+
+def test_an_export_says_what_was_left_out(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run.results_json.open("a") as stream:
+        stream.write("no line of a journal\n")
+    assert run_bohb.main(["export", str(run.path), "--output", str(tmp_path / "it.csv")]) == 0
+    assert "(my_run: lines that cannot be used are left out: 1: results.json, line 6" in capsys.readouterr().out

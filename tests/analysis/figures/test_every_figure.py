@@ -97,3 +97,17 @@ def _outer(picture: Figure) -> list[Axes]:
     """The panels of the lowest row, which name what is on their axes."""
     specs = [(axes, axes.get_subplotspec()) for axes in picture.axes]
     return [axes for axes, spec in specs if spec is not None and spec.is_last_row()]
+
+
+def test_dollar_signs_are_text_and_powers_of_ten_are_numbers() -> None:
+    picture = Figure()
+    axes = picture.subplots()
+    axes.set_title(r"cost$\foo$")  # as a formula it could not be drawn
+    axes.set_xscale("log")
+    axes.plot([1e-4, 1e4], [0, 1], label="a$b$")
+    axes.set_yticks([0, 1], [r"$\foo$", "b"])
+    axes.legend()
+    assert render(picture, "png").startswith(b"\x89PNG")
+    assert axes.xaxis.get_major_ticks()[0].label1.get_parse_math()
+    plain = [axes.title, axes.get_legend().get_texts()[0], axes.yaxis.get_major_ticks()[0].label1]  # type: ignore[union-attr]
+    assert not any(text.get_parse_math() for text in plain)
