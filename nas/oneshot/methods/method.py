@@ -6,8 +6,7 @@ The loop (``nas.oneshot.loop``) is the same for all:
         method.start_epoch
         within method.drawn_ahead(...):
             for each batch of the weights' half:
-                method.architecture_step  update the architecture on a batch of its half, if the method has such
-                                          steps, unless still warming up
+                method.architecture_step  update the architecture, if architecture_steps and not warming up
                 weights.step              update the weights, the cells mixing by method.mixtures
         method.end_epoch
         method.select(final=...)          the discrete architecture
