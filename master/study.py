@@ -13,7 +13,6 @@ from master.dispatcher import Dispatcher
 from master.limits import StudyLimits
 from master.loop import MasterLoop, Progress
 from master.nameserver import name_server
-from master.protocol import configure_pyro
 from master.recorder import Recorder
 from master.samplers import make_sampler
 from master.settings import DispatcherSettings, WaitSettings
@@ -120,7 +119,6 @@ def run_master(
         tuner.replay(journals.configs, journals.results)
         status = StatusFile(run, tuner.n_done, waits.message_interval_s)
         status.update((), ())
-        configure_pyro()
         with Recorder(run, journals.configs) as recorder, _ending_on_failure(status):
             with name_server(run, spec.run_id, host) as credentials:
                 dispatcher = Dispatcher(credentials, host, dispatcher_settings)
