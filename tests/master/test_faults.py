@@ -33,7 +33,8 @@ from results.master_status import Ending, read_status
 from results.reading import read_journals, read_results
 from results.records import Evaluation, Status, TrialSpec
 from worker.master_link import MasterNotFoundError
-from worker.service import WorkerSettings, run_worker
+from worker.service import run_worker
+from worker.settings import WorkerSettings
 
 from .conftest import FakeWorker, MakeRun, StartWorkers, smooth_objective
 
@@ -238,7 +239,7 @@ def test_f6_interrupted_masters_write_each_line_once(make_run: MakeRun, start_wo
             master = subprocess.Popen(
                 [sys.executable, script, str(run.path)], env=environment, stdout=output, stderr=output
             )
-        start_workers(run, 3)
+        start_workers(run, 3, settings=WorkerSettings(wait_s=60.0))  # a busy machine takes its time to start a master
         while master.poll() is None and len(read_results(run)) < enough:
             time.sleep(0.01)
         master.send_signal(signal.SIGTERM)
@@ -384,6 +385,8 @@ def test_f15_f22_signals_set_a_flag(number: signal.Signals) -> None:
         assert (stop.signal, stop.status) == (None, 0)
         os.kill(os.getpid(), number)
         assert (stop.signal, stop.status) == (number, 128 + number)
+        os.kill(os.getpid(), signal.SIGTERM)  # a notice is only the first word
+        assert stop.signal is (signal.SIGTERM if number is signal.SIGUSR1 else number)
         if number is not signal.SIGINT:
             for _ in range(400):
                 os.kill(os.getpid(), number)
