@@ -41,8 +41,8 @@ class Worker:
     gpus: Annotated[
         str | None,
         Doc(
-            "GPUs for a worker process each, as in CUDA_VISIBLE_DEVICES (0,1), or all; by default this process is the "
-            "one worker."
+            "GPUs for a worker process each: numbers as in CUDA_VISIBLE_DEVICES, as 0,1, or all; by default this "
+            "process is the one worker."
         ),
     ] = None
     workers_per_gpu: Annotated[int, Doc("Number of worker processes on each of the --gpus.")] = 1

@@ -197,7 +197,9 @@ class Study(StudyOptions):
     iterations: int = 6
     workers: int = 2
     host: _Host = "127.0.0.1"
-    gpus: Annotated[str | None, Doc("GPUs for a worker process each, as in CUDA_VISIBLE_DEVICES (0,1), or all.")] = None
+    gpus: Annotated[
+        str | None, Doc("GPUs for a worker process each: numbers as in CUDA_VISIBLE_DEVICES, as 0,1, or all.")
+    ] = None
     workers_per_gpu: Annotated[int, Doc("Number of worker processes on each of the --gpus.")] = 1
 
     settings: ClassVar[Sequence[str]] = SMALL_SEARCH

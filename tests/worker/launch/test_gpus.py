@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from master.commands.study import Study
 from worker.launch.gpus import gpu_environments
 
 TWO = (
@@ -85,3 +86,12 @@ def test_a_machine_without_gpus_is_told_in_a_sentence(machine: Path, monkeypatch
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ValueError, match=r"--gpus: this machine has no GPU \(`nvidia-smi -L`: No such file"):
         seen("0")
+
+
+def test_a_study_is_planned_for_the_workers_on_its_gpus(machine: Path) -> None:
+    study = Study(gpus="all", workers_per_gpu=3)
+    assert study.spec("x").n_workers == 6
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in study.environments(6)] == ["0", "0", "0", "1", "1", "1"]
+    assert Study(workers=5).spec("x").n_workers == len(Study(workers=5).environments(5)) == 5
+    with pytest.raises(ValueError, match="--workers: got 5 for 6 workers on GPUs; leave it out"):
+        Study(gpus="all", workers_per_gpu=3, workers=5).spec("x")
