@@ -20,6 +20,7 @@ from pathlib import Path
 COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("a whole tuning study on this machine, in one command", "master.commands.study:Study"),
     "master": ("the BOHB master of a study on a cluster", "master.commands.study:Master"),
+    "launch": ("such a master and an array of workers, as jobs of Slurm", "master.commands.launch:Launch"),
     "simulate": (
         "what a recorded study would have taken with other numbers of workers",
         "master.commands.simulate:Simulate",
