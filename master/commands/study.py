@@ -77,6 +77,8 @@ class Master:
         workers: Number of workers.
         seed: Seed of the study.
         keep_every: Epochs between checkpoints of a trial that stay, the last one among them; 0 keeps no weights.
+        warm_start: Directories of earlier runs, finished or not, whose results the sampler learns before its first
+            proposal. They need the same optimizer, spaces, data set and table.
     """
 
     run_dir: Path | None = None
@@ -100,6 +102,7 @@ class Master:
     keep_every: int = 0
     sampler: Annotated[str, Doc(f"Way to propose configurations: {_one_of(SAMPLERS)}.")] = "bohb"
     try_: _Try = ()
+    warm_start: tuple[Path, ...] = ()
     search: Annotated[
         tuple[str, ...],
         Doc(
@@ -163,6 +166,7 @@ class Master:
             search_settings={**settings, **parse_settings(self.search)},
             sampler=self.sampler,
             initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
+            warm_start=tuple(str(path.absolute()) for path in self.warm_start),
         )
 
 
