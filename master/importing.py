@@ -72,7 +72,7 @@ def read_log(path: Path, config_space: str) -> Log:
 
     Raises:
         ValueError: There is no log, or a run of this program; the log has no result; a configuration does not lie in
-            the space; a loss is no error in [0, 1]; or the largest budget is no whole number of epochs.
+            the space; a loss is no error in [0, 1]; or the budgets are no search epochs.
     """
     space = find_config_space(config_space)
     if RunDirectory(path).run_json.exists():
@@ -134,9 +134,12 @@ def _check_results(path: Path, results: Sequence[TrialResult]) -> None:
             f"{path}: got losses from {min(odd):.4g} to {max(odd):.4g} in {len(odd)} of {len(results)} results, "
             "expected validation errors, fractions in [0, 1]; convert them in a copy of the log"
         )
-    largest = max(result.budget for result in results)
-    if largest != int(largest):
-        raise ValueError(f"{path}: got the largest budget {largest}, expected a whole number of search epochs")
+    smallest, largest = (choose(result.budget for result in results) for choose in (min, max))
+    if smallest <= 0 or largest != int(largest):
+        raise ValueError(
+            f"{path}: got budgets from {smallest} to {largest}, expected search epochs: all above 0, the largest a "
+            "whole number"
+        )
 
 
 def _notes(journals: RunJournals, n_taken: int) -> list[str]:

@@ -26,7 +26,8 @@ class Import:
         log: Directory of the log; it stays as it is.
         output: Directory of the run, which must not exist yet.
         seed: Seed of the study, by which ``compare`` tells runs of one method apart.
-        table_epochs: Training epochs of the table whose validation error is the loss; by default its largest.
+        table_epochs: Training epochs of the table whose validation error is the loss; by default its largest, for
+            which the table must be there.
     """
 
     log: Annotated[Path, tyro.conf.Positional]

@@ -47,6 +47,7 @@ class PendingKdeSampler(KdeSampler):
     def __init__(self, space: ConfigurationSpace, settings: KdeSettings | None = None) -> None:
         super().__init__(space, settings)
         self._evaluated: dict[Key, float] = {}  # to the largest budget
+        self._lies: dict[Key, FloatArray] = {}  # vectors of the last proposal's lies, which are mostly the next one's
 
     def observe(self, config: Mapping[str, Value], budget: float, loss: float) -> None:
         """Learns the finite loss of a configuration of the space at a budget."""
@@ -77,11 +78,14 @@ class PendingKdeSampler(KdeSampler):
 
     def _with_lies(self, model: Model, rng: np.random.Generator) -> Model:
         """Adds the running configurations without a result to the bad density."""
-        running = sorted(self.running, key=lambda trial: (trial.config_id, trial.budget))
-        lies = [trial.config for trial in running if _key(trial.config) not in self._evaluated]
-        if not lies:
+        before, self._lies = self._lies, {}
+        for trial in sorted(self.running, key=lambda trial: trial.config_id):
+            key = _key(trial.config)
+            if key not in self._evaluated:
+                self._lies[key] = before[key] if key in before else self._vectors_of([trial.config])[0]
+        if not self._lies:
             return model
-        return replace(model, bad=self.density(np.vstack([model.bad.data, self._vectors_of(lies)]), rng))
+        return replace(model, bad=self.density(np.vstack([model.bad.data, *self._lies.values()]), rng))
 
     def _fresh(self, model: Model | None, taken: Collection[Key], rng: np.random.Generator) -> Proposal | None:
         """Finds a configuration that is not taken, by the model if there is one; None if none was found."""

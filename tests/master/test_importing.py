@@ -164,7 +164,8 @@ def test_options_that_do_not_fit_are_refused(
     ("budget", "loss", "message"),
     [
         (25.0, 7.5, "got losses from 7.5 to 7.5 in 1 of 1 results, expected validation errors, fractions in [0, 1]"),
-        (33.3, 0.5, "got the largest budget 33.3, expected a whole number of search epochs"),
+        (33.3, 0.5, "got budgets from 33.3 to 33.3, expected search epochs: all above 0, the largest a "),
+        (0.0, 0.5, "got budgets from 0 to 0, expected search epochs"),
     ],
 )
 def test_results_of_another_kind_are_refused(
