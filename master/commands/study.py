@@ -68,6 +68,8 @@ class StudyOptions:
         workers: Number of workers.
         seed: Seed of the study.
         keep_every: Epochs between checkpoints of a trial that stay, the last one among them; 0 keeps no weights.
+        warm_start: Directories of earlier runs, finished or not, whose results the sampler learns before its first
+            proposal. They need the same optimizer, spaces, data set and table.
     """
 
     run_dir: Path | None = None
@@ -91,6 +93,7 @@ class StudyOptions:
     keep_every: int = 0
     sampler: Annotated[str, Doc(f"Way to propose configurations: {_one_of(SAMPLERS)}.")] = "bohb"
     try_: _Try = ()
+    warm_start: tuple[Path, ...] = ()
     search: Annotated[
         tuple[str, ...],
         Doc(
@@ -155,6 +158,7 @@ class StudyOptions:
             search_settings={**settings, **parse_settings(self.search)},
             sampler=self.sampler,
             initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
+            warm_start=tuple(str(path.absolute()) for path in self.warm_start),
         )
 
 
