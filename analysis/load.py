@@ -161,6 +161,25 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
     )
 
 
+def load_runs(paths: Sequence[Path | str], table: str | None = None) -> list[LoadedRun]:
+    """Reads several runs; see ``load_run``.
+
+    Raises:
+        ValueError: A run was named twice, or ``load_run`` raises it.
+    """
+    places = [Path(path).resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"{path}: this run was named twice; name each run once")
+    return [load_run(path, table) for path in paths]
+
+
+def run_names(runs: Sequence[LoadedRun]) -> list[str]:
+    """Names runs by their directories: by the last part where that tells them apart, else by the whole path."""
+    names = [run.path.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
+
+
 def holds_searches(path: Path | str) -> bool:
     """Whether a folder holds single searches (``search --directory``), and no study."""
     run = RunDirectory(Path(path).absolute())

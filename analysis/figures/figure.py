@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 
+from analysis.contest import Choices, Contest, contests_of
 from analysis.load import LoadedRun
 
 #: Most characters of a name in one line.
@@ -54,6 +55,20 @@ def the_only(runs: Sequence[LoadedRun]) -> LoadedRun:
     if runs[0].is_searches:
         raise DoesNotApplyError("it shows a study, and there are single searches")
     return runs[0]
+
+
+def contests_of_several(runs: Sequence[LoadedRun], choices: Choices) -> tuple[Contest, ...]:
+    """The contests that a figure of several runs shows.
+
+    Raises:
+        DoesNotApplyError: There is one run, or the runs make no contest.
+    """
+    if len(runs) < 2:
+        raise DoesNotApplyError("it compares several runs, and there is one")
+    try:
+        return contests_of(runs, choices)[0]
+    except ValueError as error:
+        raise DoesNotApplyError(str(error)) from error
 
 
 def add_title(figure: Figure, *lines: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 from typing_extensions import Doc
@@ -115,8 +115,11 @@ class StudyOptions:
     ] = math.inf
     trial_timeout_s: Annotated[float, Doc("Seconds after which a trial is given up.")] = math.inf
     plan: Annotated[
-        float | None,
-        Doc("Seconds of one search epoch: say what the study would take, in virtual time, and start nothing."),
+        float | Literal["measure"] | None,
+        Doc(
+            "Seconds of one search epoch: say what the study would take, in virtual time, and start nothing. With "
+            "measure, the first epochs of the default configuration's search are run here, to time one."
+        ),
     ] = None
 
     #: Settings of the searches that ``--search`` overrides.
