@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _QUOTED = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # a run is a key of caches
 class LoadedRun:
     """A study, a log that hpbandster's own logger wrote, or a folder of single searches, which has no results.
 
