@@ -12,7 +12,9 @@ Logs that hpbandster's own logger wrote are read too, whatever their budgets. Wi
 
 * the loss is read as the validation error;
 * a null result, or a loss that is not finite, is read as a ``bug``;
-* the time between start and finish is read as the search time.
+* the time between start and finish is read as the search time;
+* ``test_error`` and ``runtime`` in ``info``, each a number or a list of one as NAS-Bench-1Shot1's public code writes
+  them, are read as the test error and the training time in the table.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from results.records import ConfigId, Evaluation, Proposal, Status, TrialResult
+from results.text import shortened
 
 _TIMES = ("submitted", "started", "finished")
 
@@ -52,7 +55,7 @@ def result_line(result: TrialResult) -> list[Any]:
         float(result.budget),
         {"submitted": result.submitted, "started": result.started, "finished": result.finished},
         {"loss": evaluation.loss, "info": evaluation_to_info(evaluation)},
-        evaluation.error,
+        None if evaluation.error is None else shortened(evaluation.error),
     ]
 
 
@@ -79,24 +82,32 @@ def parse_result_line(line: Any, where: str) -> tuple[ConfigId, float, dict[str,
 
 
 def evaluation_to_info(evaluation: Evaluation) -> dict[str, Any]:
-    """Turns an outcome into built-in types, for ``info`` and for the wire."""
-    return {**evaluation.to_dict(), "state": "SUCCESS" if evaluation.status is Status.OK else "CRASHED"}
+    """Turns an outcome into built-in types, for ``info`` and for the wire; its texts have a largest size."""
+    state = "SUCCESS" if evaluation.status is Status.OK else "CRASHED"
+    return {**_with_short_texts(evaluation.to_dict()), "state": state}
 
 
 def evaluation_from_info(info: Any, where: str) -> Evaluation:
-    """Inverts ``evaluation_to_info``.
+    """Inverts ``evaluation_to_info``; cuts texts that somebody else made longer.
 
     Raises:
         ValueError: A field is unknown, missing or of the wrong type; or the status is ``ok`` but the
             validation error is no fraction in [0, 1].
     """
     if not isinstance(info, Mapping):
-        raise ValueError(f"{where}: got {info!r}, expected an object with the fields of an evaluation")
-    evaluation = Evaluation.from_dict({key: value for key, value in info.items() if key != "state"}, where)
+        raise ValueError(
+            f"{where}: got {shortened(repr(info), 500)}, expected an object with the fields of an evaluation"
+        )
+    fields = {key: value for key, value in info.items() if key != "state"}
+    evaluation = Evaluation.from_dict(_with_short_texts(fields), where)
     error = evaluation.validation_error
     if evaluation.status is Status.OK and not (error is not None and 0 <= error <= 1):
         raise ValueError(f"{where}: got status ok and validation error {error!r}, expected a fraction in [0, 1]")
     return evaluation
+
+
+def _with_short_texts(fields: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: shortened(value) if isinstance(value, str) else value for key, value in fields.items()}
 
 
 def _parse_evaluation(result: Any, exception: Any, took_s: float, where: str) -> Evaluation:
@@ -105,9 +116,23 @@ def _parse_evaluation(result: Any, exception: Any, took_s: float, where: str) ->
         return evaluation_from_info(info, where)
     loss = result.get("loss") if isinstance(result, dict) else None
     if _is_number(loss):
-        return Evaluation(status=Status.OK, validation_error=float(loss), t_search_s=took_s)
+        found = info if isinstance(info, dict) else {}
+        test_error, training_time_s = (_number_in(found.get(name)) for name in ("test_error", "runtime"))
+        return Evaluation(
+            status=Status.OK,
+            validation_error=float(loss),
+            test_error=test_error if test_error is not None and 0 <= test_error <= 1 else None,
+            t_search_s=took_s,
+            t_train_s=training_time_s if training_time_s is not None and training_time_s >= 0 else None,
+        )
     error = str(exception) if exception else f"no usable result: {result!r}"
     return Evaluation(status=Status.BUG, t_search_s=took_s, error=error)
+
+
+def _number_in(value: Any) -> float | None:
+    """A number of a foreign log, which may stand in a list of its own; None where there is none."""
+    (only,) = value if isinstance(value, list) and len(value) == 1 else (value,)
+    return float(only) if _is_number(only) else None
 
 
 def _parse_config_id(value: Any, where: str) -> ConfigId:

@@ -6,7 +6,7 @@ import csv
 import io
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -18,6 +18,11 @@ from analysis.load import LoadedRun
 
 #: Most characters of a name in one line.
 _NAME_WIDTH = 40
+#: Most points of a cloud; more cover one another.
+MOST_POINTS = 5_000
+
+
+Point = TypeVar("Point")
 
 
 class DoesNotApplyError(ValueError):
@@ -82,6 +87,12 @@ def broken(name: str) -> str:
     return textwrap.fill(name, _NAME_WIDTH)
 
 
+def thinned(points: Sequence[Point]) -> list[Point]:
+    """Chooses at most ``MOST_POINTS`` points of a cloud, evenly in their order."""
+    n = min(len(points), MOST_POINTS)
+    return [points[index * len(points) // n] for index in range(n)]
+
+
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """A table as comma-separated values; None is an empty field."""
     stream = io.StringIO()
@@ -90,11 +101,15 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 
 def render(figure: Figure, file_format: str) -> bytes:
-    """The figure as the content of a ``"png"`` or ``"pdf"`` file; it holds no date: equal results, equal bytes."""
+    """The figure as the content of a ``"png"`` or ``"pdf"`` file; it holds no date: equal results, equal bytes.
+
+    The first file lays the figure out; a later one of another format has the same layout.
+    """
     _take_text_as_it_is(figure)
     stream = io.BytesIO()
     undated = {"png": {}, "pdf": {"CreationDate": None}}[file_format]
     figure.savefig(stream, format=file_format, dpi=150, metadata=undated)
+    figure.set_layout_engine("none")
     return stream.getvalue()
 
 

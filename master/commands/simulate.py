@@ -51,6 +51,7 @@ class Simulate:
         from master.virtual import Fleet, RecordedAnswers, simulate
         from results.reading import read_journals
         from results.run_directory import RunDirectory
+        from results.warm_start import read_warm_start
 
         for name in ("preempt_every_h", "lose_every_h", "limit_h"):
             if not getattr(self, name) > 0:
@@ -74,7 +75,7 @@ class Simulate:
         print("\n".join(_recorded_lines(spec, journals)), flush=True)
         for fleet in fleets:
             answers = RecordedAnswers(journals.results)
-            done = simulate(Tuner(spec, make_sampler(spec)), answers, fleet)
+            done = simulate(Tuner(spec, make_sampler(spec), read_warm_start(run)), answers, fleet)
             own = answers.n_own / max(answers.n_own + answers.n_drawn, 1)
             print(f"{_simulated_line(fleet, done)}{own:>12.0%}", flush=True)
         return 0
@@ -104,17 +105,19 @@ def print_plan(spec: "StudySpec", seconds_per_epoch: float | Literal["measure"])
     from master.study import complete_study
     from master.tuner import Tuner
     from master.virtual import Fleet, PlannedAnswers, simulate
+    from master.warm_start import earlier_results
 
     spec, how = complete_study(spec), ""
     print(schedule_line(spec), flush=True)
     if seconds_per_epoch == "measure":
         print("Measuring an epoch of the default configuration's search.", flush=True)
         seconds_per_epoch, how = _measured_epoch_s(spec), ", as measured for one search alone"
+    earlier = [each.result for each in earlier_results(spec)]
     answers = PlannedAnswers(seconds_per_epoch)
     print(f"Nothing is started. At {seconds_per_epoch:.3g} s per search epoch{how}:\n{_SIMULATED_HEAD}")
     for n_workers in sorted({1, spec.n_workers, 2 * spec.n_workers}):
         fleet = Fleet(n_workers=n_workers)
-        print(_simulated_line(fleet, simulate(Tuner(spec, make_sampler(spec)), answers, fleet)))
+        print(_simulated_line(fleet, simulate(Tuner(spec, make_sampler(spec), earlier), answers, fleet)))
 
 
 def _measured_epoch_s(spec: "StudySpec") -> float:
