@@ -20,6 +20,7 @@ from pathlib import Path
 COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("a whole tuning study on this machine, in one command", "master.commands.study:Study"),
     "master": ("the BOHB master of a study on a cluster", "master.commands.study:Master"),
+    "launch": ("such a master and an array of workers, as jobs of Slurm", "master.commands.launch:Launch"),
     "simulate": (
         "what a recorded study would have taken with other numbers of workers",
         "master.commands.simulate:Simulate",
@@ -80,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("nasbohb").setLevel(logging.INFO)
-    logging.getLogger("hpbandster").setLevel(logging.CRITICAL)  # what it has to say, the master says
+    for library in ("hpbandster", "Pyro4"):  # what they have to say, the master and the workers say
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         return _run(name, rest)
     except KeyboardInterrupt:

@@ -21,7 +21,9 @@ from results.incumbents import IncumbentMode
 from results.records import NO_DIFFERENCE, StudySpec
 
 #: Fields of a study that do not tell methods apart: its name, what the problem and the pairing go by, and what is kept.
-_NO_METHOD = frozenset({"run_id", "seed", "search_space", "dataset", "data_dir", "table", "table_epochs", "keep_every"})
+_NO_METHOD = frozenset(
+    {"run_id", "seed", "search_space", "dataset", "data_dir", "table", "table_epochs", "table_sha256", "keep_every"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

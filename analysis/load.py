@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _QUOTED = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # a run is a key of caches
 class LoadedRun:
     """A study, a log that hpbandster's own logger wrote, or a folder of single searches, which has no results.
 
@@ -159,6 +159,25 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
         notes=notes,
         named_table=table,
     )
+
+
+def load_runs(paths: Sequence[Path | str], table: str | None = None) -> list[LoadedRun]:
+    """Reads several runs; see ``load_run``.
+
+    Raises:
+        ValueError: A run was named twice, or ``load_run`` raises it.
+    """
+    places = [Path(path).resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"{path}: this run was named twice; name each run once")
+    return [load_run(path, table) for path in paths]
+
+
+def run_names(runs: Sequence[LoadedRun]) -> list[str]:
+    """Names runs by their directories: by the last part where that tells them apart, else by the whole path."""
+    names = [run.path.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
 def holds_searches(path: Path | str) -> bool:

@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from master.certificates import write_certificates
 from master.daemon import GuardedNameServer
+from master.security import become_member
 from results.credentials import Credentials, credentials_path, write_credentials
 from results.run_directory import RunDirectory
 
 
 @contextmanager
 def name_server(run: RunDirectory, run_id: str, host: str) -> Iterator[Credentials]:
-    """Serves names while the context lasts, in a daemon thread of this process.
+    """Makes this process a member of the run and serves names while the context lasts, in a daemon thread.
 
-    Differs from hpbandster's: the port is always a free one, so two runs never meet; every message must be
-    signed with a key that is drawn for the run; the credentials are JSON and appear atomically.
+    Differs from hpbandster's: the port is always a free one, so two runs never meet; only who has the certificates
+    that are drawn here is served; the credentials are JSON and appear atomically.
 
     Args:
-        run: Run in whose ``credentials/`` the workers find the name server.
+        run: Run in whose ``credentials/`` the workers find the name server and the certificates.
         run_id: Name of the study.
         host: Address to listen at, which the workers can reach.
 
     Raises:
-        OSError: The host is no address of this machine.
+        OSError: The host is no address of this machine, or the credentials cannot be written.
     """
-    key = secrets.token_hex(32)
-    daemon = GuardedNameServer(host, port=0)
-    daemon._pyroHmacKey = key
-    thread = threading.Thread(target=daemon.requestLoop, name="name server", daemon=True)
-    thread.start()
+    run.credentials.mkdir(mode=0o700, exist_ok=True)
+    folder = run.credentials / secrets.token_hex(8)
+    write_certificates(folder)
     try:
-        credentials = Credentials(run_id=run_id, host=host, port=daemon.sock.getsockname()[1], key=key)
-        write_credentials(run, credentials)
-        yield credentials
+        become_member(folder)
+        daemon = GuardedNameServer(host, port=0)
+        thread = threading.Thread(target=daemon.requestLoop, name="name server", daemon=True)
+        thread.start()
+        try:
+            port = daemon.sock.getsockname()[1]
+            credentials = Credentials(run_id=run_id, host=host, port=port, certificates=folder.name)
+            write_credentials(run, credentials)
+            yield credentials
+        finally:
+            credentials_path(run).unlink(missing_ok=True)
+            daemon.end()
+            thread.join(timeout=5)
     finally:
-        credentials_path(run).unlink(missing_ok=True)
-        daemon.end()
-        thread.join(timeout=5)
+        shutil.rmtree(folder, ignore_errors=True)

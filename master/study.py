@@ -13,7 +13,6 @@ from master.dispatcher import Dispatcher
 from master.limits import StudyLimits
 from master.loop import MasterLoop, Progress
 from master.nameserver import name_server
-from master.protocol import configure_pyro
 from master.recorder import Recorder
 from master.samplers import make_sampler
 from master.settings import DispatcherSettings, WaitSettings
@@ -94,6 +93,7 @@ def run_master(
     wait_settings: WaitSettings | None = None,
     limits: StudyLimits | None = None,
     stop: StopFlag | None = None,
+    comes_back: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Runs the study that ``run`` describes to its end, to a limit or to an interrupt; its workers end with it.
@@ -106,6 +106,7 @@ def run_master(
         wait_settings: Limits of the waits; None for the defaults.
         limits: Limits of the study; None for none.
         stop: Flag that interrupts the study; None for none.
+        comes_back: True if a scheduler starts another master of the run after a signal: the workers then wait for it.
         on_progress: Callback in this thread, at the start, after each result, and every few seconds without one.
 
     Returns:
@@ -132,20 +133,21 @@ def run_master(
         tuner.replay(journals.configs, journals.results)
         status = StatusFile(run, tuner.n_done, waits.message_interval_s)
         status.update((), ())
-        configure_pyro()
         with Recorder(run, journals.configs) as recorder, _ending_on_failure(status):
             with name_server(run, spec.run_id, host) as credentials:
                 dispatcher = Dispatcher(credentials, host, dispatcher_settings)
                 loop = MasterLoop(
                     tuner, dispatcher, recorder, status,
-                    before=journals.results, wait_settings=waits, limits=limits, stop=stop, on_progress=on_progress,
+                    before=journals.results, wait_settings=waits, limits=limits, stop=stop, comes_back=comes_back,
+                    on_progress=on_progress,
                 )  # fmt: skip
                 dispatcher.run()
+                ending = None
                 try:
                     ending = loop.run()
                     status.end(ending, loop.limit_reached() or "")  # before workers are told to end
                 finally:
-                    dispatcher.shutdown()
+                    dispatcher.shutdown(shutdown_workers=ending is not Ending.SUSPENDED)
                     loop.settle()
             return dataclasses.replace(loop.progress(), ending=ending)
 

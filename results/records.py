@@ -58,6 +58,7 @@ class StudySpec(Record, frozen=True, kw_only=True):
         data_dir: Folder of the data set, or None if it needs none.
         table: Table of the objective: a key of ``nas.tabular.TABLES``, or the path of a store.
         table_epochs: Budget of the table whose validation error is the objective (108 in the paper).
+        table_sha256: Fingerprint of the table's contents; None if it is unknown.
         min_budget: Smallest number of search epochs.
         max_budget: Largest number of search epochs.
         eta: Factor between successive budgets; one in ``eta`` configurations is kept at each.
@@ -84,6 +85,7 @@ class StudySpec(Record, frozen=True, kw_only=True):
     data_dir: str | None
     table: str
     table_epochs: int
+    table_sha256: str | None = None
     min_budget: int = 25
     max_budget: int = 100
     eta: int = 2

@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 from master.protocol import COMMUNICATION_ERRORS, connect, dispatcher_name, name_server_uri
+from master.security import become_member
 from master.signals import StopFlag
 from results.credentials import Credentials, credentials_path, read_credentials
-from results.master_status import Ending, read_status
+from results.master_status import Ending, MasterStatus, read_status
 from results.run_directory import RunDirectory
 
 logger = logging.getLogger("nasbohb.worker")
@@ -29,7 +30,7 @@ class StudyEndedError(Exception):
 
 
 def await_master(run: RunDirectory, wait_s: float, message_interval_s: float, stop: StopFlag) -> Credentials:
-    """Returns the run's credentials as soon as the master that wrote them answers.
+    """Returns the run's credentials as soon as the master that wrote them answers; this process is a member then.
 
     The credentials are read anew in each attempt, for two reasons.  A master writes them a moment before it listens.
     The credentials of a master that was killed stay until another master replaces them.
@@ -62,16 +63,25 @@ def await_master(run: RunDirectory, wait_s: float, message_interval_s: float, st
 
 def raise_if_ended(run: RunDirectory) -> None:
     """Raises ``StudyEndedError`` if the run's directory says that the study has ended."""
-    try:
-        status = read_status(run)
-    except (OSError, ValueError):
-        return  # the master says so itself, or falls silent
+    status = _status(run)
     if status is not None and status.ending is not None and status.ending.ends_study:
         why = f": {status.message.splitlines()[0]}" if status.message else ""
         go_on = (
             "" if status.ending is Ending.FINISHED else "; `master --resume` goes on with it, and then takes workers"
         )
         raise StudyEndedError(f"the study has ended ({status.ending.value}{why}){go_on}")
+
+
+def _is_suspended(run: RunDirectory) -> bool:
+    status = _status(run)
+    return status is not None and status.ending is Ending.SUSPENDED
+
+
+def _status(run: RunDirectory) -> MasterStatus | None:
+    try:
+        return read_status(run)
+    except (OSError, ValueError):
+        return None  # the master says itself that the study has ended, or falls silent
 
 
 class MasterLink:
@@ -90,12 +100,14 @@ class MasterLink:
     def connect(self) -> None:
         """Asks the name server for the dispatcher; raises ``COMMUNICATION_ERRORS``."""
         credentials = self.credentials
-        with connect(name_server_uri(credentials.host, credentials.port), credentials.key) as name_server:
+        with connect(name_server_uri(credentials.host, credentials.port)) as name_server:
             uri = name_server.lookup(dispatcher_name(credentials.run_id))
-        self.dispatcher = connect(str(uri), credentials.key)
+        self.dispatcher = connect(str(uri))
 
     def renew(self) -> bool:
         """Reads the credentials again, and returns whether they are another master's, which ``connect`` reaches then.
+
+        This process is a member of the run by that master's certificates then.
 
         Raises:
             StudyEndedError: The study has ended, or the master has taken its credentials away.
@@ -104,13 +116,18 @@ class MasterLink:
         try:
             credentials = read_credentials(self._run)
         except FileNotFoundError:
-            if credentials_path(self._run).parent.is_dir():
+            if credentials_path(self._run).parent.is_dir() and not _is_suspended(self._run):
                 raise StudyEndedError("the master has ended") from None
-            return False  # the disk is away, too
+            return False  # the disk is away, too; or another master comes
         except (OSError, ValueError) as error:
             logger.debug("could not read the credentials: %s", error)
             return False
         if credentials == self.credentials:
+            return False
+        try:
+            become_member(self._run.credentials / credentials.certificates)
+        except (OSError, ValueError) as error:  # yet another master has just replaced them, or the disk is away
+            logger.debug("could not read the certificates: %s", error)
             return False
         self.credentials = credentials
         return True
@@ -120,14 +137,15 @@ def _try_credentials(run: RunDirectory) -> tuple[Credentials | None, str]:
     """The credentials of a master that answers, or else what was found instead."""
     try:
         credentials = read_credentials(run)
-    except FileNotFoundError:
-        return None, f"no {credentials_path(run)}"
+        become_member(run.credentials / credentials.certificates)
+    except FileNotFoundError as error:
+        return None, f"no {error.filename}"
     except OSError as error:
         if error.errno not in _PASSING:
             raise
-        return None, f"{credentials_path(run)}: {error.strerror}"
+        return None, f"{error.filename or credentials_path(run)}: {error.strerror}"
     try:
-        with connect(name_server_uri(credentials.host, credentials.port), credentials.key) as name_server:
+        with connect(name_server_uri(credentials.host, credentials.port)) as name_server:
             name_server.lookup(dispatcher_name(credentials.run_id))
         return credentials, ""
     except COMMUNICATION_ERRORS as error:

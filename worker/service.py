@@ -17,31 +17,31 @@ Differs from hpbandster's:
 from __future__ import annotations
 
 import logging
-import math
 import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import Pyro4
 from hpbandster.core.worker import Worker
 
-from master.daemon import GuardedDaemon
-from master.protocol import COMMUNICATION_ERRORS, configure_pyro, own_address, own_version, short_name, wire_id
-from master.signals import NOTICE, StopFlag, stop_flag
+from master.protocol import COMMUNICATION_ERRORS, own_address, own_version, short_name, wire_id
+from master.remote_call import Name, remote_call
+from master.signals import NOTICE, StopFlag
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials
 from results.epoch import EpochRecord
-from results.records import Evaluation, Status, TrialSpec
+from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
+from results.text import shortened
 from results.trial_directory import read_outcome, write_outcome
+from worker.listener import Listener
 from worker.master_link import MasterLink, MasterNotFoundError, StudyEndedError, await_master
 from worker.objective import evaluate
 from worker.outcome import DiskTroubleError, Objective, TrialAbandonedError, contained
+from worker.settings import WorkerSettings
 
 logger = logging.getLogger("nasbohb.worker")
 
@@ -49,23 +49,8 @@ logger = logging.getLogger("nasbohb.worker")
 _MARGIN = 1.5
 #: Seconds for the end of a worker.
 _FAREWELL_S = 10.0
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """Waits and limits of a worker, all in seconds.
-
-    Attributes:
-        wait_s: Longest wait for the master: to start, and to come back after it fell silent.
-        message_interval_s: Time between two messages while the worker waits for the master.
-        heartbeat_s: Time between two signs of life.
-        walltime_s: Time after which the process will be ended from outside; the worker ends before.
-    """
-
-    wait_s: float = 3600.0
-    message_interval_s: float = 10.0
-    heartbeat_s: float = 1.0
-    walltime_s: float = math.inf
+#: Reason for which a worker ends that would have more to do.
+OUT_OF_TIME = "no further epoch fits into its wall time"
 
 
 class WorkerRefusedError(RuntimeError):
@@ -79,6 +64,8 @@ def run_worker(
     host: str | None = None,
     settings: WorkerSettings | None = None,
     attached: bool = False,
+    stop: StopFlag | None = None,
+    check: Callable[[StudySpec], None] | None = None,
 ) -> str:
     """Waits for the master of the run at ``path``, then works for it until the study ends.
 
@@ -91,6 +78,8 @@ def run_worker(
         host: Address to listen at; None for this machine's address towards the master.
         settings: Waits and limits; None for the defaults.
         attached: True to end with the process at the other end of standard input, too.
+        stop: Flag that tells the worker to end; None for none.
+        check: Check of the study before the worker joins it, which may raise ValueError; None for none.
 
     Returns:
         Why the worker ended, for a message.
@@ -98,21 +87,22 @@ def run_worker(
     Raises:
         MasterNotFoundError: No master was there for ``wait_s``; a finished result is kept in the trial's directory.
         WorkerRefusedError: The master does not let the worker take part.
-        ValueError: The run's credentials are damaged.
+        ValueError: The run's credentials are damaged; or the check has raised it.
         OSError: The run's credentials cannot be read; the message names the file.
     """
     settings = settings or WorkerSettings()
     run = RunDirectory(Path(path).absolute())
-    with stop_flag() as stop:
-        configure_pyro()
-        try:
-            credentials = await_master(run, settings.wait_s, settings.message_interval_s, stop)
-        except StudyEndedError as end:
-            return str(end)
-        service = WorkerService(run, credentials, objective, host or own_address(credentials.host), settings, stop)
-        if attached:
-            threading.Thread(target=_watch_stdin, args=(service,), name="standard input", daemon=True).start()
-        return service.run()
+    stop = stop or StopFlag()
+    try:
+        credentials = await_master(run, settings.wait_s, settings.message_interval_s, stop)
+    except StudyEndedError as end:
+        return str(end)
+    if check is not None:
+        check(run.spec())
+    service = WorkerService(run, credentials, objective, host or own_address(credentials.host), settings, stop)
+    if attached:
+        threading.Thread(target=_watch_stdin, args=(service,), name="standard input", daemon=True).start()
+    return service.run()
 
 
 def _watch_stdin(service: WorkerService) -> None:
@@ -139,6 +129,7 @@ class WorkerService(Worker):
         )  # host name and process alone collide in containers
         self._run = run
         self._link = MasterLink(run, credentials)
+        self._listener = Listener(self, self.worker_id, host)
         self._objective = objective
         self._settings = settings
         self._stop = stop or StopFlag()
@@ -163,28 +154,25 @@ class WorkerService(Worker):
         Raises:
             WorkerRefusedError: The master does not let the worker take part.
             MasterNotFoundError: The master did not come back.
+            OSError: The worker's host is no address of this machine.
             RuntimeError: One of the worker's threads has died.
         """
-        self._daemon = GuardedDaemon(self.host)
+        self._listener.listen(self._link.credentials)
         try:
-            self._daemon._pyroHmacKey = self._link.credentials.key
-            self._uri = str(self._daemon.register(self, self.worker_id))
-            loops = (self._daemon.requestLoop, self._keep_in_touch)
-            threads = [threading.Thread(target=loop, name=loop.__name__, daemon=True) for loop in loops]
-            for thread in threads:
-                thread.start()
+            link = threading.Thread(target=self._keep_in_touch, name="link to the master", daemon=True)
+            link.start()
             try:
-                return self._serve(threads)
+                return self._serve(link)
             finally:
                 self.end("the worker has ended")
                 self._sign_off()
         finally:
-            self._daemon.end()
+            self._listener.end()
 
     # Called by the master.
 
-    @Pyro4.expose
-    def start_computation(self, ticket: str, trial: Mapping[str, Any]) -> bool:
+    @remote_call
+    def start_computation(self, ticket: Name, trial: Mapping[str, Any]) -> bool:
         """Takes a job.
 
         Returns:
@@ -197,12 +185,12 @@ class WorkerService(Worker):
             self.thread_cond.notify_all()
             return True
 
-    @Pyro4.expose
+    @remote_call
     def is_busy(self) -> bool:
         """Whether the worker holds a job."""
         return bool(self._tickets())
 
-    @Pyro4.expose
+    @remote_call
     def shutdown(self) -> None:
         """Tells the worker to end; a running trial ends after its current epoch."""
         self.end("the study has ended")
@@ -215,7 +203,7 @@ class WorkerService(Worker):
             self._end_reason = self._end_reason or reason
             self.thread_cond.notify_all()
 
-    def _serve(self, threads: list[threading.Thread]) -> str:
+    def _serve(self, link: threading.Thread) -> str:
         while True:
             with self.thread_cond:
                 self.thread_cond.wait_for(lambda: self._inbox or self._end_reason, timeout=1.0)
@@ -223,7 +211,7 @@ class WorkerService(Worker):
                     raise self._failure
                 if self._end_reason is not None:
                     return self._end_reason
-                if not all(thread.is_alive() for thread in threads):
+                if self._listener.has_died or not link.is_alive():
                     raise RuntimeError("one of the worker's threads has died; its traceback is in the worker's output")
                 if self._inbox is None:
                     continue
@@ -232,7 +220,7 @@ class WorkerService(Worker):
             try:
                 evaluation = self.compute(ticket, trial)
             except TrialAbandonedError:
-                logger.info("abandoned a trial that is not this worker's any more")
+                logger.info("left the trial to other workers")
                 evaluation = None
             with self.thread_cond:
                 self.busy = False
@@ -325,13 +313,14 @@ class WorkerService(Worker):
         if self._stop.signal is not None:
             return f"it was told to stop ({self._stop.signal.name})"
         if time.monotonic() + _MARGIN * self._longest_epoch_s + _FAREWELL_S > self._ends_s:
-            return "no further epoch fits into its wall time"
+            return OUT_OF_TIME
         return None
 
     def _send_sign_of_life(self) -> float:
         """Sends one, or joins first; returns the seconds until the next.  Raises COMMUNICATION_ERRORS."""
         heartbeat_s = self._settings.heartbeat_s
         if self._link.dispatcher is None:
+            self._listener.listen(self._link.credentials)
             self._link.connect()
             self._ask_to_join()
             return heartbeat_s / 10  # the master is about to admit it, if it can reach it
@@ -355,7 +344,6 @@ class WorkerService(Worker):
         try:
             if self._link.renew():
                 logger.info("another master of the run is there")
-                self._daemon._pyroHmacKey = self._link.credentials.key
                 self._link.dispatcher = None
                 return
         except StudyEndedError as end:
@@ -377,7 +365,7 @@ class WorkerService(Worker):
     def _ask_to_join(self) -> None:
         """Joins, or ends the worker if the master refuses; raises COMMUNICATION_ERRORS."""
         try:
-            refusal = self._link.dispatcher.join(self.worker_id, self._uri, own_version())
+            refusal = self._link.dispatcher.join(self.worker_id, self._listener.uri, own_version())
         except AttributeError:
             refusal = "the master runs a version that does not state its number; install this one for both"
         if refusal is not None:
@@ -394,6 +382,6 @@ class WorkerService(Worker):
         if self._link.dispatcher is None:
             return
         try:
-            self._link.dispatcher.sign_off(self.worker_id, self._end_reason)
+            self._link.dispatcher.sign_off(self.worker_id, shortened(self._end_reason or ""))
         except COMMUNICATION_ERRORS as error:
             logger.debug("could not sign off: %s", error)
