@@ -84,7 +84,7 @@ def _usable(path: str, spec: StudySpec) -> list[TrialResult]:
     n_learned = sum(result.evaluation.status.informs_model for result in usable)
     if not n_learned:
         raise ValueError(f"{where}: there is nothing to learn at up to {spec.max_budget} epochs; leave this run out")
-    logger.info("%s: %d results to learn, failures among them", where, n_learned)
+    logger.info("%s: %d results are learned, failures with the worst error", where, n_learned)
     return usable
 
 

@@ -127,7 +127,7 @@ def test_each_budget_has_the_model_of_the_same_results_told_by_hand(
         np.testing.assert_array_equal(density.bandwidths, reference.bandwidths)
     n_above = sum(n for at, n in COUNTS.items() if at > budget)
     n_learned = {25: 38, 50: 56, 100: 64}[budget]  # at each budget all but one `bug` and one `worker_lost`
-    assert f"{n_learned} results to learn" in caplog.text
+    assert f"{n_learned} results are learned" in caplog.text
     assert (f"{n_above} of 70 results above the largest budget of {budget} epochs" in caplog.text) == (n_above > 0)
 
 
