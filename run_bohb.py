@@ -20,10 +20,12 @@ from pathlib import Path
 COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("a whole tuning study on this machine, in one command", "master.commands.study:Study"),
     "master": ("the BOHB master of a study on a cluster", "master.commands.study:Master"),
+    "launch": ("such a master and an array of workers, as jobs of Slurm", "master.commands.launch:Launch"),
     "simulate": (
         "what a recorded study would have taken with other numbers of workers",
         "master.commands.simulate:Simulate",
     ),
+    "import": ("a run made of a log of hpbandster", "master.commands.importing:Import"),
     "status": ("what a study does, while it runs and afterwards", "master.commands.status:StatusCommand"),
     "doctor": ("whether a study can run on this machine, and what to do about it", "master.commands.doctor:Doctor"),
     "worker": ("one worker of such a study", "worker.commands:Worker"),

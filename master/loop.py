@@ -85,6 +85,7 @@ class MasterLoop:
         wait_settings: WaitSettings | None = None,
         limits: StudyLimits | None = None,
         stop: StopFlag | None = None,
+        comes_back: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         """Prepares everything; nothing runs before ``run``.
@@ -97,7 +98,8 @@ class MasterLoop:
             before: Results that the journal holds already, of which the tuner knows.
             wait_settings: Limits of the waits; None for the defaults.
             limits: Limits of the study; None for none.
-            stop: Flag that ends the run, as an interrupt; None for none.
+            stop: Flag that ends the run; None for none.
+            comes_back: True if the flag stands for a pause, until another master goes on.
             on_progress: Callback in this thread, at the start, after each result, and every few seconds without one.
         """
         self._tuner = tuner
@@ -107,6 +109,7 @@ class MasterLoop:
         self._waiting = wait_settings or WaitSettings()
         self._spending = Spending(limits or StudyLimits(), before)
         self._stop = stop or StopFlag()
+        self._comes_back = comes_back
         self._on_progress = on_progress or (lambda progress: None)
         self._n_before = self._n_announced = tuner.n_done
         self._n_out = 0  # submitted and not finished
@@ -132,7 +135,7 @@ class MasterLoop:
             self._submit_next()
         while not (self._tuner.is_done and not self._recorder.n_unwritten):
             if self._stop.signal is not None:
-                return Ending.INTERRUPTED
+                return Ending.SUSPENDED if self._comes_back else Ending.INTERRUPTED
             if self.limit_reached() is not None:
                 return Ending.LIMIT
             self._take_results(timeout_s=min(1.0, self._waiting.message_interval_s))

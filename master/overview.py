@@ -143,6 +143,8 @@ def state_line(overview: Overview) -> str:
     if master.ending is None:
         silence = duration(overview.now - master.updated)
         return f"Standing still: master {where} has written nothing for {silence}; unless it is stopped, {go_on}"
+    if master.ending is Ending.SUSPENDED:
+        return f"Suspended: its scheduler starts the master again; if it does not, {go_on}"
     why = f": {master.message.splitlines()[0]}" if master.message else ""
     return f"Ended ({master.ending.value}{why}); {go_on}"
 

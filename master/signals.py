@@ -18,7 +18,7 @@ class StopFlag:
     """A request to stop.
 
     Attributes:
-        signal: Signal that asked first; None before.
+        signal: Signal that asked first, or the first one after a notice; None before.
     """
 
     signal: signal.Signals | None = None
@@ -39,7 +39,8 @@ def stop_flag() -> Iterator[StopFlag]:
     flag = StopFlag()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        flag.signal = flag.signal or signal.Signals(number)
+        if flag.signal in (None, NOTICE):
+            flag.signal = signal.Signals(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -19,11 +19,14 @@ from master.settings import DispatcherSettings, WaitSettings
 from master.signals import StopFlag
 from master.status_file import StatusFile
 from master.tuner import Tuner
+from master.warm_start import earlier_results
 from results.master_status import Ending
 from results.reading import RunJournals, read_journals
 from results.records import StudySpec, Value
 from results.run_directory import RunDirectory
 from results.run_lock import locked
+from results.warm_start import FILE as WARM_START
+from results.warm_start import read_warm_start, warm_start_content
 from spaces import TunerSpace, find_config_space
 
 
@@ -31,12 +34,15 @@ def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
     """Creates the directory of a study's run, after ``complete_study``.
 
     Raises:
-        ValueError: ``complete_study`` refuses the study, or the path exists already.  Nothing is written.
+        ValueError: ``complete_study`` refuses the study, ``earlier_results`` its warm start, or the path exists
+            already.  Nothing is written.
         OSError: The directory cannot be written.
     """
     spec = complete_study(spec)
     space = find_config_space(spec.config_space)
-    return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict())
+    earlier = earlier_results(spec)
+    files = {WARM_START: warm_start_content(earlier)} if earlier else {}
+    return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict(), files=files)
 
 
 def complete_study(spec: StudySpec) -> StudySpec:
@@ -87,6 +93,7 @@ def run_master(
     wait_settings: WaitSettings | None = None,
     limits: StudyLimits | None = None,
     stop: StopFlag | None = None,
+    comes_back: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Runs the study that ``run`` describes to its end, to a limit or to an interrupt; its workers end with it.
@@ -99,6 +106,7 @@ def run_master(
         wait_settings: Limits of the waits; None for the defaults.
         limits: Limits of the study; None for none.
         stop: Flag that interrupts the study; None for none.
+        comes_back: True if a scheduler starts another master of the run after a signal: the workers then wait for it.
         on_progress: Callback in this thread, at the start, after each result, and every few seconds without one.
 
     Returns:
@@ -112,10 +120,16 @@ def run_master(
         OSError: The host is no address of this machine, or the run's directory cannot be written.
     """
     waits = wait_settings or WaitSettings()
+    description = run.describe()
+    if description.imported_from is not None:
+        raise ValueError(
+            f"{run.path}: this run was imported from {description.imported_from}, so it cannot go on here; start a new "
+            f"study with --warm-start {run.path}"
+        )
     with locked(run):
-        spec = run.spec()
+        spec = description.spec
         journals = _journals(run, resume)
-        tuner = Tuner(spec, make_sampler(spec))
+        tuner = Tuner(spec, make_sampler(spec), read_warm_start(run))
         tuner.replay(journals.configs, journals.results)
         status = StatusFile(run, tuner.n_done, waits.message_interval_s)
         status.update((), ())
@@ -124,14 +138,16 @@ def run_master(
                 dispatcher = Dispatcher(credentials, host, dispatcher_settings)
                 loop = MasterLoop(
                     tuner, dispatcher, recorder, status,
-                    before=journals.results, wait_settings=waits, limits=limits, stop=stop, on_progress=on_progress,
+                    before=journals.results, wait_settings=waits, limits=limits, stop=stop, comes_back=comes_back,
+                    on_progress=on_progress,
                 )  # fmt: skip
                 dispatcher.run()
+                ending = None
                 try:
                     ending = loop.run()
                     status.end(ending, loop.limit_reached() or "")  # before workers are told to end
                 finally:
-                    dispatcher.shutdown()
+                    dispatcher.shutdown(shutdown_workers=ending is not Ending.SUSPENDED)
                     loop.settle()
             return dataclasses.replace(loop.progress(), ending=ending)
 

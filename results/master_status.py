@@ -24,11 +24,12 @@ class Ending(str, Enum):
     FAILED = "failed"
     LIMIT = "limit"  # at a limit of time or evaluations
     INTERRUPTED = "interrupted"  # by a signal
+    SUSPENDED = "suspended"  # by a signal, and its scheduler starts another master
 
     @property
     def ends_study(self) -> bool:
         """Whether workers need not wait for another master."""
-        return self is not Ending.INTERRUPTED
+        return self not in (Ending.INTERRUPTED, Ending.SUSPENDED)
 
 
 class WorkerStatus(Record, frozen=True, kw_only=True):

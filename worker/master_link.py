@@ -11,7 +11,7 @@ from master.protocol import COMMUNICATION_ERRORS, connect, dispatcher_name, name
 from master.security import become_member
 from master.signals import StopFlag
 from results.credentials import Credentials, credentials_path, read_credentials
-from results.master_status import Ending, read_status
+from results.master_status import Ending, MasterStatus, read_status
 from results.run_directory import RunDirectory
 
 logger = logging.getLogger("nasbohb.worker")
@@ -63,16 +63,25 @@ def await_master(run: RunDirectory, wait_s: float, message_interval_s: float, st
 
 def raise_if_ended(run: RunDirectory) -> None:
     """Raises ``StudyEndedError`` if the run's directory says that the study has ended."""
-    try:
-        status = read_status(run)
-    except (OSError, ValueError):
-        return  # the master says so itself, or falls silent
+    status = _status(run)
     if status is not None and status.ending is not None and status.ending.ends_study:
         why = f": {status.message.splitlines()[0]}" if status.message else ""
         go_on = (
             "" if status.ending is Ending.FINISHED else "; `master --resume` goes on with it, and then takes workers"
         )
         raise StudyEndedError(f"the study has ended ({status.ending.value}{why}){go_on}")
+
+
+def _is_suspended(run: RunDirectory) -> bool:
+    status = _status(run)
+    return status is not None and status.ending is Ending.SUSPENDED
+
+
+def _status(run: RunDirectory) -> MasterStatus | None:
+    try:
+        return read_status(run)
+    except (OSError, ValueError):
+        return None  # the master says itself that the study has ended, or falls silent
 
 
 class MasterLink:
@@ -107,9 +116,9 @@ class MasterLink:
         try:
             credentials = read_credentials(self._run)
         except FileNotFoundError:
-            if credentials_path(self._run).parent.is_dir():
+            if credentials_path(self._run).parent.is_dir() and not _is_suspended(self._run):
                 raise StudyEndedError("the master has ended") from None
-            return False  # the disk is away, too
+            return False  # the disk is away, too; or another master comes
         except (OSError, ValueError) as error:
             logger.debug("could not read the credentials: %s", error)
             return False

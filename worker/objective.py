@@ -23,6 +23,7 @@ from results.epoch import EpochRecord
 from results.records import Evaluation, Status, TrialSpec
 from results.trial_directory import read_trial_spec, write_trial_spec
 from spaces import SEARCH_SPACES
+from worker.placement import Placement
 
 if TYPE_CHECKING:
     from nas.oneshot import SearchResult, SearchSpec
@@ -33,6 +34,9 @@ logger = logging.getLogger("nasbohb.worker")
 #: ``tuning``: the study's objective comes from the images that this split leaves out.
 SET_BY_STUDY = frozenset({"optimizer", "search_space", "dataset", "data_dir", "epochs", "seed", "split"})
 
+#: The data set and the table lie where the study says.
+HERE = Placement()
+
 
 def evaluate(
     trial: TrialSpec,
@@ -40,6 +44,8 @@ def evaluate(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     worker: str | None = None,
     on_saved: Callable[[EpochRecord], None] | None = None,
+    *,
+    placement: Placement = HERE,
 ) -> Evaluation:
     """Runs a trial in its directory: writes ``spec.json``, ``log.txt``, and what the search writes.
 
@@ -53,6 +59,7 @@ def evaluate(
             ``Exception``: that one ends the trial, is passed on, and leaves the files to the worker that has the trial.
         worker: Name of the worker, for the record.
         on_saved: Callback after each epoch that is saved; it may raise like ``on_epoch``.
+        placement: Place of the data set and of the table on this machine.
 
     Returns:
         The outcome of the trial.
@@ -64,7 +71,8 @@ def evaluate(
     _clear_another_trial(directory, trial)
     write_trial_spec(directory, trial)
     with _log_to(directory / "log.txt"):
-        evaluation = msgspec.structs.replace(_run(trial, directory, on_epoch, on_saved), seed=trial.seed, worker=worker)
+        here = msgspec.structs.replace(trial, study=placement.of(trial.study))
+        evaluation = msgspec.structs.replace(_run(here, directory, on_epoch, on_saved), seed=trial.seed, worker=worker)
         logger.info("ended as %s with loss %.5f", evaluation.status.value, evaluation.loss)
     return evaluation
 

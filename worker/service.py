@@ -17,13 +17,11 @@ Differs from hpbandster's:
 from __future__ import annotations
 
 import logging
-import math
 import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +29,11 @@ from hpbandster.core.worker import Worker
 
 from master.protocol import COMMUNICATION_ERRORS, own_address, own_version, short_name, wire_id
 from master.remote_call import Name, remote_call
-from master.signals import NOTICE, StopFlag, stop_flag
+from master.signals import NOTICE, StopFlag
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials
 from results.epoch import EpochRecord
-from results.records import Evaluation, Status, TrialSpec
+from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
 from results.text import shortened
 from results.trial_directory import read_outcome, write_outcome
@@ -43,6 +41,7 @@ from worker.listener import Listener
 from worker.master_link import MasterLink, MasterNotFoundError, StudyEndedError, await_master
 from worker.objective import evaluate
 from worker.outcome import DiskTroubleError, Objective, TrialAbandonedError, contained
+from worker.settings import WorkerSettings
 
 logger = logging.getLogger("nasbohb.worker")
 
@@ -50,23 +49,8 @@ logger = logging.getLogger("nasbohb.worker")
 _MARGIN = 1.5
 #: Seconds for the end of a worker.
 _FAREWELL_S = 10.0
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """Waits and limits of a worker, all in seconds.
-
-    Attributes:
-        wait_s: Longest wait for the master: to start, and to come back after it fell silent.
-        message_interval_s: Time between two messages while the worker waits for the master.
-        heartbeat_s: Time between two signs of life.
-        walltime_s: Time after which the process will be ended from outside; the worker ends before.
-    """
-
-    wait_s: float = 3600.0
-    message_interval_s: float = 10.0
-    heartbeat_s: float = 1.0
-    walltime_s: float = math.inf
+#: Reason for which a worker ends that would have more to do.
+OUT_OF_TIME = "no further epoch fits into its wall time"
 
 
 class WorkerRefusedError(RuntimeError):
@@ -80,6 +64,8 @@ def run_worker(
     host: str | None = None,
     settings: WorkerSettings | None = None,
     attached: bool = False,
+    stop: StopFlag | None = None,
+    check: Callable[[StudySpec], None] | None = None,
 ) -> str:
     """Waits for the master of the run at ``path``, then works for it until the study ends.
 
@@ -92,6 +78,8 @@ def run_worker(
         host: Address to listen at; None for this machine's address towards the master.
         settings: Waits and limits; None for the defaults.
         attached: True to end with the process at the other end of standard input, too.
+        stop: Flag that tells the worker to end; None for none.
+        check: Check of the study before the worker joins it, which may raise ValueError; None for none.
 
     Returns:
         Why the worker ended, for a message.
@@ -99,20 +87,22 @@ def run_worker(
     Raises:
         MasterNotFoundError: No master was there for ``wait_s``; a finished result is kept in the trial's directory.
         WorkerRefusedError: The master does not let the worker take part.
-        ValueError: The run's credentials are damaged.
+        ValueError: The run's credentials are damaged; or the check has raised it.
         OSError: The run's credentials cannot be read; the message names the file.
     """
     settings = settings or WorkerSettings()
     run = RunDirectory(Path(path).absolute())
-    with stop_flag() as stop:
-        try:
-            credentials = await_master(run, settings.wait_s, settings.message_interval_s, stop)
-        except StudyEndedError as end:
-            return str(end)
-        service = WorkerService(run, credentials, objective, host or own_address(credentials.host), settings, stop)
-        if attached:
-            threading.Thread(target=_watch_stdin, args=(service,), name="standard input", daemon=True).start()
-        return service.run()
+    stop = stop or StopFlag()
+    try:
+        credentials = await_master(run, settings.wait_s, settings.message_interval_s, stop)
+    except StudyEndedError as end:
+        return str(end)
+    if check is not None:
+        check(run.spec())
+    service = WorkerService(run, credentials, objective, host or own_address(credentials.host), settings, stop)
+    if attached:
+        threading.Thread(target=_watch_stdin, args=(service,), name="standard input", daemon=True).start()
+    return service.run()
 
 
 def _watch_stdin(service: WorkerService) -> None:
@@ -230,7 +220,7 @@ class WorkerService(Worker):
             try:
                 evaluation = self.compute(ticket, trial)
             except TrialAbandonedError:
-                logger.info("abandoned a trial that is not this worker's any more")
+                logger.info("left the trial to other workers")
                 evaluation = None
             with self.thread_cond:
                 self.busy = False
@@ -323,7 +313,7 @@ class WorkerService(Worker):
         if self._stop.signal is not None:
             return f"it was told to stop ({self._stop.signal.name})"
         if time.monotonic() + _MARGIN * self._longest_epoch_s + _FAREWELL_S > self._ends_s:
-            return "no further epoch fits into its wall time"
+            return OUT_OF_TIME
         return None
 
     def _send_sign_of_life(self) -> float:

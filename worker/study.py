@@ -48,7 +48,7 @@ def define_study(
 
     dataset, folder = locate(dataset, data_dir)
     table = default_table(dataset) if table is None else table
-    epochs = open_table(table).budgets[-1] if table_epochs is None else table_epochs
+    opened = open_table(table)
     return StudySpec(
         run_id=run_id,
         optimizer=optimizer,
@@ -57,7 +57,8 @@ def define_study(
         dataset=dataset,
         data_dir=folder,
         table=portable_name(table),
-        table_epochs=epochs,
+        table_epochs=opened.budgets[-1] if table_epochs is None else table_epochs,
+        table_sha256=opened.sha256,
         default_config=default_configuration(optimizer, find_config_space(config_space)),
         **others,
     )

@@ -28,6 +28,7 @@ class StatusCommand:
     def run(self) -> int:
         """Prints the state; returns 0."""
         from master.overview import overview_text, read_overview
+        from results.master_status import Ending
         from results.run_directory import RunDirectory
 
         run = RunDirectory.open(self.run_dir)
@@ -35,7 +36,8 @@ class StatusCommand:
             overview = read_overview(run)
             clear = "\033[2J\033[H" if self.watch and sys.stdout.isatty() else ""
             print(clear + overview_text(overview), flush=True)
-            if not self.watch or (overview.master is not None and overview.master.ending is not None):
+            ending = None if overview.master is None else overview.master.ending
+            if not self.watch or ending not in (None, Ending.SUSPENDED):
                 return 0
             try:
                 time.sleep(_INTERVAL_S)

@@ -4,12 +4,11 @@
 import logging
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 from typing_extensions import Doc
@@ -21,19 +20,13 @@ from nas.tabular import TABLES
 from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
 
 if TYPE_CHECKING:
-    from master.limits import StudyLimits
     from master.loop import Progress
     from results.records import StudySpec, TrialResult, Value
-    from results.run_directory import RunDirectory
 
 logger = logging.getLogger("nasbohb.master")
 
-#: Options beside ``--resume``; every other one belongs to the study.
-_LIMITS = ("limit_h", "limit_evaluations", "limit_epochs", "limit_simulated_h", "epoch_timeout_s", "trial_timeout_s")
-_GO_WITH_RESUME = frozenset({"resume", "host", *_LIMITS})
 #: Settings that make the searches of a study on one machine small; ``--search`` overrides them.
 SMALL_SEARCH = ("init_channels=8", "cells_per_stack=1", "batch_size=32", "threads=1")
-_PROGRAM = Path(__file__).parents[2] / "run_bohb.py"
 
 
 def _one_of(names: Iterable[str]) -> str:
@@ -60,10 +53,8 @@ _Host = Annotated[
 
 
 @dataclass(frozen=True)
-class Master:
-    """Run the BOHB master of a study alone; start its workers elsewhere with ``run_bohb.py worker``.
-
-    The defaults are the paper's study: budgets 25, 50 and 100, 64 iterations, 16 workers, CIFAR-10, NAS-Bench-101.
+class StudyOptions:
+    """A study and its master.
 
     Attributes:
         run_dir: Directory of the run, which must not exist yet; by default a new one below ``runs/``.
@@ -77,6 +68,8 @@ class Master:
         workers: Number of workers.
         seed: Seed of the study.
         keep_every: Epochs between checkpoints of a trial that stay, the last one among them; 0 keeps no weights.
+        warm_start: Directories of earlier runs, finished or not, whose results the sampler learns before its first
+            proposal. They need the same optimizer, spaces, data set and table.
     """
 
     run_dir: Path | None = None
@@ -100,6 +93,7 @@ class Master:
     keep_every: int = 0
     sampler: Annotated[str, Doc(f"Way to propose configurations: {_one_of(SAMPLERS)}.")] = "bohb"
     try_: _Try = ()
+    warm_start: tuple[Path, ...] = ()
     search: Annotated[
         tuple[str, ...],
         Doc(
@@ -121,16 +115,20 @@ class Master:
     ] = math.inf
     trial_timeout_s: Annotated[float, Doc("Seconds after which a trial is given up.")] = math.inf
     plan: Annotated[
-        float | None,
-        Doc("Seconds of one search epoch: say what the study would take, in virtual time, and start nothing."),
+        float | Literal["measure"] | None,
+        Doc(
+            "Seconds of one search epoch: say what the study would take, in virtual time, and start nothing. With "
+            "measure, the first epochs of the default configuration's search are run here, to time one."
+        ),
     ] = None
 
     #: Settings of the searches that ``--search`` overrides.
     settings: ClassVar[Sequence[str]] = ()
 
-    def run(self) -> int:
-        """Runs the master; its workers are started elsewhere."""
-        return run_study(self, local_workers=False)
+    @property
+    def n_workers(self) -> int:
+        """Number of workers for which the study is planned."""
+        return self.workers
 
     def spec(self, run_id: str) -> "StudySpec":
         """Makes the study that the options describe.
@@ -157,21 +155,47 @@ class Master:
             max_budget=self.max_budget,
             eta=self.eta,
             n_iterations=self.iterations,
-            n_workers=self.workers,
+            n_workers=self.n_workers,
             seed=self.seed,
             keep_every=self.keep_every,
             search_settings={**settings, **parse_settings(self.search)},
             sampler=self.sampler,
             initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
+            warm_start=tuple(str(path.absolute()) for path in self.warm_start),
         )
 
 
 @dataclass(frozen=True)
-class Study(Master):
+class Master(StudyOptions):
+    """Run the BOHB master of a study alone; start its workers elsewhere with ``run_bohb.py worker``.
+
+    The defaults are the paper's study: budgets 25, 50 and 100, 64 iterations, 16 workers, CIFAR-10, NAS-Bench-101.
+
+    Attributes:
+        requeue: Requeue the Slurm job of this process after the notice SIGUSR1. Workers wait for the next master after
+            any signal.
+    """
+
+    requeue: bool = False
+
+    def run(self) -> int:
+        """Runs the master; its workers are started elsewhere."""
+        from worker.launch.slurm import run_and_requeue
+
+        if self.requeue:
+            return run_and_requeue(lambda: run_study(self, comes_back=True))
+        return run_study(self)
+
+
+@dataclass(frozen=True)
+class Study(StudyOptions):
     """Run a whole tuning study on this machine: name server, BOHB master and worker processes in one command.
 
     The defaults are a study of a few minutes on a laptop, with nothing to download: DARTS on search space 1 and
     real images of digits.  Every found cell is looked up in the embedded table.
+
+    Attributes:
+        workers: Number of worker processes; with --gpus, that of the GPUs times --workers-per-gpu.
     """
 
     dataset: _Dataset = "digits"
@@ -180,12 +204,32 @@ class Study(Master):
     iterations: int = 6
     workers: int = 2
     host: _Host = "127.0.0.1"
+    gpus: Annotated[
+        str | None, Doc("GPUs for a worker process each: numbers as in CUDA_VISIBLE_DEVICES, as 0,1, or all.")
+    ] = None
+    workers_per_gpu: Annotated[int, Doc("Number of worker processes on each of the --gpus.")] = 1
 
     settings: ClassVar[Sequence[str]] = SMALL_SEARCH
 
     def run(self) -> int:
         """Runs the study with its own workers."""
-        return run_study(self, local_workers=True)
+        return run_study(self, environments=self.environments)
+
+    @property
+    def n_workers(self) -> int:
+        """Number of workers for which the study is planned."""
+        n_workers = len(self.environments(self.workers))
+        if self.workers not in (n_workers, Study.workers):
+            raise ValueError(
+                f"--workers: got {self.workers} for {n_workers} workers on GPUs; leave it out, or see --workers-per-gpu"
+            )
+        return n_workers
+
+    def environments(self, n_workers: int) -> "list[dict[str, str]]":
+        """Makes the environments of the workers, of which there are ``n_workers`` if no GPUs are named."""
+        from worker.launch.gpus import gpu_environments
+
+        return gpu_environments(self.gpus, self.workers_per_gpu) or [{}] * n_workers
 
 
 def _parse_config(pairs: Iterable[str]) -> dict[str, "Value"]:
@@ -209,8 +253,19 @@ def _number(text: str) -> "Value":
     return text
 
 
-def run_study(options: Master, *, local_workers: bool) -> int:
+def run_study(
+    options: StudyOptions,
+    *,
+    environments: Callable[[int], list[dict[str, str]]] | None = None,
+    comes_back: bool = False,
+) -> int:
     """Checks the study, runs the master to the end and prints the report.
+
+    Args:
+        options: Options of the command.
+        environments: Function from the study's number of workers to the environments of those to start on this machine;
+            None to start none.
+        comes_back: Whether a scheduler starts another master after a signal.
 
     Returns:
         1 if the study failed or no evaluation succeeded, 128 and the signal's number if one interrupted it, else 0.
@@ -219,6 +274,8 @@ def run_study(options: Master, *, local_workers: bool) -> int:
         ValueError: The options describe no study that can run; nothing was written.
     """
     from analysis.report import analyze
+    from master.commands.opening import checked_study, open_run, study_limits
+    from master.commands.simulate import print_plan
     from master.hosts import checked_host, outward_address
     from master.loop import StudyFailedError
     from master.progress import ProgressDisplay, say
@@ -226,22 +283,19 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     from master.signals import stop_flag
     from master.study import run_master
     from results.master_status import Ending
-    from worker.local import LocalWorkers, LocalWorkersFailedError
+    from worker.launch.local import LocalWorkers, LocalWorkersFailedError, own_command
 
-    limits = _limits(options)
-    path = options.resume or options.run_dir or _new_path()
-    spec = _resumed_spec(options) if options.resume else _checked_spec(options, path)
+    path, spec = checked_study(options)
     if options.plan is not None:
-        from master.commands.simulate import print_plan
-
         print_plan(spec, options.plan)
         return 0
+    workers = None if environments is None else environments(spec.n_workers)
     host = checked_host(options.host or outward_address())
-    run = _open_run(options, path, spec)
-    command = [sys.executable, str(_PROGRAM), "worker", str(run.path), "--wait-s", "120", "--attached"]
-    workers = LocalWorkers(command, spec.n_workers, run.path / "workers") if local_workers else nullcontext()
+    run = open_run(options, path, spec)
+    command = own_command("worker", run.path, "--wait-s", 120, "--attached")
+    local = nullcontext() if workers is None else LocalWorkers(command, workers, run.path / "workers")
     try:
-        with stop_flag() as stop, ProgressDisplay(spec) as display, workers as processes:
+        with stop_flag() as stop, ProgressDisplay(spec) as display, local as processes:
 
             def on_progress(progress: "Progress") -> None:
                 display.show(progress)
@@ -255,8 +309,9 @@ def run_study(options: Master, *, local_workers: bool) -> int:
                 dispatcher_settings=DispatcherSettings(
                     epoch_timeout_s=options.epoch_timeout_s, trial_timeout_s=options.trial_timeout_s
                 ),
-                limits=limits,
+                limits=study_limits(options),
                 stop=stop,
+                comes_back=comes_back,
                 on_progress=on_progress,
             )
     except (StudyFailedError, LocalWorkersFailedError) as error:
@@ -265,9 +320,10 @@ def run_study(options: Master, *, local_workers: bool) -> int:
     except KeyboardInterrupt:
         say(_where_to_look(path), sys.stderr)
         raise
-    if end.ending is Ending.INTERRUPTED:
+    if end.ending in (Ending.INTERRUPTED, Ending.SUSPENDED):
         assert stop.signal is not None
-        say(f"interrupted ({stop.signal.name}); {_where_to_look(path)}", sys.stderr)
+        waits = "; the workers wait for the next master" if end.ending is Ending.SUSPENDED else ""
+        say(f"{end.ending.value} ({stop.signal.name}){waits}; {_where_to_look(path)}", sys.stderr)
         return stop.status
     say(analyze(path).text)
     if end.ending is Ending.LIMIT:
@@ -280,84 +336,6 @@ def run_study(options: Master, *, local_workers: bool) -> int:
 
 def _has_succeeded(result: "TrialResult | None") -> bool:
     return result is not None and result.evaluation.validation_error is not None
-
-
-def _limits(options: Master) -> "StudyLimits":
-    """Makes the limits of the study; raises ValueError with the name of an option."""
-    from master.limits import StudyLimits
-
-    for name in _LIMITS:
-        if not getattr(options, name) > 0:
-            raise ValueError(f"--{name.replace('_', '-')}: got {getattr(options, name)}, expected a number above 0")
-    return StudyLimits(
-        wall_s=options.limit_h * 3600,
-        evaluations=options.limit_evaluations,
-        search_epochs=options.limit_epochs,
-        simulated_s=options.limit_simulated_h * 3600,
-    )
-
-
-def _checked_spec(options: Master, path: Path) -> "StudySpec":
-    """The study of the options, after all checks."""
-    from master.brackets import ladder
-    from worker.study import check_study
-
-    ladder(options.min_budget, options.max_budget, options.eta)
-    spec = options.spec(path.name)
-    check_study(spec)
-    return spec
-
-
-def _resumed_spec(options: Master) -> "StudySpec":
-    """The study of the run to go on with, after a check of its data and its table.
-
-    Raises:
-        ValueError: There is no such run, or an option would change its study.
-    """
-    from results.run_directory import RunDirectory
-    from worker.study import check_study
-
-    defaults = type(options)()
-    given = [
-        field.name
-        for field in fields(options)
-        if field.name not in _GO_WITH_RESUME and getattr(options, field.name) != getattr(defaults, field.name)
-    ]
-    if given:
-        names = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in given)
-        raise ValueError(f"--resume: got {names} as well, but the run has its study already; leave them out")
-    assert options.resume is not None
-    spec = RunDirectory.open(options.resume).spec()
-    check_study(spec)
-    return spec
-
-
-def _open_run(options: Master, path: Path, spec: "StudySpec") -> "RunDirectory":
-    """Creates the run, or opens the one to go on with; says where it is and how much there is to do."""
-    from master.progress import say, schedule_line
-    from master.study import create_run
-    from results.reading import read_journals
-    from results.run_directory import RunDirectory, installed_versions
-
-    if options.resume is None:
-        run = create_run(path, spec)
-        say(f"Run directory: {path}\n{schedule_line(run.spec())}")
-        return run
-    run = RunDirectory.open(path)
-    n_results = len(read_journals(run).results)
-    say(f"Run directory: {path}, with {n_results} results so far\n{schedule_line(spec)}")
-    now = installed_versions()
-    for name, version in run.describe().versions.items():
-        if now.get(name) != version:
-            logger.warning("the run began with %s %s, and goes on with %s", name, version, now.get(name))
-    return run
-
-
-def _new_path() -> Path:
-    """A path below ``runs/`` that does not exist, named by the time."""
-    name = datetime.now().strftime("study-%Y%m%d-%H%M%S")
-    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
-    return next(path for path in map(Path("runs").joinpath, names) if not path.exists())
 
 
 def _where_to_look(path: Path) -> str:

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from nas.datasets import own
-from nas.datasets.dataset import PARTS, Dataset, DatasetError, DatasetId, DatasetSource, Images, Part
+from nas.datasets.dataset import PARTS, Dataset, DatasetError, DatasetId, DatasetSource, Images, Part, fingerprint
 
 #: Every data set by name; add one here and the command line, the tests and the docs know it.
 DATASETS: dict[str, DatasetSource] = {
@@ -98,6 +98,7 @@ __all__ = [
     "Images",
     "Part",
     "find_dataset",
+    "fingerprint",
     "identify",
     "load_dataset",
     "locate",

@@ -21,7 +21,8 @@ from results.credentials import Credentials
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
-from worker.service import WorkerSettings, run_worker
+from worker.service import run_worker
+from worker.settings import WorkerSettings
 
 
 def smooth_objective(

@@ -34,7 +34,8 @@ from results.master_status import Ending, read_status
 from results.reading import read_journals, read_results
 from results.records import Evaluation, Status, TrialSpec
 from worker.master_link import MasterNotFoundError
-from worker.service import WorkerSettings, run_worker
+from worker.service import run_worker
+from worker.settings import WorkerSettings
 
 from .conftest import FakeWorker, MakeRun, StartWorkers, smooth_objective
 from .intruder import tls_hello
@@ -386,6 +387,8 @@ def test_f15_f22_signals_set_a_flag(number: signal.Signals) -> None:
         assert (stop.signal, stop.status) == (None, 0)
         os.kill(os.getpid(), number)
         assert (stop.signal, stop.status) == (number, 128 + number)
+        os.kill(os.getpid(), signal.SIGTERM)  # a notice is only the first word
+        assert stop.signal is (signal.SIGTERM if number is signal.SIGUSR1 else number)
         if number is not signal.SIGINT:
             for _ in range(400):
                 os.kill(os.getpid(), number)

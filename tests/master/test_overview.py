@@ -95,6 +95,11 @@ def test_a_running_study_by_hand(run: RunDirectory) -> None:
             START + 1000,
             "Ended (failed: the same bug); `run_bohb.py master --resume RUN`, or `study --resume RUN`, goes on with",
         ),
+        (
+            msgspec.structs.replace(MASTER, ending=Ending.SUSPENDED),
+            START + 1000,
+            "Suspended: its scheduler starts the master again; if it does not, `run_bohb.py master --resume RUN`",
+        ),
     ],
 )
 def test_a_study_at_rest_says_what_to_do(

@@ -26,7 +26,7 @@ from results.records import Evaluation, Status, TrialSpec
 from results.run_directory import RunDirectory
 from results.run_lock import RunLockedError, locked
 from results.trial_directory import read_outcome
-from worker.service import WorkerSettings
+from worker.settings import WorkerSettings
 
 from .conftest import MakeRun, StartWorkers, smooth_objective
 
@@ -89,6 +89,30 @@ def test_an_interrupted_study_with_one_worker_comes_to_the_same(
     assert history(run) == uninterrupted
     assert end.incumbent is not None
     assert end.incumbent.evaluation.loss == min(loss for *_, loss in uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_workers_wait_for_a_master_whose_scheduler_starts_it_again(
+    make_run: MakeRun, start_workers: StartWorkers, uninterrupted: list[Any], number: signal.Signals
+) -> None:
+    run = make_run(n_iterations=9, n_workers=1, seed=3)
+    (worker,) = start_workers(run, settings=PATIENT)
+    stop = StopFlag()
+
+    def notice(progress: Progress) -> None:
+        if progress.n_done == 9:
+            stop.signal = number
+
+    assert run_master(run, stop=stop, comes_back=True, on_progress=notice).ending is Ending.SUSPENDED
+    status = read_status(run)
+    assert status is not None
+    assert status.ending is Ending.SUSPENDED
+    assert not credentials_path(run).exists()
+    worker.join(timeout=1.5)  # more than a sign of life
+    assert worker.is_alive()
+    end = run_master(run, resume=True)
+    assert (end.ending, end.n_done) == (Ending.FINISHED, 39)
+    assert history(run) == uninterrupted
 
 
 class Processes(Protocol):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from master.signals import stop_flag
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, TrialSpec
 from worker.service import run_worker
@@ -96,4 +97,5 @@ def formula(
 OBJECTIVES = {"smooth": smooth, "formula": formula, "first_hangs": first_hangs, "suicide": suicide}
 
 if __name__ == "__main__":
-    print(run_worker(sys.argv[1], objective=OBJECTIVES[sys.argv[2]]), flush=True)
+    with stop_flag() as stop:
+        print(run_worker(sys.argv[1], objective=OBJECTIVES[sys.argv[2]], stop=stop), flush=True)

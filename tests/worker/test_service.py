@@ -35,7 +35,8 @@ from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
 from worker.master_link import MasterNotFoundError
 from worker.outcome import Objective
-from worker.service import WorkerRefusedError, WorkerService, WorkerSettings, run_worker
+from worker.service import WorkerRefusedError, WorkerService, run_worker
+from worker.settings import WorkerSettings
 
 STUDY = StudySpec(
     run_id="test",

@@ -1,18 +1,32 @@
-"""Worker processes on this machine, for a study in one command."""
+"""Worker processes on this machine: those of a study in one command, and those of one ``worker`` on several GPUs."""
 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO
+
+from master.signals import NOTICE, StopFlag
 
 logger = logging.getLogger("nasbohb.worker")
 
 #: Number of early ends without a success between them, per worker asked for, that the study survives.
 _DEATHS_PER_WORKER = 3
 _LAST_LINES = 15
+#: Seconds between two looks at processes that run by themselves.
+_PAUSE_S = 0.1
+_PROGRAM = Path(__file__).parents[2] / "run_bohb.py"
+
+
+def own_command(*arguments: object) -> list[str]:
+    """Makes a command line of this program, with this interpreter."""
+    return [sys.executable, str(_PROGRAM), *map(str, arguments)]
 
 
 class LocalWorkersFailedError(RuntimeError):
@@ -24,17 +38,24 @@ class LocalWorkers:
 
     Args:
         command: Command that starts one worker; its standard input is closed when this process ends in whatever way.
-        n_workers: Number of processes.
+        environments: [n] Variables for the environment of each worker, besides those of this process.
         logs: Folder for the output of the workers, one file per slot; created if missing.
         farewell_s: Seconds in which the workers may end by themselves before they are stopped.
     """
 
-    def __init__(self, command: Sequence[str], n_workers: int, logs: Path, farewell_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environments: Sequence[Mapping[str, str]],
+        logs: Path,
+        farewell_s: float = 10.0,
+    ) -> None:
         self._command = list(command)
+        self._environments = environments
         self._logs = logs
         self._farewell_s = farewell_s
-        self._deaths_left = self._max_deaths = _DEATHS_PER_WORKER * n_workers
-        self._processes: list[subprocess.Popen[bytes] | None] = [None] * n_workers
+        self._deaths_left = self._max_deaths = _DEATHS_PER_WORKER * len(environments)
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * len(environments)
 
     def __enter__(self) -> LocalWorkers:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -83,14 +104,51 @@ class LocalWorkers:
 
     def _start(self, slot: int) -> None:
         with self.log(slot).open("ab") as log:
-            # A session of its own: Ctrl-C reaches the master alone, which then tells the workers.
-            self._processes[slot] = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-            )
+            self._processes[slot] = _start(self._command, self._environments[slot], log)
 
     def _last_words(self, slot: int) -> str:
         lines = self.log(slot).read_text(errors="replace").splitlines()
         return "\n".join(lines[-_LAST_LINES:])
+
+
+def run_together(command: Sequence[str], environments: Sequence[Mapping[str, str]], stop: StopFlag) -> int:
+    """Runs processes until all have ended by themselves; none is replaced.  They write where this process writes.
+
+    Args:
+        command: Command of every process; its standard input is closed when this process ends in whatever way.
+        environments: [n] Variables for the environment of each process, besides those of this one.
+        stop: Flag whose signals are passed on.
+
+    Returns:
+        128 and SIGUSR1's number if a process ended so, because it has more to do; else the largest status, where 128
+        and a signal's number stands for the end by a signal.
+    """
+    processes = [_start(command, environment) for environment in environments]
+    passed_on = None
+    while any(process.poll() is None for process in processes):
+        if stop.signal is not None and stop.signal is not passed_on:
+            passed_on = stop.signal
+            for process in processes:
+                process.send_signal(passed_on)
+        time.sleep(_PAUSE_S)
+    for process in processes:
+        _close_stdin(process)
+    statuses = [status if status >= 0 else 128 - status for status in (process.wait() for process in processes)]
+    return 128 + NOTICE if 128 + NOTICE in statuses else max(statuses)
+
+
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C reaches this process alone, which then tells the workers.
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
 
 
 def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
