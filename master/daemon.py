@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import Pyro4
 import Pyro4.naming
 
+from master.ports import ANY_PORTS, Ports
 from master.protocol import MAX_CONNECTIONS
 
 #: Seconds that a whole handshake may take, however slowly its bytes arrive.
@@ -20,6 +22,10 @@ _RESERVED_DESCRIPTORS = 100
 _DESCRIPTORS_PER_WORKER = 3
 
 
+class NoFreePortError(ValueError):
+    """Other processes listen at all given ports."""
+
+
 class GuardedDaemon(Pyro4.Daemon):
     """A daemon that ends handshakes which take too long, and knows its connections.
 
@@ -28,6 +34,7 @@ class GuardedDaemon(Pyro4.Daemon):
 
     Args:
         host: Address to listen at.
+        ports: Ports of which it takes the first free one.
         on_disconnect: Callback with the connection that has ended, in any thread.
         handshake_limit_s: Seconds that a whole handshake may take.
     """
@@ -35,14 +42,29 @@ class GuardedDaemon(Pyro4.Daemon):
     def __init__(
         self,
         host: str,
+        ports: Ports = ANY_PORTS,
         on_disconnect: Callable[[Any], None] | None = None,
         handshake_limit_s: float = HANDSHAKE_LIMIT_S,
-        **arguments: Any,
     ) -> None:
         self._on_disconnect = on_disconnect
         self._handshake_limit_s = handshake_limit_s
         self._connections: set[Any] = set()
-        super().__init__(host=host, **arguments)
+        for port, outside_port in ports.candidates():
+            try:
+                super().__init__(host=host, port=port, nathost=ports.nat_host, natport=outside_port)
+                return
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        raise NoFreePortError(
+            f"--port-range: got {ports}, of which no port is free on {host}, expected two free ones for a master, one "
+            "for a worker; choose others (`ss -ltn` lists those in use)"
+        )
+
+    @property
+    def port(self) -> int:
+        """The port at which it listens."""
+        return int(self.sock.getsockname()[1])
 
     def _handshake(self, conn: Any, denied_reason: str | None = None) -> bool:
         self._connections.add(conn)

@@ -131,7 +131,7 @@ def connect(uri: str, key: str, timeout_s: float = CALL_TIMEOUT_S) -> Any:
 
 def name_server_uri(host: str, port: int) -> str:
     """Makes the address of the name server at a host and port."""
-    return f"PYRO:{Pyro4.constants.NAMESERVER_NAME}@{host}:{port}"
+    return f"PYRO:{Pyro4.constants.NAMESERVER_NAME}@{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def own_address(master_host: str) -> str:

@@ -13,6 +13,7 @@ from master.dispatcher import Dispatcher
 from master.limits import StudyLimits
 from master.loop import MasterLoop, Progress
 from master.nameserver import name_server
+from master.ports import ANY_PORTS, Ports
 from master.protocol import configure_pyro
 from master.recorder import Recorder
 from master.samplers import make_sampler
@@ -84,6 +85,7 @@ def run_master(
     *,
     resume: bool = False,
     host: str = "127.0.0.1",
+    ports: Ports = ANY_PORTS,
     dispatcher_settings: DispatcherSettings | None = None,
     wait_settings: WaitSettings | None = None,
     limits: StudyLimits | None = None,
@@ -97,6 +99,7 @@ def run_master(
         run: Run from ``create_run``.
         resume: True to go on where an earlier master of the run ended, however it ended.
         host: Address to listen at, one of this machine that the workers can reach.
+        ports: Ports to listen at.
         dispatcher_settings: Limits after which workers count as lost; None for the defaults.
         wait_settings: Limits of the waits; None for the defaults.
         limits: Limits of the study; None for none.
@@ -108,8 +111,8 @@ def run_master(
         The state of the study at the end of this master, and the way in which it ended.
 
     Raises:
-        ValueError: Another master is at work; the run was started already, and ``resume`` is False; or its journal
-            is damaged or another study's.
+        ValueError: None of the ports is free; another master is at work; the run was started already, and ``resume`` is
+            False; or its journal is damaged or another study's.
         StudyFailedError: The same bug came back too often, no workers came, or nothing could be written.
         DispatcherError: A thread of the dispatcher has died.
         OSError: The host is no address of this machine, or the run's directory cannot be written.
@@ -124,8 +127,8 @@ def run_master(
         status.update((), ())
         configure_pyro()
         with Recorder(run, journals.configs) as recorder, _ending_on_failure(status):
-            with name_server(run, spec.run_id, host) as credentials:
-                dispatcher = Dispatcher(credentials, host, dispatcher_settings)
+            with name_server(run, spec.run_id, host, ports) as credentials:
+                dispatcher = Dispatcher(credentials, host, dispatcher_settings, ports)
                 loop = MasterLoop(
                     tuner, dispatcher, recorder, status,
                     before=journals.results, wait_settings=waits, limits=limits, stop=stop, comes_back=comes_back,

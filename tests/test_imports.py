@@ -41,7 +41,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "nas.blackbox": FOR_NAS
     | {"nas.tabular", "nas.datasets", "master.tuner", "master.brackets", "master.samplers"}
     | {"results.records", "results.incumbents"},  # what the tuner is told and a sampler proposes; who leads
-    "worker": frozenset({"nas", "spaces", "results", "master.protocol", "master.daemon", "master.signals"}),
+    "worker": frozenset(
+        {"nas", "spaces", "results", "master.protocol", "master.daemon", "master.ports", "master.signals"}
+    ),
     "master": frozenset({"spaces", "results"}),
     "analysis": frozenset({"results", "spaces", "nas.tabular"}),
     "run_bohb": EVERYTHING,

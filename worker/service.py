@@ -29,6 +29,7 @@ import Pyro4
 from hpbandster.core.worker import Worker
 
 from master.daemon import GuardedDaemon
+from master.ports import ANY_PORTS, Ports
 from master.protocol import COMMUNICATION_ERRORS, configure_pyro, own_address, own_version, short_name, wire_id
 from master.signals import NOTICE, StopFlag
 from results.bohb_lines import evaluation_to_info
@@ -61,6 +62,7 @@ def run_worker(
     *,
     objective: Objective = evaluate,
     host: str | None = None,
+    ports: Ports = ANY_PORTS,
     settings: WorkerSettings | None = None,
     attached: bool = False,
     stop: StopFlag | None = None,
@@ -75,6 +77,7 @@ def run_worker(
         path: Directory of the run; it need not exist yet.
         objective: Function to evaluate; by default it runs a search and looks up the found cell in the table.
         host: Address to listen at; None for this machine's address towards the master.
+        ports: Ports to listen at.
         settings: Waits and limits; None for the defaults.
         attached: True to end with the process at the other end of standard input, too.
         stop: Flag that tells the worker to end; None for none.
@@ -99,7 +102,7 @@ def run_worker(
         return str(end)
     if check is not None:
         check(run.spec())
-    service = WorkerService(run, credentials, objective, host or own_address(credentials.host), settings, stop)
+    service = WorkerService(run, credentials, objective, host or own_address(credentials.host), settings, stop, ports)
     if attached:
         threading.Thread(target=_watch_stdin, args=(service,), name="standard input", daemon=True).start()
     return service.run()
@@ -122,6 +125,7 @@ class WorkerService(Worker):
         host: str,
         settings: WorkerSettings,
         stop: StopFlag | None = None,
+        ports: Ports = ANY_PORTS,
     ) -> None:
         """Prepares the worker, which listens to nothing before ``run``.  See ``run_worker`` for the arguments."""
         super().__init__(
@@ -132,6 +136,7 @@ class WorkerService(Worker):
         self._objective = objective
         self._settings = settings
         self._stop = stop or StopFlag()
+        self._ports = ports
         self._is_known = False
         self._reason_told: str | None = None
         # Under the condition:
@@ -155,7 +160,7 @@ class WorkerService(Worker):
             MasterNotFoundError: The master did not come back.
             RuntimeError: One of the worker's threads has died.
         """
-        self._daemon = GuardedDaemon(self.host)
+        self._daemon = GuardedDaemon(self.host, self._ports)
         try:
             self._daemon._pyroHmacKey = self._link.credentials.key
             self._uri = str(self._daemon.register(self, self.worker_id))
