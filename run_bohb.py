@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("nasbohb").setLevel(logging.INFO)
-    logging.getLogger("hpbandster").setLevel(logging.CRITICAL)  # what it has to say, the master says
+    for library in ("hpbandster", "Pyro4"):  # what they have to say, the master and the workers say
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         return _run(name, rest)
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """The master's overhead: our BOHB beside hpbandster's, with the same jobs and the same number of worker processes.
 
     python -m benchmarks.master                     # 16 workers, 280 evaluations each, CS2.
+    python -m benchmarks.master --workers 1 16 64 256 1000  # Ours with all of these, hpbandster with 16.
     python -m benchmarks.master --config-space cs3 --repeats 5
     python -m benchmarks.master proposals           # One proposal of either model, 250 observations.
 
@@ -18,10 +19,14 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -44,6 +49,9 @@ from spaces import CONFIG_SPACES
 from worker.service import run_worker
 
 _PROCESSES = multiprocessing.get_context("spawn")
+#: Processes for our workers; several workers share one when there are more.
+_MAX_PROCESSES = 16
+_JOBS_PER_WORKER = 4
 
 
 def error_of(config: dict[str, Any]) -> float:
@@ -95,29 +103,56 @@ def serve_hpbandster(host: str, port: int, number: int) -> None:
     EmptyWorker("bench", nameserver=host, nameserver_port=port, logger=logger, id=number).run()
 
 
-def serve_ours(path: str) -> None:
-    """Runs one of our workers in this process."""
-    run_worker(path, objective=empty_objective)
+def serve_ours(path: str, n_workers: int) -> None:
+    """Runs some of our workers in threads of this process."""
+    with ThreadPoolExecutor(n_workers) as executor:
+        for ended in [executor.submit(run_worker, path, objective=empty_objective) for _ in range(n_workers)]:
+            ended.result()
 
 
-def start(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[BaseProcess]:
-    """Starts one process per tuple of arguments."""
+@contextmanager
+def serving(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> Iterator[None]:
+    """Runs a process per tuple of arguments; at the end, waits for them, and kills those that do not end."""
     processes: list[BaseProcess] = [_PROCESSES.Process(target=target, args=args, daemon=True) for args in arguments]
     for process in processes:
         process.start()
-    return processes
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.join(timeout=10)
+            if process.is_alive():
+                process.kill()
 
 
-def join(processes: list[BaseProcess]) -> None:
-    """Waits for processes that were told to end, and kills those that do not end."""
-    for process in processes:
-        process.join(timeout=10)
-        if process.is_alive():
-            process.kill()
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a study of empty trials.
+
+    Attributes:
+        wall_ms: Milliseconds per job, from the first submission to the last result.
+        cpu_ms: Milliseconds per job of the master's processor.
+        peak_mib: Largest memory of the master's process.
+    """
+
+    wall_ms: float
+    cpu_ms: float
+    peak_mib: float
 
 
-def time_ours(config_space: str, n_iterations: int, n_workers: int) -> tuple[float, float]:
-    """Measures milliseconds per job, of wall clock and of the master's processor."""
+def cost(n_jobs: int, wall_s: float, cpu_s: float) -> Cost:
+    """Divides seconds by jobs, and looks up the memory of this process."""
+    return Cost(1e3 * wall_s / n_jobs, 1e3 * cpu_s / n_jobs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def alone(measure: Callable[..., Cost], *arguments: Any) -> Cost:
+    """Measures in a process of its own: Pyro's settings and the peak of memory belong to a process."""
+    with ProcessPoolExecutor(1, mp_context=_PROCESSES) as executor:
+        return executor.submit(measure, *arguments).result()
+
+
+def measure_ours(config_space: str, n_iterations: int, n_workers: int) -> Cost:
+    """Runs a study with our master in this process; more than 16 workers share 16 processes."""
     with tempfile.TemporaryDirectory(dir=".") as directory:
         spec = StudySpec(
             run_id="bench",
@@ -132,27 +167,29 @@ def time_ours(config_space: str, n_iterations: int, n_workers: int) -> tuple[flo
             n_iterations=n_iterations,
         )
         run = create_run(Path(directory) / "run", spec)
-        processes = start(serve_ours, [(str(run.path),)] * n_workers)
         cpu_s = [0.0, 0.0]
 
         def on_progress(progress: Any) -> None:
             cpu_s[0] = cpu_s[0] or time.process_time()
             cpu_s[1] = time.process_time()
 
-        run_master(run, wait_settings=WaitSettings(min_workers=n_workers), on_progress=on_progress)
+        shares = [len(range(i, n_workers, _MAX_PROCESSES)) for i in range(min(n_workers, _MAX_PROCESSES))]
+        with serving(serve_ours, [(str(run.path), share) for share in shares]):
+            run_master(run, wait_settings=WaitSettings(min_workers=n_workers), on_progress=on_progress)
         results = read_results(run)
-        join(processes)
     wall_s = max(r.finished for r in results) - min(r.submitted for r in results)
-    return 1e3 * wall_s / len(results), 1e3 * (cpu_s[1] - cpu_s[0]) / len(results)
+    return cost(len(results), wall_s, cpu_s[1] - cpu_s[0])
 
 
-def time_hpbandster(config_space: str, n_iterations: int, n_workers: int) -> tuple[float, float]:
-    """Measures milliseconds per job, of wall clock and of the master's processor."""
+def measure_hpbandster(config_space: str, n_iterations: int, n_workers: int) -> Cost:
+    """Runs a study with hpbandster's master in this process."""
     name_server = NameServer(run_id="bench", host="127.0.0.1", port=0)
     host, port = name_server.start()
-    processes = start(serve_hpbandster, [(host, port, i) for i in range(n_workers)])
     space = CONFIG_SPACES[config_space].build(0)
-    with tempfile.TemporaryDirectory() as directory:
+    with (
+        serving(serve_hpbandster, [(host, port, i) for i in range(n_workers)]),
+        tempfile.TemporaryDirectory() as directory,
+    ):
         master = BOHB(
             configspace=space, eta=2, min_budget=25, max_budget=100, run_id="bench", nameserver=host,
             nameserver_port=port, host=host, ping_interval=1, working_directory=directory,
@@ -165,23 +202,31 @@ def time_hpbandster(config_space: str, n_iterations: int, n_workers: int) -> tup
         cpu_s = time.process_time() - cpu_s
         master.shutdown(shutdown_workers=True)
         name_server.shutdown()
-    join(processes)
     runs = result.get_all_runs()
     wall_s = max(r.time_stamps["finished"] for r in runs) - min(r.time_stamps["submitted"] for r in runs)
-    return 1e3 * wall_s / len(runs), 1e3 * cpu_s / len(runs)
+    return cost(len(runs), wall_s, cpu_s)
 
 
-def compare_overhead(config_space: str, n_iterations: int, n_workers: int, repeats: int) -> None:
-    """Prints milliseconds per job of both, and their ratio."""
-    times: dict[str, list[tuple[float, float]]] = {"hpbandster": [], "nasbohb": []}
+def compare_overhead(config_space: str, n_iterations: int, n_workers: Sequence[int], repeats: int) -> None:
+    """Prints the costs of both with 16 workers, their ratio, and ours with other numbers of workers."""
+    costs: dict[tuple[str, int], list[Cost]] = {}
     for _ in range(repeats):
-        times["hpbandster"].append(time_hpbandster(config_space, n_iterations, n_workers))
-        times["nasbohb"].append(time_ours(config_space, n_iterations, n_workers))
-    for name, values in times.items():
-        wall, cpu = (statistics.median(column) for column in zip(*values, strict=True))
-        print(f"{name:12s} {wall:7.2f} ms per job; processor time of the master {cpu:7.2f} ms")
-    ratios = [ours[0] / theirs[0] for ours, theirs in zip(times["nasbohb"], times["hpbandster"], strict=True)]
-    print(f"ratio        {statistics.median(ratios):7.2f}")
+        costs.setdefault(("hpbandster", 16), []).append(alone(measure_hpbandster, config_space, n_iterations, 16))
+        for n in n_workers:
+            # Each worker gets a few jobs; three iterations have about 13.
+            enough = max(n_iterations, _JOBS_PER_WORKER * n * 3 // 13)
+            costs.setdefault(("nasbohb", n), []).append(alone(measure_ours, config_space, enough, n))
+    for (name, n), found in costs.items():
+        wall, cpu, peak = (statistics.median(getattr(each, field.name) for each in found) for field in fields(Cost))
+        spread = f"{min(each.wall_ms for each in found):.2f} to {max(each.wall_ms for each in found):.2f}"
+        print(
+            f"{name:10s} {n:5d} workers {wall:7.2f} ms per job ({spread}); of the master: processor {cpu:6.2f} ms, "
+            f"memory {peak:4.0f} MiB"
+        )
+    if 16 in n_workers:
+        pairs = zip(costs["nasbohb", 16], costs["hpbandster", 16], strict=True)
+        ratios = [ours.wall_ms / theirs.wall_ms for ours, theirs in pairs]
+        print(f"ratio at 16 workers {statistics.median(ratios):.2f}")
 
 
 def compare_proposals(config_space: str, repeats: int) -> None:
@@ -216,7 +261,7 @@ def main() -> None:
     parser.add_argument("what", nargs="?", choices=["overhead", "proposals"], default="overhead")
     parser.add_argument("--config-space", choices=list(CONFIG_SPACES), default="cs2")
     parser.add_argument("--iterations", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=16)
+    parser.add_argument("--workers", type=int, nargs="+", default=[16])
     parser.add_argument("--repeats", type=int, default=None, help="3 for the overhead, 100 for proposals")
     options = parser.parse_args()
     if options.what == "proposals":

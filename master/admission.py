@@ -20,12 +20,10 @@ class Admission:
     """What a dispatcher knows of workers outside of its pool; the dispatcher's lock protects it.
 
     Args:
-        key: Secret of the run.
         max_workers: Largest number of workers.
     """
 
-    def __init__(self, key: str, max_workers: int) -> None:
-        self._key = key
+    def __init__(self, max_workers: int) -> None:
         self._max_workers = max_workers
         self._joining: dict[str, RemoteWorker] = {}
         self._barred: dict[str, str] = {}  # reasons, by worker
@@ -50,7 +48,7 @@ class Admission:
                 "descriptors; raise `ulimit -n` where the master runs"
             )
         if reason is None:
-            self._joining[worker] = RemoteWorker(worker, uri, self._key)
+            self._joining[worker] = RemoteWorker(worker, uri)
         else:
             logger.warning("refused: %s", reason)
         return reason

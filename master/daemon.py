@@ -1,10 +1,14 @@
-"""Pyro's daemon, guarded against slow and many clients, and the descriptors that a master needs."""
+"""Pyro's daemon, guarded against strangers, slow ones and many, and the descriptors that a master needs."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import resource
+import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,31 +16,41 @@ import Pyro4
 import Pyro4.naming
 
 from master.ports import ANY_PORTS, Ports
-from master.protocol import MAX_CONNECTIONS
+from master.protocol import COMMUNICATION_ERRORS, MAX_CONNECTIONS
 
-#: Seconds that a whole handshake may take, however slowly its bytes arrive.
+logger = logging.getLogger("nasbohb.pyro")
+
+#: Seconds that a whole handshake, TLS's and Pyro's, may take, however slowly its bytes arrive.
 HANDSHAKE_LIMIT_S = 10.0
+#: Largest number of connections to one daemon that are in their handshake.
+MAX_HANDSHAKES = 128
 #: Descriptors of a master besides those of its workers: files, listening sockets, connections that come and go.
-_RESERVED_DESCRIPTORS = 100
+_RESERVED_DESCRIPTORS = 100 + 2 * MAX_HANDSHAKES
 #: Descriptors per worker: its signs of life, and a call in either direction.
 _DESCRIPTORS_PER_WORKER = 3
 
 
-class NoFreePortError(ValueError):
+class NoFreePortError(OSError):
     """Other processes listen at all given ports."""
 
 
 class GuardedDaemon(Pyro4.Daemon):
-    """A daemon that ends handshakes which take too long, and knows its connections.
+    """A daemon that strangers can neither stop nor fill, and that knows its connections.
 
-    Differs from Pyro's: there, each received byte starts the time-out of a handshake anew, and the end of a daemon
-    leaves its connections open, so that their other sides wait for answers.
+    Differs from Pyro's:
+
+    * There, the thread that accepts connections also does their TLS handshakes, without a time-out.  Here, each
+      connection's own thread does it.
+    * There, each received byte starts the time-out of a handshake anew.  Here, the whole handshake has one.
+    * Here, the oldest connection in its handshake gives way when there are too many.  A member's handshake takes
+      milliseconds, so whoever gives way has been waiting for long.
+    * There, the end of a daemon leaves its connections open, so that their other sides wait for answers.
 
     Args:
         host: Address to listen at.
         ports: Ports of which it takes the first free one.
         on_disconnect: Callback with the connection that has ended, in any thread.
-        handshake_limit_s: Seconds that a whole handshake may take.
+        handshake_limit_s: Seconds that a whole handshake may take; looked at every two seconds.
     """
 
     def __init__(
@@ -49,6 +63,12 @@ class GuardedDaemon(Pyro4.Daemon):
         self._on_disconnect = on_disconnect
         self._handshake_limit_s = handshake_limit_s
         self._connections: set[Any] = set()
+        self._strangers: dict[Any, float] = {}  # connections in their handshake, the oldest first: when it began
+        self._strangers_lock = threading.Lock()
+        self._listen(host, ports)
+        self.sock.do_handshake_on_connect = False  # else by accept, in the thread of all connections
+
+    def _listen(self, host: str, ports: Ports) -> None:
         for port, outside_port in ports.candidates():
             try:
                 super().__init__(host=host, port=port, nathost=ports.nat_host, natport=outside_port)
@@ -67,31 +87,57 @@ class GuardedDaemon(Pyro4.Daemon):
         return int(self.sock.getsockname()[1])
 
     def _handshake(self, conn: Any, denied_reason: str | None = None) -> bool:
-        self._connections.add(conn)
-        deadline = threading.Timer(self._handshake_limit_s, conn.close)
-        deadline.daemon = True
-        deadline.start()
+        if denied_reason is not None:
+            return False  # it would be told in the thread that accepts connections
+        with self._strangers_lock:
+            if len(self._strangers) == MAX_HANDSHAKES:
+                self._cut_stranger(next(iter(self._strangers)))
+            self._strangers[conn] = time.monotonic()
         is_accepted = False
         try:
-            is_accepted = super()._handshake(conn, denied_reason)
+            conn.sock.do_handshake()
+            is_accepted = super()._handshake(conn)
+        except COMMUNICATION_ERRORS as error:
+            logger.debug("a handshake failed: %s", error)
         finally:
-            deadline.cancel()
-            if not is_accepted:
-                self._connections.discard(conn)
+            with self._strangers_lock:
+                self._strangers.pop(conn, None)
+                if is_accepted:
+                    self._connections.add(conn)
         return is_accepted
+
+    def housekeeping(self) -> None:
+        """Cuts connections whose handshake takes too long; Pyro calls this every two seconds."""
+        with self._strangers_lock:
+            limit_s = time.monotonic() - self._handshake_limit_s
+            for connection in [each for each, began_s in self._strangers.items() if began_s < limit_s]:
+                self._cut_stranger(connection)
+
+    def _cut_stranger(self, connection: Any) -> None:
+        """Ends a connection in its handshake; the lock is held, so its thread has not closed it yet."""
+        del self._strangers[connection]
+        _cut(connection)
 
     def clientDisconnect(self, conn: Any) -> None:
         """Forgets a connection that has ended, and reports it."""
-        self._connections.discard(conn)
+        with self._strangers_lock:
+            self._connections.discard(conn)
         if self._on_disconnect is not None:
             self._on_disconnect(conn)
 
     def end(self) -> None:
         """Ends the daemon and its connections."""
         self._on_disconnect = None
-        for connection in list(self._connections):
-            connection.close()
+        with self._strangers_lock:
+            for connection in (*self._connections, *self._strangers):
+                _cut(connection)
         self.shutdown()
+
+
+def _cut(connection: Any) -> None:
+    """Ends a connection that another thread uses; that thread notices, and closes it."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # TLS's own would take away the thread's TLS object
 
 
 class GuardedNameServer(GuardedDaemon, Pyro4.naming.NameServerDaemon):

@@ -30,6 +30,7 @@ from master.jobs import TrialJob
 from master.pool import Assignment, Leave, Loss, Pool
 from master.ports import ANY_PORTS, Ports
 from master.protocol import HeartbeatAnswer, connect, dispatcher_name, name_server_uri, short_name
+from master.remote_call import Name, Reason, Tickets, remote_call
 from master.remote_worker import HandOverError, Pulse, RemoteWorker, pulses, tell_to_end
 from master.settings import DispatcherSettings
 from results.credentials import Credentials
@@ -59,7 +60,7 @@ class Dispatcher:
         """Prepares everything and starts nothing.
 
         Args:
-            credentials: Address and key of the run's name server.
+            credentials: Address of the run's name server; this process is a member of its run.
             host: Address to listen at.
             settings: Intervals and limits; None for the defaults.
             ports: Ports to listen at.
@@ -67,12 +68,11 @@ class Dispatcher:
         self._settings = settings or DispatcherSettings()
         self._credentials = credentials
         self._address = (host, ports)
-        self._name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
+        self._name_server = connect(name_server_uri(credentials.host, credentials.port))
         # Finished jobs; None only wakes the reader, because workers came or went.
         self._finished: queue.SimpleQueue[TrialJob | None] = queue.SimpleQueue()
         self._late: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._has_joiners = threading.Event()
-        self._has_suspects = threading.Event()
+        self._has_joiners, self._has_suspects = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         # Under the lock:
         self._changed = threading.Condition()
@@ -84,7 +84,7 @@ class Dispatcher:
             trial_timeout_s=self._settings.trial_timeout_s,
             ticket_prefix=secrets.token_hex(4),
         )
-        self._admission = Admission(credentials.key, self._settings.max_workers or raise_descriptor_limit())
+        self._admission = Admission(self._settings.max_workers or raise_descriptor_limit())
         self._remote: dict[str, RemoteWorker] = {}  # of the pool's workers
         self._is_ending = False
 
@@ -95,7 +95,6 @@ class Dispatcher:
             OSError: The host is no address of this machine.
         """
         self._daemon = GuardedDaemon(*self._address, self._suspect_connection)
-        self._daemon._pyroHmacKey = self._credentials.key
         name = dispatcher_name(self._credentials.run_id)
         self._name_server.register(name, self._daemon.register(self, name))
         watchers = [self._admit_workers, self._look_after_workers]
@@ -193,8 +192,8 @@ class Dispatcher:
 
     # Called by the workers.
 
-    @Pyro4.expose
-    def join(self, worker_name: str, uri: str, version: Any) -> str | None:
+    @remote_call
+    def join(self, worker_name: Name, uri: Name, version: Any) -> str | None:
         """A worker wants to take part; it is asked for a sign of life before it gets a job.
 
         Args:
@@ -211,8 +210,8 @@ class Dispatcher:
             self._has_joiners.set()
         return reason
 
-    @Pyro4.expose
-    def heartbeat(self, worker_name: str, tickets: dict[str, int]) -> HeartbeatAnswer:
+    @remote_call
+    def heartbeat(self, worker_name: Name, tickets: Tickets) -> HeartbeatAnswer:
         """A worker's sign of life; ``tickets`` of the jobs that it holds, with the numbers of epochs that are saved."""
         with self._changed:
             abandon = self._pool.beat(worker_name, tickets, time.monotonic())
@@ -225,8 +224,8 @@ class Dispatcher:
             self._changed.notify()
             return {"known": True, "abandon": abandon, "reason": None}
 
-    @Pyro4.expose
-    def register_result(self, ticket: str, result: Any) -> bool:
+    @remote_call
+    def register_result(self, ticket: Name, result: Any) -> bool:
         """Takes a worker's report on the job that it was handed with the ticket, by this master or an earlier one.
 
         Returns:
@@ -246,8 +245,8 @@ class Dispatcher:
             self._finished.put(job)
         return True
 
-    @Pyro4.expose
-    def sign_off(self, worker_name: str, reason: str) -> None:
+    @remote_call
+    def sign_off(self, worker_name: Name, reason: Reason) -> None:
         """Removes a worker that ends by itself; its job runs elsewhere."""
         with self._changed:
             self._admission.withdraw(worker_name)

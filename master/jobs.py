@@ -10,6 +10,7 @@ from typing import Any
 from results.bohb_lines import evaluation_from_info, result_line
 from results.journal import encode
 from results.records import Evaluation, Status, TrialResult, TrialSpec
+from results.text import shortened
 
 
 def trial_key(trial: TrialSpec) -> str:
@@ -82,8 +83,8 @@ class TrialJob:
         try:
             result = self.result_of(evaluation_from_info(self.report, "its report"))
             encode(result_line(result), "its report")
-        except (ValueError, TypeError) as error:
-            message = f"{self.worker_name} on {self.name}: {error}"
+        except Exception as error:  # whatever a report is made of, its worker made it
+            message = f"{self.worker_name} on {self.name}: {shortened(str(error))}"
             return self.result_of(Evaluation(status=Status.BUG, seed=seed, worker=self.worker_name, error=message))
         return result
 

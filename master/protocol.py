@@ -23,9 +23,10 @@ import Pyro4.errors
 import Pyro4.socketutil
 
 from results.run_directory import installed_versions
+from results.text import shortened
 
 #: The version of the calls and records on the wire.
-PROTOCOL = 2
+PROTOCOL = 3
 #: The errors of a call when the other side, or the way to it, is gone.
 COMMUNICATION_ERRORS = (Pyro4.errors.PyroError, OSError)
 #: Seconds that any call may take; every call only hands something over.
@@ -89,7 +90,7 @@ def refusal(worker: str, version: Any) -> str | None:
 def _version_text(version: Any) -> str:
     if not isinstance(version, dict) or not {"nasbohb", "protocol"} <= set(version):
         return "an unknown version"
-    return f"nasbohb {version['nasbohb']} (protocol {version['protocol']})"
+    return shortened(f"nasbohb {version['nasbohb']} (protocol {version['protocol']})", 200)
 
 
 def dispatcher_name(run_id: str) -> str:
@@ -107,24 +108,12 @@ def short_name(worker: str) -> str:
     return worker.rpartition(".worker.")[2]
 
 
-def configure_pyro() -> None:
-    """Sets Pyro's settings, which are global in the process; must be called before any Pyro object is created.
+def connect(uri: str, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+    """Makes a proxy of a Pyro object; it connects with its first call, which may raise COMMUNICATION_ERRORS.
 
-    Each connection has a thread.  In Pyro's other server, one thread serves all connections and shakes hands with new
-    ones; a client that sends a part of a handshake stops it.
+    The process must be a member of the run, see ``master.security``.
     """
-    Pyro4.config.SERVERTYPE = "thread"
-    Pyro4.config.THREADPOOL_SIZE = MAX_CONNECTIONS
-    Pyro4.config.MAX_MESSAGE_SIZE = MAX_MESSAGE_BYTES
-    Pyro4.config.SERIALIZERS_ACCEPTED = {"serpent"}
-    Pyro4.config.COMMTIMEOUT = CALL_TIMEOUT_S
-    Pyro4.config.SOCK_NODELAY = True
-
-
-def connect(uri: str, key: str, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-    """Makes a proxy of a Pyro object; it connects with its first call, which may raise COMMUNICATION_ERRORS."""
     proxy = Pyro4.Proxy(uri)
-    proxy._pyroHmacKey = key
     proxy._pyroTimeout = timeout_s
     return proxy
 

@@ -50,11 +50,10 @@ class RemoteWorker:
         connection: Connection of the worker's last sign of life.
     """
 
-    def __init__(self, name: str, uri: str, key: str) -> None:
+    def __init__(self, name: str, uri: str) -> None:
         self.name = name
         self.uri = uri
         self.connection: Any = None
-        self._key = key
 
     def start(self, ticket: str, trial: Mapping[str, Any]) -> bool:
         """Hands a job over, through a connection of its own; returns whether the worker accepts it.
@@ -63,7 +62,7 @@ class RemoteWorker:
             HandOverError: The worker did not answer, or the call failed on its side.
         """
         try:
-            with connect(self.uri, self._key) as proxy:
+            with connect(self.uri) as proxy:
                 return bool(proxy.start_computation(ticket, trial))
         except Exception as error:
             raise HandOverError(f"{type(error).__name__}: {error}", has_died=is_broken(error)) from error
@@ -71,7 +70,7 @@ class RemoteWorker:
     def pulse(self) -> Pulse:
         """Asks for a sign of life."""
         try:
-            with connect(self.uri, self._key, PROBE_TIMEOUT_S) as proxy:
+            with connect(self.uri, PROBE_TIMEOUT_S) as proxy:
                 return Pulse.BUSY if proxy.is_busy() else Pulse.IDLE
         except COMMUNICATION_ERRORS as error:
             return Pulse.DEAD if is_refused(error) else Pulse.SILENT
@@ -82,7 +81,7 @@ class RemoteWorker:
     def shutdown(self) -> None:
         """Tells the worker to end; a worker that does not receive this ends by itself when the master is gone."""
         try:
-            with connect(self.uri, self._key, PROBE_TIMEOUT_S) as proxy:
+            with connect(self.uri, PROBE_TIMEOUT_S) as proxy:
                 proxy.shutdown()
         except Exception as error:
             logger.debug("worker %s could not be told to end: %s", short_name(self.name), error)

@@ -14,7 +14,6 @@ from master.limits import StudyLimits
 from master.loop import MasterLoop, Progress
 from master.nameserver import name_server
 from master.ports import ANY_PORTS, Ports
-from master.protocol import configure_pyro
 from master.recorder import Recorder
 from master.samplers import make_sampler
 from master.settings import DispatcherSettings, WaitSettings
@@ -111,11 +110,12 @@ def run_master(
         The state of the study at the end of this master, and the way in which it ended.
 
     Raises:
-        ValueError: None of the ports is free; another master is at work; the run was started already, and ``resume`` is
+        ValueError: Another master is at work; the run was started already, and ``resume`` is
             False; or its journal is damaged or another study's.
         StudyFailedError: The same bug came back too often, no workers came, or nothing could be written.
         DispatcherError: A thread of the dispatcher has died.
-        OSError: The host is no address of this machine, or the run's directory cannot be written.
+        OSError: The host is no address of this machine, none of the ports is free, or the run's directory cannot be
+            written.
     """
     waits = wait_settings or WaitSettings()
     with locked(run):
@@ -125,7 +125,6 @@ def run_master(
         tuner.replay(journals.configs, journals.results)
         status = StatusFile(run, tuner.n_done, waits.message_interval_s)
         status.update((), ())
-        configure_pyro()
         with Recorder(run, journals.configs) as recorder, _ending_on_failure(status):
             with name_server(run, spec.run_id, host, ports) as credentials:
                 dispatcher = Dispatcher(credentials, host, dispatcher_settings, ports)

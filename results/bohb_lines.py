@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from results.records import ConfigId, Evaluation, Proposal, Status, TrialResult
+from results.text import shortened
 
 _TIMES = ("submitted", "started", "finished")
 
@@ -52,7 +53,7 @@ def result_line(result: TrialResult) -> list[Any]:
         float(result.budget),
         {"submitted": result.submitted, "started": result.started, "finished": result.finished},
         {"loss": evaluation.loss, "info": evaluation_to_info(evaluation)},
-        evaluation.error,
+        None if evaluation.error is None else shortened(evaluation.error),
     ]
 
 
@@ -79,24 +80,32 @@ def parse_result_line(line: Any, where: str) -> tuple[ConfigId, float, dict[str,
 
 
 def evaluation_to_info(evaluation: Evaluation) -> dict[str, Any]:
-    """Turns an outcome into built-in types, for ``info`` and for the wire."""
-    return {**evaluation.to_dict(), "state": "SUCCESS" if evaluation.status is Status.OK else "CRASHED"}
+    """Turns an outcome into built-in types, for ``info`` and for the wire; its texts have a largest size."""
+    state = "SUCCESS" if evaluation.status is Status.OK else "CRASHED"
+    return {**_with_short_texts(evaluation.to_dict()), "state": state}
 
 
 def evaluation_from_info(info: Any, where: str) -> Evaluation:
-    """Inverts ``evaluation_to_info``.
+    """Inverts ``evaluation_to_info``; cuts texts that somebody else made longer.
 
     Raises:
         ValueError: A field is unknown, missing or of the wrong type; or the status is ``ok`` but the
             validation error is no fraction in [0, 1].
     """
     if not isinstance(info, Mapping):
-        raise ValueError(f"{where}: got {info!r}, expected an object with the fields of an evaluation")
-    evaluation = Evaluation.from_dict({key: value for key, value in info.items() if key != "state"}, where)
+        raise ValueError(
+            f"{where}: got {shortened(repr(info), 500)}, expected an object with the fields of an evaluation"
+        )
+    fields = {key: value for key, value in info.items() if key != "state"}
+    evaluation = Evaluation.from_dict(_with_short_texts(fields), where)
     error = evaluation.validation_error
     if evaluation.status is Status.OK and not (error is not None and 0 <= error <= 1):
         raise ValueError(f"{where}: got status ok and validation error {error!r}, expected a fraction in [0, 1]")
     return evaluation
+
+
+def _with_short_texts(fields: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: shortened(value) if isinstance(value, str) else value for key, value in fields.items()}
 
 
 def _parse_evaluation(result: Any, exception: Any, took_s: float, where: str) -> Evaluation:

@@ -41,9 +41,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "nas.blackbox": FOR_NAS
     | {"nas.tabular", "nas.datasets", "master.tuner", "master.brackets", "master.samplers"}
     | {"results.records", "results.incumbents"},  # what the tuner is told and a sampler proposes; who leads
-    "worker": frozenset(
-        {"nas", "spaces", "results", "master.protocol", "master.daemon", "master.ports", "master.signals"}
-    ),
+    # Of the master: the wire and its security, the server, and the signals.
+    "worker": frozenset({"nas", "spaces", "results"})
+    | {f"master.{name}" for name in ("protocol", "remote_call", "security", "daemon", "ports", "signals")},
     "master": frozenset({"spaces", "results"}),
     "analysis": frozenset({"results", "spaces", "nas.tabular"}),
     "run_bohb": EVERYTHING,
@@ -82,7 +82,10 @@ OWNERS: dict[str, frozenset[str]] = {
     "torchvision": frozenset(),
     "tensorflow": frozenset(),
     # What decides knows nothing of a network; hpbandster, whose successive halving the tuner holds, loads Pyro4 itself.
-    "Pyro4": frozenset({"worker", *(f"master.{name}" for name in ("protocol", "daemon", "dispatcher", "nameserver"))}),
+    "Pyro4": frozenset(
+        {"worker", *(f"master.{name}" for name in ("protocol", "remote_call", "security", "daemon", "dispatcher"))}
+    ),
+    "cryptography": frozenset({"master.certificates"}),
     "hpbandster": frozenset({"worker", "master.tuner"}),
     "matplotlib": frozenset({"analysis.figures"}),
     "optuna": frozenset({"nas.blackbox.tpe", "analysis.export.optuna_journal"}),

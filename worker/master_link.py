@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from master.protocol import COMMUNICATION_ERRORS, connect, dispatcher_name, name_server_uri
+from master.security import become_member
 from master.signals import StopFlag
 from results.credentials import Credentials, credentials_path, read_credentials
 from results.master_status import Ending, MasterStatus, read_status
@@ -29,7 +30,7 @@ class StudyEndedError(Exception):
 
 
 def await_master(run: RunDirectory, wait_s: float, message_interval_s: float, stop: StopFlag) -> Credentials:
-    """Returns the run's credentials as soon as the master that wrote them answers.
+    """Returns the run's credentials as soon as the master that wrote them answers; this process is a member then.
 
     The credentials are read anew in each attempt, for two reasons.  A master writes them a moment before it listens.
     The credentials of a master that was killed stay until another master replaces them.
@@ -99,12 +100,14 @@ class MasterLink:
     def connect(self) -> None:
         """Asks the name server for the dispatcher; raises ``COMMUNICATION_ERRORS``."""
         credentials = self.credentials
-        with connect(name_server_uri(credentials.host, credentials.port), credentials.key) as name_server:
+        with connect(name_server_uri(credentials.host, credentials.port)) as name_server:
             uri = name_server.lookup(dispatcher_name(credentials.run_id))
-        self.dispatcher = connect(str(uri), credentials.key)
+        self.dispatcher = connect(str(uri))
 
     def renew(self) -> bool:
         """Reads the credentials again, and returns whether they are another master's, which ``connect`` reaches then.
+
+        This process is a member of the run by that master's certificates then.
 
         Raises:
             StudyEndedError: The study has ended, or the master has taken its credentials away.
@@ -121,6 +124,11 @@ class MasterLink:
             return False
         if credentials == self.credentials:
             return False
+        try:
+            become_member(self._run.credentials / credentials.certificates)
+        except (OSError, ValueError) as error:  # yet another master has just replaced them, or the disk is away
+            logger.debug("could not read the certificates: %s", error)
+            return False
         self.credentials = credentials
         return True
 
@@ -129,14 +137,15 @@ def _try_credentials(run: RunDirectory) -> tuple[Credentials | None, str]:
     """The credentials of a master that answers, or else what was found instead."""
     try:
         credentials = read_credentials(run)
-    except FileNotFoundError:
-        return None, f"no {credentials_path(run)}"
+        become_member(run.credentials / credentials.certificates)
+    except FileNotFoundError as error:
+        return None, f"no {error.filename}"
     except OSError as error:
         if error.errno not in _PASSING:
             raise
-        return None, f"{credentials_path(run)}: {error.strerror}"
+        return None, f"{error.filename or credentials_path(run)}: {error.strerror}"
     try:
-        with connect(name_server_uri(credentials.host, credentials.port), credentials.key) as name_server:
+        with connect(name_server_uri(credentials.host, credentials.port)) as name_server:
             name_server.lookup(dispatcher_name(credentials.run_id))
         return credentials, ""
     except COMMUNICATION_ERRORS as error:

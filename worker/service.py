@@ -25,19 +25,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import Pyro4
 from hpbandster.core.worker import Worker
 
-from master.daemon import GuardedDaemon
 from master.ports import ANY_PORTS, Ports
-from master.protocol import COMMUNICATION_ERRORS, configure_pyro, own_address, own_version, short_name, wire_id
+from master.protocol import COMMUNICATION_ERRORS, own_address, own_version, short_name, wire_id
+from master.remote_call import Name, remote_call
 from master.signals import NOTICE, StopFlag
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
+from results.text import shortened
 from results.trial_directory import read_outcome, write_outcome
+from worker.listener import Listener
 from worker.master_link import MasterLink, MasterNotFoundError, StudyEndedError, await_master
 from worker.objective import evaluate
 from worker.outcome import DiskTroubleError, Objective, TrialAbandonedError, contained
@@ -95,7 +96,6 @@ def run_worker(
     settings = settings or WorkerSettings()
     run = RunDirectory(Path(path).absolute())
     stop = stop or StopFlag()
-    configure_pyro()
     try:
         credentials = await_master(run, settings.wait_s, settings.message_interval_s, stop)
     except StudyEndedError as end:
@@ -133,10 +133,10 @@ class WorkerService(Worker):
         )  # host name and process alone collide in containers
         self._run = run
         self._link = MasterLink(run, credentials)
+        self._listener = Listener(self, self.worker_id, host, ports)
         self._objective = objective
         self._settings = settings
         self._stop = stop or StopFlag()
-        self._ports = ports
         self._is_known = False
         self._reason_told: str | None = None
         # Under the condition:
@@ -158,28 +158,25 @@ class WorkerService(Worker):
         Raises:
             WorkerRefusedError: The master does not let the worker take part.
             MasterNotFoundError: The master did not come back.
+            OSError: The worker's host is no address of this machine, or none of the ports is free.
             RuntimeError: One of the worker's threads has died.
         """
-        self._daemon = GuardedDaemon(self.host, self._ports)
+        self._listener.listen(self._link.credentials)
         try:
-            self._daemon._pyroHmacKey = self._link.credentials.key
-            self._uri = str(self._daemon.register(self, self.worker_id))
-            loops = (self._daemon.requestLoop, self._keep_in_touch)
-            threads = [threading.Thread(target=loop, name=loop.__name__, daemon=True) for loop in loops]
-            for thread in threads:
-                thread.start()
+            link = threading.Thread(target=self._keep_in_touch, name="link to the master", daemon=True)
+            link.start()
             try:
-                return self._serve(threads)
+                return self._serve(link)
             finally:
                 self.end("the worker has ended")
                 self._sign_off()
         finally:
-            self._daemon.end()
+            self._listener.end()
 
     # Called by the master.
 
-    @Pyro4.expose
-    def start_computation(self, ticket: str, trial: Mapping[str, Any]) -> bool:
+    @remote_call
+    def start_computation(self, ticket: Name, trial: Mapping[str, Any]) -> bool:
         """Takes a job.
 
         Returns:
@@ -192,12 +189,12 @@ class WorkerService(Worker):
             self.thread_cond.notify_all()
             return True
 
-    @Pyro4.expose
+    @remote_call
     def is_busy(self) -> bool:
         """Whether the worker holds a job."""
         return bool(self._tickets())
 
-    @Pyro4.expose
+    @remote_call
     def shutdown(self) -> None:
         """Tells the worker to end; a running trial ends after its current epoch."""
         self.end("the study has ended")
@@ -210,7 +207,7 @@ class WorkerService(Worker):
             self._end_reason = self._end_reason or reason
             self.thread_cond.notify_all()
 
-    def _serve(self, threads: list[threading.Thread]) -> str:
+    def _serve(self, link: threading.Thread) -> str:
         while True:
             with self.thread_cond:
                 self.thread_cond.wait_for(lambda: self._inbox or self._end_reason, timeout=1.0)
@@ -218,7 +215,7 @@ class WorkerService(Worker):
                     raise self._failure
                 if self._end_reason is not None:
                     return self._end_reason
-                if not all(thread.is_alive() for thread in threads):
+                if self._listener.has_died or not link.is_alive():
                     raise RuntimeError("one of the worker's threads has died; its traceback is in the worker's output")
                 if self._inbox is None:
                     continue
@@ -327,6 +324,7 @@ class WorkerService(Worker):
         """Sends one, or joins first; returns the seconds until the next.  Raises COMMUNICATION_ERRORS."""
         heartbeat_s = self._settings.heartbeat_s
         if self._link.dispatcher is None:
+            self._listener.listen(self._link.credentials)
             self._link.connect()
             self._ask_to_join()
             return heartbeat_s / 10  # the master is about to admit it, if it can reach it
@@ -350,7 +348,6 @@ class WorkerService(Worker):
         try:
             if self._link.renew():
                 logger.info("another master of the run is there")
-                self._daemon._pyroHmacKey = self._link.credentials.key
                 self._link.dispatcher = None
                 return
         except StudyEndedError as end:
@@ -372,7 +369,7 @@ class WorkerService(Worker):
     def _ask_to_join(self) -> None:
         """Joins, or ends the worker if the master refuses; raises COMMUNICATION_ERRORS."""
         try:
-            refusal = self._link.dispatcher.join(self.worker_id, self._uri, own_version())
+            refusal = self._link.dispatcher.join(self.worker_id, self._listener.uri, own_version())
         except AttributeError:
             refusal = "the master runs a version that does not state its number; install this one for both"
         if refusal is not None:
@@ -389,6 +386,6 @@ class WorkerService(Worker):
         if self._link.dispatcher is None:
             return
         try:
-            self._link.dispatcher.sign_off(self.worker_id, self._end_reason)
+            self._link.dispatcher.sign_off(self.worker_id, shortened(self._end_reason or ""))
         except COMMUNICATION_ERRORS as error:
             logger.debug("could not sign off: %s", error)

@@ -200,13 +200,15 @@ def gpu() -> Iterator[Finding]:
 
 def reach_master(path: Path) -> Iterator[Finding]:
     """Whether a worker on this machine finds and reaches the master of a run."""
-    from master.protocol import COMMUNICATION_ERRORS, configure_pyro, connect, dispatcher_name, name_server_uri
+    from master.protocol import COMMUNICATION_ERRORS, connect, dispatcher_name, name_server_uri
+    from master.security import become_member
     from results.credentials import read_credentials
     from results.run_directory import RunDirectory
 
     run = RunDirectory.open(path)
     try:
         credentials = read_credentials(run)
+        become_member(run.credentials / credentials.certificates)
     except FileNotFoundError as error:
         yield Finding("master", f"no {error.filename}", f"start it: run_bohb.py master --resume {path}", True)
         return
@@ -214,9 +216,8 @@ def reach_master(path: Path) -> Iterator[Finding]:
         yield Finding("master", str(error), "workers need the account of the master, which alone may read it", True)
         return
     where = f"{credentials.host}:{credentials.port}"
-    configure_pyro()
     try:
-        with connect(name_server_uri(credentials.host, credentials.port), credentials.key) as name_server:
+        with connect(name_server_uri(credentials.host, credentials.port)) as name_server:
             name_server.lookup(dispatcher_name(credentials.run_id))
     except COMMUNICATION_ERRORS as error:
         remedy = "if it lives, let it listen at an address that this machine reaches, by --host; or open the ports"

@@ -24,7 +24,8 @@ from typing import Any
 from hpbandster.core.result import logged_results_to_HBS_result
 
 from master.jobs import trial_key
-from master.protocol import COMMUNICATION_ERRORS, configure_pyro, connect, dispatcher_name, name_server_uri
+from master.protocol import COMMUNICATION_ERRORS, connect, dispatcher_name, name_server_uri
+from master.security import become_member
 from master.study import create_run
 from results.bohb_lines import evaluation_to_info
 from results.credentials import read_credentials
@@ -183,10 +184,11 @@ class Chaos:
         info = evaluation_to_info(Evaluation.from_dict(content["evaluation"], OUTCOME))
         try:
             credentials = read_credentials(self.run)
+            become_member(self.run.credentials / credentials.certificates)
             uri = name_server_uri(credentials.host, credentials.port)
-            with connect(uri, credentials.key, timeout_s=1.0) as server:
+            with connect(uri, timeout_s=1.0) as server:
                 found = str(server.lookup(dispatcher_name(credentials.run_id)))
-            with connect(found, credentials.key, timeout_s=1.0) as dispatcher:
+            with connect(found, timeout_s=1.0) as dispatcher:
                 dispatcher.register_result(f"{trial_key(trial)}/chaos-{self.seed}", info)
             self.n_doubled += 1
         except (*COMMUNICATION_ERRORS, FileNotFoundError):
@@ -232,7 +234,6 @@ def _expected(result: TrialResult) -> float:
 
 def main() -> None:
     """Runs the paper's schedule under chaos for each seed, and prints a line for each."""
-    configure_pyro()
     for seed in map(int, sys.argv[1:]):
         with tempfile.TemporaryDirectory() as folder:
             begun_s = time.monotonic()

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import Pyro4
 import pytest
 
+from master.certificates import write_certificates
 from master.daemon import GuardedDaemon
 from master.nameserver import name_server
-from master.protocol import configure_pyro, connect, dispatcher_name, name_server_uri, own_version
+from master.protocol import connect, dispatcher_name, name_server_uri, own_version
+from master.security import become_member
 from master.study import create_run
 from results.credentials import Credentials
 from results.epoch import EpochRecord
@@ -89,9 +91,17 @@ def start_workers() -> Iterator[StartWorkers]:
 
 
 @pytest.fixture
+def membership(tmp_path: Path) -> Path:
+    """The folder of certificates with which this process is a member of a run."""
+    folder = tmp_path / "certificates"
+    write_certificates(folder)
+    become_member(folder)
+    return folder
+
+
+@pytest.fixture
 def credentials(make_run: MakeRun) -> Iterator[Credentials]:
     """A name server's."""
-    configure_pyro()
     with name_server(make_run("named"), "test", "127.0.0.1") as credentials:
         yield credentials
 
@@ -112,12 +122,11 @@ class FakeWorker:
     def __post_init__(self) -> None:
         self.arrived = threading.Condition()
         self.daemon = GuardedDaemon("127.0.0.1")
-        self.daemon._pyroHmacKey = self.credentials.key
         uri = self.daemon.register(self)
         self.thread = threading.Thread(target=self.daemon.requestLoop, daemon=True)
         self.thread.start()
-        server = connect(name_server_uri(self.credentials.host, self.credentials.port), self.credentials.key)
-        self.dispatcher = connect(server.lookup(dispatcher_name("test")), self.credentials.key)
+        server = connect(name_server_uri(self.credentials.host, self.credentials.port))
+        self.dispatcher = connect(server.lookup(dispatcher_name("test")))
         self.uri = str(uri)
         self.refusal = self.dispatcher.join(self.name, self.uri, self.version)
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from master.protocol import configure_pyro
-
 from .chaos import EVENTS, Chaos, losses, study
 
 
@@ -19,7 +17,6 @@ from .chaos import EVENTS, Chaos, losses, study
     ],
 )
 def test_nothing_is_lost(tmp_path: Path, seed: int, n_workers: int, n_iterations: int, pause_s: float) -> None:
-    configure_pyro()
     run = study(tmp_path / "run", seed, n_workers, n_iterations)
     chaos = Chaos(run, n_workers, seed, pause_s)
     chaos.go(limit_s=900)

@@ -328,10 +328,3 @@ def test_a_worker_that_fails_at_a_call_is_lost_and_no_thread_with_it(office: Off
     assert office.dispatcher.register_result(ticket, OK) is True
     assert office.next_finished() is job
     assert broken.jobs == []
-
-
-def test_a_message_without_the_runs_key_is_refused(office: Office) -> None:
-    from msgspec.structs import replace
-
-    with pytest.raises(Exception, match=r"hmac|connection"):
-        FakeWorker(replace(credentials := office.credentials, key="0" * len(credentials.key)))

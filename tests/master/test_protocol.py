@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import Pyro4
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from master.daemon import GuardedDaemon
 from master.protocol import (
     PROTOCOL,
-    configure_pyro,
     connect,
     dispatcher_name,
     own_version,
@@ -29,14 +29,12 @@ class Greeter:
 
 
 @pytest.mark.parametrize("run_id", ["darts@home", "my study", "größe ✓ 大", "a/b", "PYRO:x@y:1", "", "\udcff"])
-def test_any_run_id_makes_a_name_that_pyro_takes(run_id: str) -> None:
-    configure_pyro()
+def test_any_run_id_makes_a_name_that_pyro_takes(run_id: str, membership: Path) -> None:
     daemon = GuardedDaemon("127.0.0.1")
-    daemon._pyroHmacKey = "key"
     uri = str(daemon.register(Greeter(), dispatcher_name(run_id)))
     thread = threading.Thread(target=daemon.requestLoop, daemon=True)
     thread.start()
-    with connect(uri, "key") as proxy:
+    with connect(uri) as proxy:
         assert proxy.greet() == "hello"
     daemon.end()
     thread.join(timeout=5)
@@ -61,8 +59,3 @@ def test_only_the_same_version_may_join() -> None:
 
 def test_messages_call_a_worker_by_host_process_and_random_part() -> None:
     assert short_name("hpbandster.run_0f.worker.node-7.123.ab") == "node-7.123.ab"
-
-
-def test_pyro_takes_no_serializer_that_runs_code() -> None:
-    configure_pyro()
-    assert set(Pyro4.config.SERIALIZERS_ACCEPTED) == {"serpent"}

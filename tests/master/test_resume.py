@@ -298,7 +298,7 @@ def test_a_second_report_is_recorded_as_late(make_run: MakeRun, start_workers: S
         if progress.last is None or told:
             return
         credentials = read_credentials(run)
-        with connect(name_server_uri(credentials.host, credentials.port), credentials.key) as server:
+        with connect(name_server_uri(credentials.host, credentials.port)) as server:
             uri = str(server.lookup(dispatcher_name(credentials.run_id)))
         last = progress.last
         seed = last.evaluation.seed
@@ -306,7 +306,7 @@ def test_a_second_report_is_recorded_as_late(make_run: MakeRun, start_workers: S
         trial = TrialSpec(
             study=run.spec(), config_id=last.config_id, budget=int(last.budget), config=last.config, seed=seed
         )
-        with connect(uri, credentials.key) as dispatcher:
+        with connect(uri) as dispatcher:
             told.append(dispatcher.register_result(f"{trial_key(trial)}/earlier-7", late))
 
     start_workers(run)

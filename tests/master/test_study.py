@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +31,7 @@ from spaces import CONFIG_SPACES
 
 from .conftest import MakeRun, StartWorkers, smooth_objective
 
+ROOT = Path(__file__).parents[2]
 Answer = Callable[[TrialSpec], Any]
 
 
@@ -245,14 +249,18 @@ def test_an_interrupt_ends_master_and_workers(make_run: MakeRun, start_workers: 
 
 def test_two_studies_at_once_keep_apart(make_run: MakeRun, start_workers: StartWorkers) -> None:
     runs = [make_run(f"run{i}", seed=i, n_iterations=6) for i in range(2)]  # both have the run_id "test"
-    for run in runs:
-        start_workers(run)
-    threads = [threading.Thread(target=run_master, args=(run,)) for run in runs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-        assert not thread.is_alive()
+    commands = [["master_process.py", str(runs[1].path)], ["worker_process.py", str(runs[1].path), "smooth"]]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen([sys.executable, str(Path(__file__).parent / script), *arguments], env=environment)
+        for script, *arguments in commands
+    ]
+    while not credentials_path(runs[1]).exists():
+        assert processes[0].poll() is None
+        time.sleep(0.02)
+    start_workers(runs[0])
+    run_master(runs[0])
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
     for seed, run in enumerate(runs):
         results = read_results(run)
         assert len(results) == 26

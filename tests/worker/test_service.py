@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +15,13 @@ import msgspec
 import Pyro4
 import pytest
 
+from master.certificates import write_certificates
 from master.daemon import GuardedDaemon
 from master.dispatcher import Dispatcher
 from master.jobs import TrialJob
 from master.nameserver import name_server
 from master.protocol import (
     HeartbeatAnswer,
-    configure_pyro,
     connect,
     dispatcher_name,
     name_server_uri,
@@ -142,8 +143,7 @@ class FakeMaster:
         self.n_failing_reports = 0
         self.is_ending = False
         self.daemon = GuardedDaemon("127.0.0.1")
-        self.daemon._pyroHmacKey = credentials.key
-        self.name_server = connect(name_server_uri(credentials.host, credentials.port), credentials.key)
+        self.name_server = connect(name_server_uri(credentials.host, credentials.port))
         self.name_server.register(dispatcher_name("test"), self.daemon.register(self))
         threading.Thread(target=self.daemon.requestLoop, daemon=True).start()
 
@@ -195,7 +195,6 @@ class OldMaster:
 
 @pytest.fixture
 def master(tmp_path: Path) -> Iterator[FakeMaster]:
-    configure_pyro()
     run = RunDirectory(tmp_path)
     with name_server(run, "test", "127.0.0.1") as credentials:
         master = FakeMaster(run, credentials)
@@ -212,7 +211,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    configure_pyro()
     scene = Scene(tmp_path)
     with name_server(scene.run, "test", "127.0.0.1") as scene.credentials:
         scene.start_dispatcher()
@@ -242,7 +240,7 @@ def test_a_trial_gets_its_own_directory(scene: Scene) -> None:
 def test_it_refuses_a_second_job_while_it_is_busy(master: FakeMaster) -> None:
     epochs = Epochs()
     master.start_worker(epochs)
-    with connect(master.joined.get(timeout=10)[1], master.credentials.key) as worker:
+    with connect(master.joined.get(timeout=10)[1]) as worker:
         trial = TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7).to_dict()
         wait_for(lambda: bool(worker.start_computation("first", trial)))
         epochs.begun.get(timeout=10)
@@ -295,7 +293,7 @@ def test_a_busy_one_abandons_its_trial_when_the_study_ends(scene: Scene) -> None
 def test_a_report_is_repeated_until_the_master_takes_it(master: FakeMaster) -> None:
     master.start_worker(answer_at_once)
     master.n_failing_reports = 2
-    with connect(master.joined.get(timeout=10)[1], master.credentials.key) as worker:
+    with connect(master.joined.get(timeout=10)[1]) as worker:
         trial = TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7).to_dict()
         wait_for(lambda: bool(worker.start_computation("ticket", trial)))
         assert [master.reports.get(timeout=10) for _ in range(3)] == [("ticket", 0.5)] * 3
@@ -331,7 +329,6 @@ def test_it_fails_when_the_master_has_been_silent_for_too_long(scene: Scene) -> 
 
 
 def test_it_ends_at_once_when_the_master_took_its_credentials_away(tmp_path: Path) -> None:
-    configure_pyro()
     scene = Scene(tmp_path)
     with name_server(scene.run, "test", "127.0.0.1") as scene.credentials:
         scene.start_dispatcher()
@@ -372,9 +369,11 @@ def test_it_waits_for_a_master_and_says_so(tmp_path: Path, caplog: pytest.LogCap
 def test_it_does_not_mistake_another_masters_credentials(scene: Scene, tmp_path: Path) -> None:
     other = RunDirectory(tmp_path / "other")
     other.path.mkdir()
-    write_credentials(other, msgspec.structs.replace(scene.credentials, key="0" * 64))
-    with pytest.raises(Exception, match=r"hmac|HMAC|connection"):
-        run_worker(other.path, objective=answer_at_once, settings=QUICK)
+    other.credentials.mkdir()
+    write_certificates(other.credentials / "of-another")
+    write_credentials(other, msgspec.structs.replace(scene.credentials, certificates="of-another"))
+    with pytest.raises(MasterNotFoundError, match=r"no answer at .*certificate verify failed"):
+        run_worker(other.path, objective=answer_at_once, settings=WorkerSettings(wait_s=0.3))
     assert not scene.dispatcher.workers()
 
 
@@ -383,7 +382,6 @@ def test_one_that_comes_before_the_dispatcher_waits_for_it(scene: Scene, tmp_pat
     run = RunDirectory(tmp_path / "early")
     run.credentials.mkdir(parents=True, mode=0o700)
     ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-    configure_pyro()
     with name_server(run, "early", "127.0.0.1") as credentials:
         threading.Thread(target=lambda: ended.put(run_worker(run.path, settings=QUICK)), daemon=True).start()
         time.sleep(0.5)
@@ -399,10 +397,9 @@ def test_one_that_comes_before_the_dispatcher_waits_for_it(scene: Scene, tmp_pat
 def test_the_credentials_of_a_dead_master_are_named(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.credentials.mkdir(parents=True, mode=0o700)
-    configure_pyro()
     with name_server(run, "test", "127.0.0.1") as credentials:
-        pass
-    write_credentials(run, credentials)
+        shutil.copytree(run.credentials, tmp_path / "kept")
+    shutil.copytree(tmp_path / "kept", run.credentials, dirs_exist_ok=True)
     with pytest.raises(MasterNotFoundError, match=rf"no answer at 127\.0\.0\.1:{credentials.port}"):
         run_worker(run.path, settings=WorkerSettings(wait_s=0.3))
 
@@ -448,6 +445,6 @@ def test_a_worker_that_cannot_be_admitted_says_why_once(master: FakeMaster, capl
     master.reason = None
     wait_for(lambda: "is ready" in caplog.text)
     master.refusal = "enough"
-    with connect(master.joined.get(timeout=10)[1], master.credentials.key) as worker:
+    with connect(master.joined.get(timeout=10)[1]) as worker:
         worker.shutdown()
     assert master.ended.get(timeout=10) == "the study has ended"
