@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "what a recorded study would have taken with other numbers of workers",
         "master.commands.simulate:Simulate",
     ),
+    "import": ("a run made of a log of hpbandster", "master.commands.importing:Import"),
     "status": ("what a study does, while it runs and afterwards", "master.commands.status:StatusCommand"),
     "doctor": ("whether a study can run on this machine, and what to do about it", "master.commands.doctor:Doctor"),
     "worker": ("one worker of such a study", "worker.commands:Worker"),

@@ -77,7 +77,7 @@ class Importance:
         """Prints the tables of each run; 2 where a run has no table."""
         from analysis.evaluations import NoImportancesError
         from analysis.importance_text import importances_text
-        from analysis.load import load_run
+        from analysis.load import load_runs
         from analysis.run_importances import run_importances
 
         if not self.run_dirs:
@@ -86,7 +86,7 @@ class Importance:
             if number < 0:
                 raise ValueError(f"{option}: got {number}, expected no negative number")
         status = 0
-        for index, run in enumerate([load_run(path) for path in self.run_dirs]):
+        for index, run in enumerate(load_runs(self.run_dirs)):
             try:
                 found = run_importances(
                     run,
@@ -126,7 +126,7 @@ class Export:
     def run(self) -> int:
         """Writes the file and names it."""
         from analysis.export import FORMATS
-        from analysis.load import load_run
+        from analysis.load import load_runs
         from results.atomic_file import make_directory, write_atomically
         from results.run_directory import RunDirectory
 
@@ -137,7 +137,7 @@ class Export:
         if self.output is None and len(self.run_dirs) > 1:
             raise ValueError(f"{len(self.run_dirs)} runs have no common folder for the file; name one with --output")
         form = FORMATS[self.format]
-        runs = [load_run(path, self.table) for path in self.run_dirs]
+        runs = load_runs(self.run_dirs, self.table)
         content = form.content(runs)
         file = self.output or RunDirectory(self.run_dirs[0].absolute()).report / form.file_name
         make_directory(file.parent)
@@ -185,7 +185,7 @@ class Compare:
         """Writes the figures and prints what they say."""
         from analysis.aggregation import Spread
         from analysis.contest import Choices, contests_of, notes_of_failures, notes_of_runs, with_defaults
-        from analysis.load import load_run
+        from analysis.load import load_runs
         from analysis.regret import Regret
         from analysis.report import write_comparison
         from analysis.trajectory import Axis
@@ -199,7 +199,7 @@ class Compare:
         )
         if not self.run_dirs and not self.baselines:
             raise ValueError("compare: nothing was named; name the directories of runs, or files with --baselines")
-        runs = [load_run(path, self.table) for path in self.run_dirs]
+        runs = load_runs(self.run_dirs, self.table)
         contests, notes = contests_of(runs, choices) if runs else ((), ())
         notes = (*notes, *notes_of_runs(runs))
         if self.defaults:
@@ -208,7 +208,7 @@ class Compare:
         experiments: dict[tuple[ExperimentSpec, str], Path] = {}
         for path in self.baselines:
             contests = _with_baselines(contests, path, choices, experiments)
-        notes = (*notes_of_failures(contests), *_unfinished(contests, runs), *notes)
+        notes = (*notes_of_failures(contests), *_unfinished(contests, runs, experiments), *notes)
         print(write_comparison(contests, choices, notes, self.output))
         return 0
 
@@ -220,29 +220,51 @@ def _one_of(option: str, value: str, names: type[Enum]) -> str:
     return value
 
 
-def _unfinished(contests: "tuple[Contest, ...]", runs: "list[LoadedRun]") -> list[str]:
-    """A note for each contest whose place is set by a study that has evaluations left."""
+def _unfinished(
+    contests: "tuple[Contest, ...]",
+    runs: "list[LoadedRun]",
+    experiments: "dict[tuple[ExperimentSpec, str], Path]",
+) -> list[str]:
+    """A note for each contest whose place is set by a study that has evaluations left, or by a file of baselines."""
     from analysis.contest import seed_in
-    from master.samplers import make_sampler
-    from master.tuner import Tuner
 
     notes = []
     for contest in contests:
+        if len(contest.methods) < 2:
+            continue
         ends = [(curve.end, method, seed) for method in contest.methods for seed, curve in method.curves.items()]
-        _, first, of_first = min(ends, key=lambda each: each[0])
-        for run in runs:
-            if len(contest.methods) < 2 or run.description is None or seed_in(run, contest.problem, first) != of_first:
-                continue
-            try:
-                n_total = Tuner(run.description.spec, make_sampler(run.description.spec)).n_total
-            except ValueError:  # of another version, whose spaces and samplers this one may lack
-                continue
-            if len(run.results) < n_total:
-                notes.append(
-                    f"{run.path.name} has {len(run.results)} of {n_total} evaluations; it sets the place of the "
-                    "comparison"
-                )
-    return notes
+        end, first, of_first = min(ends, key=lambda each: each[0])
+        of_studies = [run for run in runs if seed_in(run, contest.problem, first) == of_first]
+        notes += [note for run in of_studies if (note := _evaluations_left(run))]
+        others = [other_end for other_end, method, _ in ends if method.pairing != first.pairing]
+        if others and min(others) > end:
+            of_file = [(path, spec) for (spec, _), path in experiments.items() if _pairing(path) == first.pairing]
+            notes += {_limit_of_file(path, spec) for path, spec in of_file}
+    return [f"{note}; it sets the place of the comparison" for note in notes]
+
+
+def _evaluations_left(run: "LoadedRun") -> str:
+    """What a study has not done yet; empty where it is finished, or cannot be counted."""
+    from master.samplers import make_sampler
+    from master.tuner import Tuner
+
+    assert run.description is not None, "it has a seed"
+    try:
+        n_total = Tuner(run.description.spec, make_sampler(run.description.spec)).n_total
+    except ValueError:  # of another version, whose spaces and samplers this one may lack
+        return ""
+    return f"{run.path.name} has {len(run.results)} of {n_total} evaluations" if len(run.results) < n_total else ""
+
+
+def _limit_of_file(path: Path, experiment: "ExperimentSpec") -> str:
+    limits = {"--evaluations": experiment.evaluations, "--time-limit-s": experiment.time_limit_s}
+    (limit,) = (f"{option} {value:g}" for option, value in limits.items() if value is not None)
+    return f"{path.name} ends each repeat at {limit}, before all other runs"
+
+
+def _pairing(path: Path) -> str:
+    """Meaning of the numbers of a file's repeats."""
+    return f"repeat of {path.absolute()}"
 
 
 def _with_baselines(
@@ -276,7 +298,7 @@ def _with_baselines(
             )
         names = (name, f"{name} ({where.parent.name}/{where.stem})", f"{name} ({where})")
         unique = next(each for each in names if each not in taken)
-        methods.append(Method(name=unique, curves=curves, pairing=f"repeat of {where}"))
+        methods.append(Method(name=unique, curves=curves, pairing=_pairing(path)))
     if problem not in [contest.problem for contest in contests]:
         return (*contests, Contest(problem=problem, methods=tuple(methods)))
     return tuple(

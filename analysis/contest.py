@@ -16,10 +16,9 @@ from typing import Any
 from analysis.aggregation import Spread, StepFunction
 from analysis.load import LoadedRun
 from analysis.regret import NoRegretError, Regret, course_of_run, curve_of_run
-from analysis.searches import NO_DIFFERENCE
 from analysis.trajectory import Axis
 from results.incumbents import IncumbentMode
-from results.records import StudySpec
+from results.records import NO_DIFFERENCE, StudySpec
 
 #: Fields of a study that do not tell methods apart: its name, what the problem and the pairing go by, and what is kept.
 _NO_METHOD = frozenset(
@@ -266,7 +265,9 @@ def _method(name: str, key: str, curves: Mapping[int, StepFunction]) -> Method |
 def _method_fields(study: StudySpec) -> dict[str, Any]:
     fields = {name: value for name, value in study.to_dict().items() if name not in _NO_METHOD}
     settings = fields["search_settings"].items()
-    return fields | {"search_settings": {name: value for name, value in settings if name not in NO_DIFFERENCE}}
+    same = {name: value for name, value in settings if name not in NO_DIFFERENCE}
+    # Each seed may start from runs of its own: their number makes the method, not their paths.
+    return fields | {"search_settings": same, "warm_start": len(study.warm_start)}
 
 
 def _short(value: object, others: Sequence[object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,13 +20,15 @@ from results.records import ConfigId, Status, TrialResult, Value
 LEAST_EVALUATIONS = 10
 #: Largest number of evaluations per tree, so that a run of 100,000 evaluations takes seconds.
 EVALUATIONS_PER_TREE = 1_000
+#: Number of runs, and of forests, that are kept for the next figure.
+_KEPT = 8
 
 
 class NoImportancesError(ValueError):
     """A run has no evaluations that importances can be computed from; the message says why."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # they are a key of caches
 class Evaluations:
     """The evaluations at one budget, or at all budgets.
 
@@ -72,6 +75,7 @@ class Evaluations:
         return f"{len(self.losses)} evaluations used" + (f", left out: {kinds}" if kinds else "")
 
 
+@lru_cache(_KEPT)
 def evaluations_by_budget(run: LoadedRun) -> tuple[Evaluations, ...]:
     """The evaluations at each budget, ascending, and last, where there are several budgets, at all of them.
 
@@ -135,6 +139,7 @@ def check_values(dimensions: Sequence[Dimension], configs: Mapping[ConfigId, Map
             raise
 
 
+@lru_cache(_KEPT)
 def fit_forest(evaluations: Evaluations, settings: FanovaSettings | None = None, seed: int = 0) -> Surrogate:
     """Fits the forest to the evaluations at a budget.
 

@@ -13,7 +13,7 @@ from analysis.searches import LoadedSearch, read_searches, search_directories
 from nas.tabular import TableError, open_table
 from nas.tabular.matching import check_table_fits
 from nas.tabular.table import Table
-from results.reading import read_journals
+from results.reading import most_at_once, read_journals
 from results.records import ConfigId, Proposal, StudySpec, TrialResult
 from results.run_directory import RunDescription, RunDirectory
 from spaces import CONFIG_SPACES, SEARCH_SPACES, SearchSpace
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _QUOTED = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # a run is a key of caches
 class LoadedRun:
     """A study, a log that hpbandster's own logger wrote, or a folder of single searches, which has no results.
 
@@ -130,6 +130,7 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
     results = [result for result in journals.results if result.config_id[0] >= 0]
     notes = [f"{name} is missing" for name in journals.missing]
     notes += [*_notes_on_losses(results, is_log), *_notes_on_lines(journals.left_out)]
+    notes += _notes_on_origin(description)
     if len(results) < len(journals.results):
         notes.append(
             "evaluations of negative iterations, which a warm start took from an earlier run, are left out: "
@@ -149,7 +150,7 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
         space=None if study is None else SEARCH_SPACES.get(study.search_space),
         configs={config_id: config for config_id, config in journals.configs.items() if config_id[0] >= 0},
         results=results,
-        n_workers=_most_at_once(results) if study is None else study.n_workers,
+        n_workers=most_at_once(results) if study is None else study.n_workers,
         largest_budget=max((result.budget for result in results), default=None) if study is None else study.max_budget,
         tuner_space=tuner_space,
         table=opened,
@@ -158,6 +159,25 @@ def load_run(path: Path | str, table: str | None = None) -> LoadedRun:
         notes=notes,
         named_table=table,
     )
+
+
+def load_runs(paths: Sequence[Path | str], table: str | None = None) -> list[LoadedRun]:
+    """Reads several runs; see ``load_run``.
+
+    Raises:
+        ValueError: A run was named twice, or ``load_run`` raises it.
+    """
+    places = [Path(path).resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"{path}: this run was named twice; name each run once")
+    return [load_run(path, table) for path in paths]
+
+
+def run_names(runs: Sequence[LoadedRun]) -> list[str]:
+    """Names runs by their directories: by the last part where that tells them apart, else by the whole path."""
+    names = [run.path.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
 def holds_searches(path: Path | str) -> bool:
@@ -224,6 +244,21 @@ def _table_and_best(description: RunDescription | None, table_name: str | None) 
         raise UnknownBestError(str(error)) from error
 
 
+def _notes_on_origin(description: RunDescription | None) -> list[str]:
+    notes = []
+    if description is not None and description.imported_from is not None:
+        notes.append(
+            f"imported from a log of hpbandster, {description.imported_from}: losses count as validation errors, and "
+            "an evaluation takes from its start to its finish"
+        )
+    if description is not None and description.spec.warm_start:
+        notes.append(
+            f"warm start: the sampler knew the results of {', '.join(description.spec.warm_start)}, which count "
+            "neither as evaluations nor as incumbents here"
+        )
+    return notes
+
+
 def _notes_on_losses(results: Sequence[TrialResult], is_log: bool) -> list[str]:
     notes = []
     if is_log:
@@ -242,13 +277,3 @@ def _notes_on_lines(left_out: Sequence[str]) -> list[str]:
         return []
     more = f"; and {len(left_out) - _QUOTED:,} more" if len(left_out) > _QUOTED else ""
     return [f"lines that cannot be used are left out: {len(left_out):,}: {'; '.join(left_out[:_QUOTED])}{more}"]
-
-
-def _most_at_once(results: Sequence[TrialResult]) -> int:
-    """The largest number of evaluations that ran at the same time; 1 without any."""
-    events = sorted([(r.finished, -1) for r in results] + [(r.started, 1) for r in results])
-    running = most = 0
-    for _, change in events:
-        running += change
-        most = max(most, running)
-    return max(most, 1)

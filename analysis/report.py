@@ -19,7 +19,7 @@ from analysis.figures import FIGURES, DoesNotApplyError
 from analysis.figures.comparison import comparison_of
 from analysis.figures.figure import csv_text, render
 from analysis.figures.trajectories import trajectories_of
-from analysis.load import LoadedRun, load_run
+from analysis.load import LoadedRun, load_run, load_runs
 from analysis.summary import Summary, summarise
 from analysis.summary_text import summary_text
 from results.atomic_file import make_directory, write_atomically
@@ -113,15 +113,15 @@ def write_figures(
         output: Folder for the files, made where it is missing; None: ``report`` in the directory of a single run.
 
     Raises:
-        ValueError: There is no such run or figure, the figure does not apply, or several runs are given without a
-            folder.
+        ValueError: There is no such run or figure, the figure does not apply, a run was named twice, or several runs
+            are given without a folder.
         OSError: The files cannot be written.
     """
     if figure is not None and figure not in FIGURES:
         raise ValueError(f"--figure: got {figure!r}, expected one of {', '.join(FIGURES)}")
     if output is None and len(paths) > 1:
         raise ValueError(f"{len(paths)} runs have no common folder for the figures; name one with --output")
-    runs = [load_run(path, table) for path in paths]
+    runs = load_runs(paths, table)
     folder = RunDirectory(runs[0].path).report if output is None else Path(output).absolute()
     figures, notes = _compute(runs, FIGURES if figure is None else [figure])
     if not figures:

@@ -11,7 +11,7 @@ from typing import Any
 
 from results.epoch import TRAJECTORY, EpochRecord
 from results.one_shot_errors import ONE_SHOT_ERRORS, ErrorFile, OneShotError
-from results.records import Value
+from results.records import NO_DIFFERENCE, Value
 from results.trial_directory import SPEC, read_trajectory, read_trial_spec
 
 logger = logging.getLogger("nasbohb.analysis")
@@ -20,8 +20,6 @@ logger = logging.getLogger("nasbohb.analysis")
 _DEPTH = 4
 #: Files with the specification of a search that was run by itself and has ended.
 _ENDED = ("architecture.json", "failure.json")
-#: Settings that say where a search ran (``nas.oneshot.spec.PLACEMENT_FIELDS``), or with which random numbers.
-NO_DIFFERENCE = frozenset({"data_dir", "download", "device", "threads", "kernels", "graph", "seed"})
 
 #: Settings of a search that make it another one, sorted by name.
 Settings = tuple[tuple[str, Value | None], ...]

@@ -20,11 +20,14 @@ from master.settings import DispatcherSettings, WaitSettings
 from master.signals import StopFlag
 from master.status_file import StatusFile
 from master.tuner import Tuner
+from master.warm_start import earlier_results
 from results.master_status import Ending
 from results.reading import RunJournals, read_journals
 from results.records import StudySpec, Value
 from results.run_directory import RunDirectory
 from results.run_lock import locked
+from results.warm_start import FILE as WARM_START
+from results.warm_start import read_warm_start, warm_start_content
 from spaces import TunerSpace, find_config_space
 
 
@@ -32,12 +35,15 @@ def create_run(path: Path | str, spec: StudySpec) -> RunDirectory:
     """Creates the directory of a study's run, after ``complete_study``.
 
     Raises:
-        ValueError: ``complete_study`` refuses the study, or the path exists already.  Nothing is written.
+        ValueError: ``complete_study`` refuses the study, ``earlier_results`` its warm start, or the path exists
+            already.  Nothing is written.
         OSError: The directory cannot be written.
     """
     spec = complete_study(spec)
     space = find_config_space(spec.config_space)
-    return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict())
+    earlier = earlier_results(spec)
+    files = {WARM_START: warm_start_content(earlier)} if earlier else {}
+    return RunDirectory.create(path, spec, space.build(spec.seed).to_serialized_dict(), files=files)
 
 
 def complete_study(spec: StudySpec) -> StudySpec:
@@ -118,10 +124,16 @@ def run_master(
             written.
     """
     waits = wait_settings or WaitSettings()
+    description = run.describe()
+    if description.imported_from is not None:
+        raise ValueError(
+            f"{run.path}: this run was imported from {description.imported_from}, so it cannot go on here; start a new "
+            f"study with --warm-start {run.path}"
+        )
     with locked(run):
-        spec = run.spec()
+        spec = description.spec
         journals = _journals(run, resume)
-        tuner = Tuner(spec, make_sampler(spec))
+        tuner = Tuner(spec, make_sampler(spec), read_warm_start(run))
         tuner.replay(journals.configs, journals.results)
         status = StatusFile(run, tuner.n_done, waits.message_interval_s)
         status.update((), ())

@@ -47,12 +47,14 @@ class Tuner:
         proposals: Every configuration so far, in the order of the proposals.
     """
 
-    def __init__(self, spec: StudySpec, sampler: Sampler) -> None:
-        """Makes a tuner without results.
+    def __init__(self, spec: StudySpec, sampler: Sampler, earlier: Iterable[TrialResult] = ()) -> None:
+        """Makes a tuner without results of its own.
 
         Args:
             spec: The study; its ``initial_configs`` come before all proposals of the sampler.
             sampler: Sampler that proposes configurations and decides on the brackets.
+            earlier: Results of other studies of the same configuration space and objective, which teach the sampler
+                now and count nowhere else.
 
         Raises:
             ValueError: The study's budgets make no ladder, or the study lacks something that its sampler needs.
@@ -63,13 +65,16 @@ class Tuner:
         self.schedule = evaluations_per_budget(self._brackets)
         self.proposals: dict[ConfigId, Proposal] = {}
         # A worker does not need to know what else is tried, which can be long.
-        self._study_of_a_trial = msgspec.structs.replace(spec, initial_configs=())
+        self._study_of_a_trial = msgspec.structs.replace(spec, initial_configs=(), warm_start=())
         self._n_started = 0
         self._active: dict[int, SuccessiveHalving] = {}  # by number, without those that are finished
         self._may_run: set[int] = set()  # of these, the ones that do not wait for a result
         self._in_flight: dict[tuple[ConfigId, float], TrialSpec] = {}
+        sampler.running = self._in_flight.values()  # a view
         self._to_repeat: deque[TrialSpec] = deque()  # in flight when the journal ended
         self._told: set[tuple[ConfigId, float]] = set()
+        for result in earlier:
+            self._learn(result.config, result)
 
     @property
     def n_total(self) -> int:
@@ -103,7 +108,7 @@ class Tuner:
         """
         self._record(result)
         self._promote(result)
-        self._learn(result)
+        self._learn(self.proposals[result.config_id].config, result)
 
     def replay(self, configs: Mapping[ConfigId, Proposal], results: Iterable[TrialResult]) -> None:
         """Brings a new tuner to the state of a journal.
@@ -170,11 +175,10 @@ class Tuner:
         self._active[number].register_result(job)
         self._may_run.add(number)
 
-    def _learn(self, result: TrialResult) -> None:
+    def _learn(self, config: Mapping[str, Value], result: TrialResult) -> None:
         """Teaches the sampler, unless the result says nothing about the configuration."""
         if result.evaluation.status.informs_model:
-            config = self.proposals[result.config_id].config
-            self._sampler.observe(config, int(result.budget), result.evaluation.loss)
+            self._sampler.observe(config, result.budget, result.evaluation.loss)
 
     def _next_trial(self) -> TrialSpec | None:
         """Takes the next trial of the iterations that have begun, or of a new iteration if all of them wait."""

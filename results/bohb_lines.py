@@ -12,7 +12,9 @@ Logs that hpbandster's own logger wrote are read too, whatever their budgets. Wi
 
 * the loss is read as the validation error;
 * a null result, or a loss that is not finite, is read as a ``bug``;
-* the time between start and finish is read as the search time.
+* the time between start and finish is read as the search time;
+* ``test_error`` and ``runtime`` in ``info``, each a number or a list of one as NAS-Bench-1Shot1's public code writes
+  them, are read as the test error and the training time in the table.
 """
 
 from __future__ import annotations
@@ -114,9 +116,23 @@ def _parse_evaluation(result: Any, exception: Any, took_s: float, where: str) ->
         return evaluation_from_info(info, where)
     loss = result.get("loss") if isinstance(result, dict) else None
     if _is_number(loss):
-        return Evaluation(status=Status.OK, validation_error=float(loss), t_search_s=took_s)
+        found = info if isinstance(info, dict) else {}
+        test_error, training_time_s = (_number_in(found.get(name)) for name in ("test_error", "runtime"))
+        return Evaluation(
+            status=Status.OK,
+            validation_error=float(loss),
+            test_error=test_error if test_error is not None and 0 <= test_error <= 1 else None,
+            t_search_s=took_s,
+            t_train_s=training_time_s if training_time_s is not None and training_time_s >= 0 else None,
+        )
     error = str(exception) if exception else f"no usable result: {result!r}"
     return Evaluation(status=Status.BUG, t_search_s=took_s, error=error)
+
+
+def _number_in(value: Any) -> float | None:
+    """A number of a foreign log, which may stand in a list of its own; None where there is none."""
+    (only,) = value if isinstance(value, list) and len(value) == 1 else (value,)
+    return float(only) if _is_number(only) else None
 
 
 def _parse_config_id(value: Any, where: str) -> ConfigId:

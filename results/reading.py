@@ -80,6 +80,16 @@ def read_results(run: RunDirectory | Path | str) -> list[TrialResult]:
     return list(journals.results)
 
 
+def most_at_once(results: Sequence[TrialResult]) -> int:
+    """The largest number of evaluations that ran at the same time; 1 without any."""
+    events = sorted([(r.finished, -1) for r in results] + [(r.started, 1) for r in results])
+    running = most = 0
+    for _, change in events:
+        running += change
+        most = max(most, running)
+    return max(most, 1)
+
+
 def _usable(
     lines: Iterable[tuple[int, bytes]], name: str, parse: Callable[[Any, str], T], left_out: list[str]
 ) -> Iterator[tuple[str, T]]:

@@ -39,6 +39,8 @@ class Status(str, Enum):
         return self in (Status.OK, Status.DIVERGED, Status.OUT_OF_MEMORY, Status.BAD_CONFIG)
 
 
+#: Settings that say where a search ran (``nas.oneshot.spec.PLACEMENT_FIELDS``), or with which random numbers.
+NO_DIFFERENCE = frozenset({"data_dir", "download", "device", "threads", "kernels", "graph", "seed"})
 #: The loss that the model learns for a configuration that failed: the worst possible error.
 FAILURE_LOSS = 1.0
 
@@ -71,6 +73,8 @@ class StudySpec(Record, frozen=True, kw_only=True):
         initial_configs: Whole configurations that are evaluated first, in this order, whatever the sampler.
         keep_every: Number of epochs between checkpoints that stay when a trial has ended, the last one among them; 0
             keeps no weights.
+        warm_start: Paths of the earlier runs whose results the sampler learned first; the results themselves are in
+            the run's ``warm_start.jsonl``.
     """
 
     run_id: str
@@ -93,6 +97,7 @@ class StudySpec(Record, frozen=True, kw_only=True):
     default_config: Mapping[str, Value] = msgspec.field(default_factory=dict)
     initial_configs: tuple[Mapping[str, Value], ...] = ()
     keep_every: int = 0
+    warm_start: tuple[str, ...] = ()
 
 
 class Proposal(Record, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@
 * ``configspace.json``, ``configs.json``, ``results.json``;
 * ``status.json``, ``master.lock``: the master at work, or the way in which the last one ended;
 * ``late.jsonl``: reports of trials that had a result already;
+* ``warm_start.jsonl``: results of earlier runs that the study began with, if it has a warm start;
 * ``trials/<iteration>_<stage>_<index>/<budget>/``;
 * ``credentials/`` (mode 0700);
 * ``report/``.
@@ -50,12 +51,14 @@ class RunDescription(Record, frozen=True, kw_only=True):
             installed.
         created: Time of creation, ISO 8601 in UTC.
         format: Version of this layout.
+        imported_from: Path of the log that the run is made of; None for a study of this program.
     """
 
     spec: StudySpec
     versions: Mapping[str, str | None]
     created: str
     format: int = FORMAT
+    imported_from: str | None = None
 
 
 class RunDirectory:
@@ -79,6 +82,8 @@ class RunDirectory:
         spec: StudySpec,
         configspace: Mapping[str, Any],
         versions: Mapping[str, str | None] | None = None,
+        files: Mapping[str, str] | None = None,
+        imported_from: str | None = None,
     ) -> RunDirectory:
         """Creates the directory of a new run; it appears whole or not at all.
 
@@ -87,6 +92,8 @@ class RunDirectory:
             spec: The study.
             configspace: ConfigSpace's own JSON, as ``ConfigurationSpace.to_serialized_dict()`` returns it.
             versions: Name to version of the libraries that the run uses; None for those installed here.
+            files: Name to content of further files of the run, and of journals that begin with lines.
+            imported_from: Path of the log that the run is made of; None for a study of this program.
 
         Raises:
             RunExistsError: ``path`` exists.
@@ -98,10 +105,10 @@ class RunDirectory:
         make_directory(run.path.parent)
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         found = installed_versions() if versions is None else versions
-        description = RunDescription(spec=spec, versions=dict(found), created=created)
+        description = RunDescription(spec=spec, versions=dict(found), created=created, imported_from=imported_from)
         try:
             with new_directory(run.path) as draft:
-                cls(draft)._fill(description, configspace)
+                cls(draft)._fill(description, configspace, files or {})
         except OSError as error:
             if os.path.lexists(run.path):
                 raise RunExistsError(_exists_message(run.path)) from error
@@ -146,14 +153,14 @@ class RunDirectory:
         """Path of the directory for a configuration at a budget (in epochs); it need not exist."""
         return self.trials / "_".join(str(part) for part in config_id) / str(budget)
 
-    def _fill(self, description: RunDescription, configspace: Mapping[str, Any]) -> None:
+    def _fill(self, description: RunDescription, configspace: Mapping[str, Any], files: Mapping[str, str]) -> None:
         for directory in (self.trials, self.report):
             directory.mkdir()
         self.credentials.mkdir(mode=0o700)
         write_atomically(self.run_json, journal.encode(description.to_dict(), "run.json", indent=2) + "\n")
         write_atomically(self.configspace_json, journal.encode(configspace, "configspace.json", indent=2) + "\n")
-        for file in (self.configs_json, self.results_json):
-            write_atomically(file, b"")
+        for name, content in {self.configs_json.name: "", self.results_json.name: "", **files}.items():
+            write_atomically(self.path / name, content)
 
 
 def installed_versions() -> dict[str, str | None]:

@@ -167,3 +167,10 @@ def test_the_one_shot_errors_are_traced(tmp_path):
     assert re.search(
         r"\| optimizer \| epoch 1 \| epoch 2 \| seconds \|\n.*\n\| darts \| [\d.]+ \| [\d.]+ \| \d+ \|", table
     )
+
+
+def test_bohb_with_and_without_knowledge_of_what_runs():
+    table = run("pending", "--seeds", 1, "--workers", 4, "--iterations", 3)
+    for space in ("CS2, 3 numbers", "256 cells"):
+        assert re.search(rf"\| {space} \| 4 \| bohb \| \d+% \| [\d.]+ ± 0.00 \| [\d.]+ ± 0.00 \|", table)
+        assert re.search(rf"\| {space} \| 4 \| bohb_pending \| 0% \| [\d.]+ ± 0.00 \| [\d.]+ ± 0.00 \|", table)

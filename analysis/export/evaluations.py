@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.export.libraries import require
 from analysis.figures.figure import csv_text
-from analysis.load import LoadedRun
+from analysis.load import LoadedRun, run_names
 from results.records import StudySpec, TrialResult
 
 if TYPE_CHECKING:
@@ -43,9 +43,6 @@ def evaluation_columns(runs: Sequence[LoadedRun]) -> list[Column]:
 
     Args:
         runs: The runs; their hyperparameters may differ.
-
-    Raises:
-        ValueError: Two runs have the same directory.
     """
     names = run_names(runs)
     rows = [(name, run, result) for name, run in zip(names, runs, strict=True) for result in run.results]
@@ -58,20 +55,6 @@ def evaluation_columns(runs: Sequence[LoadedRun]) -> list[Column]:
     return columns + [
         _hyperparameter(name, [result.config.get(name) for *_, result in rows]) for name in hyperparameters
     ]
-
-
-def run_names(runs: Sequence[LoadedRun]) -> list[str]:
-    """Names runs by their directories: by the last part where that tells them apart, else by the whole path.
-
-    Raises:
-        ValueError: Two runs have the same directory.
-    """
-    paths = [run.path for run in runs]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise ValueError(f"{path}: this run was named twice; name each run once")
-    names = [path.name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def csv_content(runs: Sequence[LoadedRun]) -> bytes:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from analysis.export.evaluations import run_names
 from analysis.importance import Dimension, Float, Integer, dimensions_of
-from analysis.load import LoadedRun
+from analysis.load import LoadedRun, run_names
 from analysis.summary import best_of
 from results.records import Status, TrialResult, Value
 

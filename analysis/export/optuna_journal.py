@@ -21,10 +21,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
 from analysis.evaluations import check_values
-from analysis.export.evaluations import run_names
 from analysis.export.libraries import require
 from analysis.importance import Categories, Float, Integer, Ordered, dimensions_of
-from analysis.load import LoadedRun
+from analysis.load import LoadedRun, run_names
 from results.records import ConfigId, Proposal, Status, TrialResult, Value
 
 if TYPE_CHECKING:

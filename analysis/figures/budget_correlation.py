@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.correlation import LEAST_PAIRS, Correlation, rank_correlations
-from analysis.figures.figure import DoesNotApplyError, add_title, the_only
+from analysis.figures.figure import DoesNotApplyError, add_title, the_only, thinned
 from analysis.figures.styles import add_grid, add_line_legend, scale_errors
 from analysis.load import LoadedRun
 from results.records import ConfigId, Status
@@ -135,7 +135,7 @@ def _draw_panel(axes: Axes, pair: BudgetPair, data: BudgetCorrelationData) -> No
     for label, (is_default, style) in styles.items():
         points = [losses for i, losses in pair.losses.items() if (i in data.default_ids) == is_default]
         if points:
-            axes.plot(*zip(*points, strict=True), linestyle="none", label=label, **style)
+            axes.plot(*zip(*thinned(points), strict=True), linestyle="none", label=label, **style)
     axes.axline((0.1, 0.1), (0.2, 0.2), color="0.6", linewidth=1, label="equal losses")
     texts = []
     for name, found in pair.correlations.items():

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from analysis.comparison import Comparison, Difference, Ranks, blocks_of, compare, rank
 from analysis.comparison_text import place_text
-from analysis.contest import Choices, Contest, contests_of
-from analysis.figures.figure import DoesNotApplyError, add_title, broken
+from analysis.contest import Choices, Contest
+from analysis.figures.figure import DoesNotApplyError, add_title, broken, contests_of_several
 from analysis.load import LoadedRun
 
 _CLEAR, _UNCLEAR = "#D55E00", "#555555"
@@ -36,14 +36,8 @@ class ComparisonData:
 
 def compute(runs: Sequence[LoadedRun]) -> ComparisonData:
     """Compares at the place on one worker's simulated time that all runs reach."""
-    if len(runs) < 2:
-        raise DoesNotApplyError("it compares several runs, and there is one")
     choices = Choices()
-    try:
-        contests, _ = contests_of(runs, choices)
-    except ValueError as error:
-        raise DoesNotApplyError(str(error)) from error
-    return comparison_of(contests, choices)
+    return comparison_of(contests_of_several(runs, choices), choices)
 
 
 def comparison_of(contests: Sequence[Contest], choices: Choices) -> ComparisonData:

@@ -6,17 +6,23 @@ import csv
 import io
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 
+from analysis.contest import Choices, Contest, contests_of
 from analysis.load import LoadedRun
 
 #: Most characters of a name in one line.
 _NAME_WIDTH = 40
+#: Most points of a cloud; more cover one another.
+MOST_POINTS = 5_000
+
+
+Point = TypeVar("Point")
 
 
 class DoesNotApplyError(ValueError):
@@ -56,6 +62,20 @@ def the_only(runs: Sequence[LoadedRun]) -> LoadedRun:
     return runs[0]
 
 
+def contests_of_several(runs: Sequence[LoadedRun], choices: Choices) -> tuple[Contest, ...]:
+    """The contests that a figure of several runs shows.
+
+    Raises:
+        DoesNotApplyError: There is one run, or the runs make no contest.
+    """
+    if len(runs) < 2:
+        raise DoesNotApplyError("it compares several runs, and there is one")
+    try:
+        return contests_of(runs, choices)[0]
+    except ValueError as error:
+        raise DoesNotApplyError(str(error)) from error
+
+
 def add_title(figure: Figure, *lines: str) -> None:
     """Writes lines above the panels, broken where the figure is too narrow for them."""
     per_line = int(13 * figure.get_figwidth())
@@ -67,6 +87,12 @@ def broken(name: str) -> str:
     return textwrap.fill(name, _NAME_WIDTH)
 
 
+def thinned(points: Sequence[Point]) -> list[Point]:
+    """Chooses at most ``MOST_POINTS`` points of a cloud, evenly in their order."""
+    n = min(len(points), MOST_POINTS)
+    return [points[index * len(points) // n] for index in range(n)]
+
+
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """A table as comma-separated values; None is an empty field."""
     stream = io.StringIO()
@@ -75,11 +101,15 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 
 def render(figure: Figure, file_format: str) -> bytes:
-    """The figure as the content of a ``"png"`` or ``"pdf"`` file; it holds no date: equal results, equal bytes."""
+    """The figure as the content of a ``"png"`` or ``"pdf"`` file; it holds no date: equal results, equal bytes.
+
+    The first file lays the figure out; a later one of another format has the same layout.
+    """
     _take_text_as_it_is(figure)
     stream = io.BytesIO()
     undated = {"png": {}, "pdf": {"CreationDate": None}}[file_format]
     figure.savefig(stream, format=file_format, dpi=150, metadata=undated)
+    figure.set_layout_engine("none")
     return stream.getvalue()
 
 

@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.evaluations import Evaluations, forests_of
-from analysis.figures.figure import DoesNotApplyError
+from analysis.figures.figure import DoesNotApplyError, thinned
 from analysis.figures.scales import FloatArray, Scale, scales_of, values_at
 from analysis.importance import Importances, Marginal, Surrogate, importances
 from analysis.load import LoadedRun
@@ -104,10 +104,9 @@ def draw_map(axes: Axes, marginal: Marginal, scales: Mapping[str, Scale], norm: 
 
 def draw_points(axes: Axes, evaluations: Evaluations, x: Scale, y: Scale, norm: Normalize, size: float = 22) -> None:
     """Draws the evaluations in the colours of their losses, failures, the default configuration and the incumbent."""
-    at_x, at_y = _places(evaluations.configurations, x, y)
-    places = axes.scatter(
-        at_x, at_y, c=evaluations.losses, s=size, norm=norm, cmap=COLOURS, edgecolors="white", linewidths=0.8, zorder=3
-    )
+    at_x, at_y = _places(thinned(evaluations.configurations), x, y)
+    colours: dict[str, Any] = {"c": thinned(evaluations.losses.tolist()), "norm": norm, "cmap": COLOURS}
+    places = axes.scatter(at_x, at_y, s=size, edgecolors="white", linewidths=0.8, zorder=3, **colours)
     places.set_rasterized(len(at_x) > _MOST_VECTORS)
     axes.scatter([], [], s=size, color="0.5", edgecolors="black", label="evaluation in the colour of its loss")
     if evaluations.failed:

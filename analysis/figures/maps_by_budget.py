@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.figures.figure import DoesNotApplyError
+from analysis.figures.figure import DoesNotApplyError, broken
 from analysis.figures.maps import Fitted, add_colours, add_legend, draw_map, draw_points, fitted, map_rows, shared_norm
 from analysis.importance import Marginal, marginal
 from analysis.importance_text import r2_text
-from analysis.load import LoadedRun
+from analysis.load import LoadedRun, run_names
 
 _POINTS = 20
 _PAPER_PAIR = ("cutout_prob", "weight_decay")
@@ -49,7 +49,7 @@ def compute(runs: Sequence[LoadedRun]) -> MapsByBudgetData:
         }
         for of_run in forests
     )
-    return MapsByBudgetData(pair=pair, titles=tuple(_title_of(run) for run in runs), rows=grid)
+    return MapsByBudgetData(pair=pair, titles=_titles_of(runs), rows=grid)
 
 
 def rows(data: MapsByBudgetData) -> Iterator[Sequence[object]]:
@@ -108,6 +108,15 @@ def _pair_of(last: Sequence[Fitted]) -> tuple[str, str]:
         pairs, key=lambda pair: sum(at.found.of(pair[0]) + at.found.of(pair[1]) + at.found.of(*pair) for at in last)
     )
     return x, y
+
+
+def _titles_of(runs: Sequence[LoadedRun]) -> tuple[str, ...]:
+    """A title for each run; runs that would share one, such as seeds of a study, are named by their directories."""
+    titles = [_title_of(run) for run in runs]
+    return tuple(
+        f"{broken(name)}\n{title}" if titles.count(title) > 1 else title
+        for title, name in zip(titles, run_names(runs), strict=True)
+    )
 
 
 def _title_of(run: LoadedRun) -> str:

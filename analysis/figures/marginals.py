@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.evaluations import Evaluations, forests_of
-from analysis.figures.figure import DoesNotApplyError, add_title, the_only
+from analysis.figures.figure import DoesNotApplyError, add_title, the_only, thinned
 from analysis.figures.scales import Scale, scales_of, values_at
 from analysis.importance import Importances, Marginal, importances, marginal
 from analysis.importance_text import r2_text
@@ -122,7 +122,7 @@ def _draw_panel(axes: Axes, data: MarginalsData, name: str, curves: Mapping[floa
                 at, curve.mean - curve.spread, curve.mean + curve.spread, color=colour, alpha=0.18, lw=0, label=label
             )
     edge = axes.get_xaxis_transform()
-    rug = scale.coordinates(values_at(name, last.configurations))
+    rug = scale.coordinates(thinned(values_at(name, last.configurations)))
     axes.plot(rug, [0.025] * len(rug), "|", color="0.25", markersize=6, alpha=0.6, transform=edge,
               rasterized=len(rug) > 1_000, label=f"evaluation, {last.budget:g} epochs")  # fmt: skip
     for config, shade, line, end, label in (

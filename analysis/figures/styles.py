@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 #: Okabe and Ito (2008), without the yellow, which is too light for lines.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7F7F7F")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)), (0, (3, 3)))
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#999933")
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (1, 2)), (0, (3, 1)))
 _MARKERS = "osD^vPX*"
 #: Above this ratio of the largest error to the smallest, errors are drawn on a logarithmic axis.
 _LOG_FROM = 4.0
@@ -21,9 +21,13 @@ _BELOW = 1.6
 
 
 def line_style(position: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the line at a position: eight lines differ in all three."""
-    at = position % len(_COLOURS)
-    return {"color": _COLOURS[at], "linestyle": _DASHES[at], "marker": _MARKERS[at]}
+    """Colour, dashes and marker of the line at a position: eight lines differ in all three.
+
+    Further lines have a colour again, with other dashes and another marker.
+    """
+    n = len(_COLOURS)
+    style = (position + 3 * (position // n)) % n
+    return {"color": _COLOURS[position % n], "linestyle": _DASHES[style], "marker": _MARKERS[style]}
 
 
 def scale_errors(axes: Axes, errors: Iterable[float]) -> None:

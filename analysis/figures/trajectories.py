@@ -1,12 +1,13 @@
 """The test regret of several runs over time, or over another cost: seeds as one line with a band, methods beside.
 
-Lines differ by colour (Okabe and Ito 2008), by dashes and by marker. Problems stand in columns, on a shared scale.
+Problems stand in columns, on a shared scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,15 +15,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.aggregation import Aggregate, aggregate
-from analysis.contest import Choices, Contest, contests_of
-from analysis.figures.figure import DoesNotApplyError, broken
+from analysis.contest import Choices, Contest
+from analysis.figures.figure import broken, contests_of_several
 from analysis.figures.scales import set_places
+from analysis.figures.styles import add_grid, line_style
 from analysis.load import LoadedRun
 from analysis.trajectory import Axis, time_unit
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#999933")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (1, 2)), (0, (3, 1)))
-_MARKERS = "osD^vPX*"
 #: Largest number of methods whose legend stands in the panel; of more it stands below, and bands are paler.
 _IN_THE_PANEL = 4
 _AXIS_NAMES = {
@@ -51,14 +50,8 @@ class TrajectoriesData:
 
 def compute(runs: Sequence[LoadedRun]) -> TrajectoriesData:
     """The regret over one worker's simulated time, with mean and standard deviation over the seeds."""
-    if len(runs) < 2:
-        raise DoesNotApplyError("it compares several runs, and there is one")
     choices = Choices()
-    try:
-        contests, _ = contests_of(runs, choices)
-    except ValueError as error:
-        raise DoesNotApplyError(str(error)) from error
-    return trajectories_of(contests, choices)
+    return trajectories_of(contests_of_several(runs, choices), choices)
 
 
 def trajectories_of(contests: Sequence[Contest], choices: Choices) -> TrajectoriesData:
@@ -99,33 +92,29 @@ def draw(data: TrajectoriesData) -> Figure:
     names = list(dict.fromkeys(method.name for contest in data.contests for method in contest.methods))
     for axes, contest, aggregates in zip(panels, data.contests, data.aggregates, strict=True):
         for method, each in zip(contest.methods, aggregates, strict=True):
-            _draw_method(axes, each, broken(method.counted), names.index(method.name), size, shade)
+            _draw_method(axes, each, broken(method.counted), line_style(names.index(method.name)), size, shade)
         axes.set_title(contest.problem.title, fontsize=9.5)
         axes.set_xlabel(f"{_AXIS_NAMES[axis]} [{unit}]" if unit else _AXIS_NAMES[axis])
         set_places(axes, "x", [each.x / size for each in aggregates])
         columns = 1 if len(contest.methods) <= _IN_THE_PANEL else 2
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)} if columns > 1 else {}
         title = data.choices.spread.words
+        # One for each panel, because the numbers of runs differ between problems.
         axes.legend(title=title, title_fontsize=8, fontsize=8, frameon=False, ncols=columns, **below)
-        axes.grid(True, which="major", color="0.9", linewidth=0.8)
-        axes.set_axisbelow(True)
+    add_grid(panels)
     set_places(panels[0], "y", [each.center for aggregates in data.aggregates for each in aggregates])
     panels[0].set_ylabel(data.choices.regret.label, fontsize=9)
     return figure
 
 
-def _draw_method(axes: Axes, each: Aggregate, label: str, index: int, size: float, shade: float) -> None:
+def _draw_method(axes: Axes, each: Aggregate, label: str, style: dict[str, Any], size: float, shade: float) -> None:
     """The centre as steps, and the band where there are several runs."""
-    n = len(_COLOURS)
-    colour, style = _COLOURS[index % n], (index + 3 * (index // n)) % n
     x = each.x / size
     axes.step(
         x,
         each.center,
         where="post",
-        color=colour,
-        linestyle=_DASHES[style],
-        marker=_MARKERS[style],
+        **style,
         markevery=max(1, len(x) // 6),
         markersize=4.5,
         linewidth=1.8,
@@ -133,4 +122,4 @@ def _draw_method(axes: Axes, each: Aggregate, label: str, index: int, size: floa
         zorder=3,
     )
     if each.n > 1:
-        axes.fill_between(x, each.lower, each.upper, step="post", color=colour, alpha=shade, linewidth=0)
+        axes.fill_between(x, each.lower, each.upper, step="post", color=str(style["color"]), alpha=shade, linewidth=0)

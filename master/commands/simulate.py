@@ -1,10 +1,12 @@
 """The command ``run_bohb.py simulate``, and the plan of a study."""
 
 # No `from __future__ import annotations` here: the command line is derived from evaluated annotations.
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -49,6 +51,7 @@ class Simulate:
         from master.virtual import Fleet, RecordedAnswers, simulate
         from results.reading import read_journals
         from results.run_directory import RunDirectory
+        from results.warm_start import read_warm_start
 
         for name in ("preempt_every_h", "lose_every_h", "limit_h"):
             if not getattr(self, name) > 0:
@@ -72,7 +75,7 @@ class Simulate:
         print("\n".join(_recorded_lines(spec, journals)), flush=True)
         for fleet in fleets:
             answers = RecordedAnswers(journals.results)
-            done = simulate(Tuner(spec, make_sampler(spec)), answers, fleet)
+            done = simulate(Tuner(spec, make_sampler(spec), read_warm_start(run)), answers, fleet)
             own = answers.n_own / max(answers.n_own + answers.n_drawn, 1)
             print(f"{_simulated_line(fleet, done)}{own:>12.0%}", flush=True)
         return 0
@@ -91,19 +94,66 @@ def _recorded_lines(spec: "StudySpec", journals: "RunJournals") -> Iterator[str]
     yield f"{_SIMULATED_HEAD}{'as recorded':>12}"
 
 
-def print_plan(spec: "StudySpec", seconds_per_epoch: float) -> None:
-    """Prints what a study would take, with its workers and with one."""
+def print_plan(spec: "StudySpec", seconds_per_epoch: float | Literal["measure"]) -> None:
+    """Prints what a study would take, with its workers, with one, and with twice as many.
+
+    Raises:
+        ValueError: The seconds are no number above 0, or the search to measure has failed.
+    """
     from master.progress import schedule_line
     from master.samplers import make_sampler
     from master.study import complete_study
     from master.tuner import Tuner
     from master.virtual import Fleet, PlannedAnswers, simulate
+    from master.warm_start import earlier_results
 
-    spec, answers = complete_study(spec), PlannedAnswers(seconds_per_epoch)
-    print(f"{schedule_line(spec)}\nNothing is started. At {seconds_per_epoch:g} s per search epoch:\n{_SIMULATED_HEAD}")
+    spec, how = complete_study(spec), ""
+    print(schedule_line(spec), flush=True)
+    if seconds_per_epoch == "measure":
+        print("Measuring an epoch of the default configuration's search.", flush=True)
+        seconds_per_epoch, how = _measured_epoch_s(spec), ", as measured for one search alone"
+    earlier = [each.result for each in earlier_results(spec)]
+    answers = PlannedAnswers(seconds_per_epoch)
+    print(f"Nothing is started. At {seconds_per_epoch:.3g} s per search epoch{how}:\n{_SIMULATED_HEAD}")
     for n_workers in sorted({1, spec.n_workers, 2 * spec.n_workers}):
         fleet = Fleet(n_workers=n_workers)
-        print(_simulated_line(fleet, simulate(Tuner(spec, make_sampler(spec)), answers, fleet)))
+        print(_simulated_line(fleet, simulate(Tuner(spec, make_sampler(spec), earlier), answers, fleet)))
+
+
+def _measured_epoch_s(spec: "StudySpec") -> float:
+    """Measures the wall-clock seconds of one epoch of the default configuration's search, on this machine.
+
+    All that a trial does in an epoch counts, up to its saved checkpoint. The first epoch does not count, because it
+    also prepares; nor does a warm start, in which only the weights learn; nor does the last one, which selects.
+
+    Raises:
+        ValueError: The search has failed.
+    """
+    from results.epoch import EpochRecord
+    from results.records import TrialSpec
+    from worker.objective import evaluate, search_spec
+    from worker.outcome import TrialAbandonedError
+
+    trial = TrialSpec(
+        study=spec, config_id=(0, 0, 0), budget=spec.max_budget + 2, config=spec.default_config, seed=spec.seed
+    )
+    n_before = search_spec(trial).warm_start_epochs + 1
+    ends: list[float] = []
+
+    def note(epoch: EpochRecord) -> None:
+        ends.append(time.perf_counter())
+        if len(ends) > n_before:
+            raise TrialAbandonedError
+
+    try:
+        with TemporaryDirectory(prefix="nasbohb-plan-") as folder:
+            outcome = evaluate(trial, Path(folder), on_saved=note)
+    except TrialAbandonedError:
+        return ends[-1] - ends[-2]
+    raise ValueError(
+        f"--plan measure: the search of the default configuration ended as {outcome.status.value} ({outcome.error}); "
+        "give the seconds of one search epoch"
+    )
 
 
 def _simulated_line(fleet: "Fleet", done: "VirtualRun") -> str:

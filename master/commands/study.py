@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 from typing_extensions import Doc
@@ -68,6 +68,8 @@ class StudyOptions:
         workers: Number of workers.
         seed: Seed of the study.
         keep_every: Epochs between checkpoints of a trial that stay, the last one among them; 0 keeps no weights.
+        warm_start: Directories of earlier runs, finished or not, whose results the sampler learns before its first
+            proposal. They need the same optimizer, spaces, data set and table.
     """
 
     run_dir: Path | None = None
@@ -91,6 +93,7 @@ class StudyOptions:
     keep_every: int = 0
     sampler: Annotated[str, Doc(f"Way to propose configurations: {_one_of(SAMPLERS)}.")] = "bohb"
     try_: _Try = ()
+    warm_start: tuple[Path, ...] = ()
     search: Annotated[
         tuple[str, ...],
         Doc(
@@ -122,8 +125,11 @@ class StudyOptions:
     ] = math.inf
     trial_timeout_s: Annotated[float, Doc("Seconds after which a trial is given up.")] = math.inf
     plan: Annotated[
-        float | None,
-        Doc("Seconds of one search epoch: say what the study would take, in virtual time, and start nothing."),
+        float | Literal["measure"] | None,
+        Doc(
+            "Seconds of one search epoch: say what the study would take, in virtual time, and start nothing. With "
+            "measure, the first epochs of the default configuration's search are run here, to time one."
+        ),
     ] = None
 
     #: Settings of the searches that ``--search`` overrides.
@@ -165,6 +171,7 @@ class StudyOptions:
             search_settings={**settings, **parse_settings(self.search)},
             sampler=self.sampler,
             initial_configs=tuple(_parse_config(pairs) for pairs in self.try_),
+            warm_start=tuple(str(path.absolute()) for path in self.warm_start),
         )
 
 

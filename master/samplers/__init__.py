@@ -14,6 +14,7 @@ from spaces import find_config_space
 #: Name -> module and class of a sampler; add one here and the command line, the tests and the docs know it.
 SAMPLERS: dict[str, str] = {
     "bohb": "master.samplers.kde:KdeSampler",
+    "bohb_pending": "master.samplers.pending:PendingKdeSampler",
     "random": "master.samplers.random:RandomSampler",
     "listed": "master.samplers.listed:ListedSampler",
 }

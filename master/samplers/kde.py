@@ -13,7 +13,7 @@ Differs from hpbandster:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +63,19 @@ class Model:
     good: Density
     bad: Density
 
+    def ratio(self, points: FloatArray) -> FloatArray:
+        """[m] Bad over good density at [m, d] points; the smallest is the best."""
+        good, bad = (np.maximum(density.pdf(points), _SMALLEST_DENSITY) for density in (self.good, self.bad))
+        return np.asarray(bad / good)
+
 
 class KdeSampler(Sampler):
-    """Proposes configurations where good ones are dense and bad ones are not."""
+    """Proposes configurations where good ones are dense and bad ones are not.
+
+    Attributes:
+        settings: Settings of the sampler.
+        levels: [d] 0 for a continuous hyperparameter, or else the number of categories.
+    """
 
     def __init__(self, space: ConfigurationSpace, settings: KdeSettings | None = None) -> None:
         """Makes a sampler without observations.
@@ -79,10 +89,10 @@ class KdeSampler(Sampler):
                 ``min_points_in_model`` is too small for its dimensions.
         """
         super().__init__(space)
-        self._settings = settings or KdeSettings()
-        self._levels = np.array([_n_levels(h) for h in space.values()], dtype=np.int64)
-        least = len(self._levels) + 1
-        self._min_points = self._settings.min_points_in_model or least
+        self.settings = settings or KdeSettings()
+        self.levels = np.array([_n_levels(h) for h in space.values()], dtype=np.int64)
+        least = len(self.levels) + 1
+        self._min_points = self.settings.min_points_in_model or least
         if self._min_points < least:
             raise ValueError(
                 f"min_points_in_model: got {self._min_points}, expected at least {least}, the dimensions and one more"
@@ -102,8 +112,8 @@ class KdeSampler(Sampler):
     def propose(self, budget: int, rng: np.random.Generator) -> Proposal:
         """Proposes the best of many samples of the model, or a uniform draw; the budget has no influence."""
         model = self.model(rng)
-        if model is not None and rng.random() >= self._settings.random_fraction:
-            config = self._best_sample(model, rng)
+        if model is not None and rng.random() >= self.settings.random_fraction:
+            config = next(self.best_samples(model, rng), None)
             if config is not None:
                 return Proposal(config=config, model_based=True)
         return Proposal(config=draw(self.space, rng), model_based=False)
@@ -121,32 +131,30 @@ class KdeSampler(Sampler):
         return self._model
 
     def _fit(self, rng: np.random.Generator) -> Model | None:
-        d = len(self._levels)
+        d = len(self.levels)
         for budget in sorted(self._losses, reverse=True):
             n = len(self._losses[budget])
-            n_good = max(self._min_points, self._settings.top_n_percent * n // 100)
-            n_bad = min(max(self._min_points, (100 - self._settings.top_n_percent) * n // 100), n - n_good)
+            n_good = max(self._min_points, self.settings.top_n_percent * n // 100)
+            n_bad = min(max(self._min_points, (100 - self.settings.top_n_percent) * n // 100), n - n_good)
             if n_bad <= d:
                 continue
             order = np.argsort(self._losses[budget], kind="stable")
             vectors = np.array(self._vectors[budget])[order]
             good, bad = vectors[:n_good], vectors[n_good : n_good + n_bad]
-            return Model(budget, self._density(good, rng), self._density(bad, rng))
+            return Model(budget, self.density(good, rng), self.density(bad, rng))
         return None
 
-    def _density(self, vectors: FloatArray, rng: np.random.Generator) -> Density:
-        return Density.fit(impute(vectors, self._levels, rng), self._levels, self._settings.min_bandwidth)
+    def density(self, vectors: FloatArray, rng: np.random.Generator) -> Density:
+        """Fits a density to [n, d] vectors, whose missing values are imputed."""
+        return Density.fit(impute(vectors, self.levels, rng), self.levels, self.settings.min_bandwidth)
 
-    def _best_sample(self, model: Model, rng: np.random.Generator) -> dict[str, Value] | None:
-        """Finds the legal sample with the best ratio of good to bad density; None if no sample is legal."""
-        samples = model.good.sample(self._settings.n_samples, self._settings.bandwidth_factor, rng)
-        good = np.maximum(model.good.pdf(samples), _SMALLEST_DENSITY)
-        bad = np.maximum(model.bad.pdf(samples), _SMALLEST_DENSITY)
-        for i in np.argsort(bad / good, kind="stable"):
+    def best_samples(self, model: Model, rng: np.random.Generator) -> Iterator[dict[str, Value]]:
+        """Draws samples of the model and yields the legal ones, the best ratio of good to bad density first."""
+        samples = model.good.sample(self.settings.n_samples, self.settings.bandwidth_factor, rng)
+        for i in np.argsort(model.ratio(samples), kind="stable"):
             config = self._decode(samples[i])
             if config is not None:
-                return config
-        return None
+                yield config
 
     def _decode(self, vector: FloatArray) -> dict[str, Value] | None:
         """Decodes a point into its configuration; None if it is forbidden."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from master.brackets import Bracket, hyperband, ladder
-from results.records import Proposal, StudySpec, Value
+from results.records import Proposal, StudySpec, TrialSpec, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,18 @@ class Sampler(ABC):
 
     Attributes:
         space: The configuration space, which the sampler owns.
+        running: Trials that run now; the tuner keeps them up to date. Their order means nothing.
     """
+
+    running: Collection[TrialSpec] = ()
 
     def __init__(self, space: ConfigurationSpace) -> None:
         self.space = space
+
+    @property
+    def learns(self) -> bool:
+        """Whether results change the proposals."""
+        return type(self).observe is not Sampler.observe
 
     @abstractmethod
     def propose(self, budget: int, rng: np.random.Generator) -> Proposal:

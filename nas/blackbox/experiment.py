@@ -26,7 +26,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from nas.blackbox import find_baseline
+from nas.blackbox import BASELINES, find_baseline
 from nas.blackbox.baseline import IntArray, Questions, Task
 from nas.blackbox.experiment_file import ExperimentFile, ExperimentSpec, Header, Repeat
 from nas.blackbox.problem import Problem
@@ -123,9 +123,11 @@ def run_experiment(
         on_done: Called with the number of repeats that have just been written.
 
     Raises:
-        ValueError: There is no such method, or the number of repeats is below 1.
+        ValueError: There is no such method or none was named, or the number of repeats or of processes is below 1.
         MissingExtraError: A method needs a library that is not installed.
     """
+    if not methods:
+        raise ValueError(f"--methods: no baseline was named; name some of {', '.join(BASELINES)}")
     if n_repeats < 1:
         raise ValueError(f"--repeats: got {n_repeats}, expected at least 1")
     if n_processes < 1:

@@ -317,6 +317,31 @@ def test_an_unfinished_run_that_shortens_the_comparison_is_said(
     assert "sets the place" not in out
 
 
+def test_a_file_of_baselines_that_shortens_the_comparison_is_said(
+    runs: list[Path], baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The studies have 10 evaluations and last longer than 3 s; the repeats of the other file have 40 trainings."""
+
+    def notes(*arguments: object) -> list[str]:
+        _, out, _ = call(capsys, *arguments, "--output", tmp_path / "out")
+        return [line for line in out.splitlines() if "sets the place" in line]
+
+    limits: dict[str, dict[str, Any]] = {
+        "--evaluations 4": {"evaluations": 4},
+        "--time-limit-s 2.5": {"evaluations": None, "time_limit_s": 2.5},
+    }
+    axes = ("evaluations", "serial")
+    for (limit, fields), axis in zip(limits.items(), axes, strict=True):
+        path = tmp_path / f"{axis}.jsonl"
+        spec = ExperimentSpec(search_space="1", table="digits", **fields)
+        run_experiment(ExperimentFile.create_or_open(path, header_of(spec)), ["random_search", "reinforce"], 2)
+        note = f"({path.name} ends each repeat at {limit}, before all other runs; it sets the place of the comparison)"
+        assert notes(*runs[:1], "--baselines", path, baselines, "--axis", axis) == [note]
+    assert notes("--baselines", tmp_path / "serial.jsonl") == []
+    of_study = "(darts-0 has 10 of 23 evaluations; it sets the place of the comparison)"
+    assert notes(*runs[:1], "--baselines", baselines, "--axis", "evaluations") == [of_study]
+
+
 def test_an_error_says_what_is_unusual_about_the_runs(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -339,7 +364,7 @@ def test_an_error_says_what_is_unusual_about_the_runs(
         (("RUN", "--regret", "figure9"), "--regret: got figure9, expected one of best_mean, figure2, figure5, or some"),
         (("RUN", "--baselines", "none.jsonl"), "--baselines: there is no file none.jsonl; write one with the command"),
         (("RUN", "--baselines", "FILE", "--axis", "epochs"), "--axis: got epochs, expected serial or evaluations"),
-        (("RUN", "RUN"), "darts-0: another run is the same study with the same seed 0"),
+        (("RUN", "RUN"), "darts-0: this run was named twice; name each run once"),
     ],
 )
 def test_what_it_cannot_use_is_one_sentence(

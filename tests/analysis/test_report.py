@@ -337,3 +337,8 @@ def test_figures_that_cannot_be_written_are_named(make_run: Callable[..., RunDir
         write_figures([run], figure="pairs")
     with pytest.raises(ValueError, match="2 runs have no common folder for the figures; name one with --output"):
         write_figures([run, run])
+    link = tmp_path / "link"
+    link.symlink_to(run)
+    with pytest.raises(ValueError, match="link: this run was named twice; name each run once"):
+        write_figures([link, run], output=tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()

@@ -64,4 +64,4 @@ def test_the_registry_loads_neither_pyro_nor_hpbandster_nor_torch_nor_scipy() ->
         "import sys; from master.samplers import SAMPLERS; print(*SAMPLERS); "
         "assert not {'Pyro4', 'hpbandster', 'torch', 'scipy', 'ConfigSpace'} & set(sys.modules)"
     )
-    assert said(ROOT, "-c", code) == "bohb random listed\n"
+    assert said(ROOT, "-c", code) == "bohb bohb_pending random listed\n"

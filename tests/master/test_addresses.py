@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +20,14 @@ from master.daemon import NoFreePortError
 from master.hosts import checked_host
 from master.loop import Progress
 from master.ports import Ports
+from master.signals import StopFlag
 from master.study import run_master
 from results.credentials import read_credentials
+from results.master_status import Ending
 
 from .conftest import MakeRun, StartWorkers
+
+ROOT = Path(__file__).parents[2]
 
 
 def free_ports(n: int) -> int:
@@ -90,6 +98,29 @@ def test_a_study_keeps_to_its_ports(make_run: MakeRun, start_workers: StartWorke
         start_workers(run, ports=ports)
         assert run_master(run, ports=ports, on_progress=on_progress).n_done == 10
     assert seen == [first, first + 1, first + 2, first + 3, first]
+
+
+def test_a_worker_takes_its_only_port_again_for_the_next_master(make_run: MakeRun) -> None:
+    """In a process of its own, because certificates are those of a process; both masters have the same ports."""
+    run, first = make_run(n_iterations=2), free_ports(3)
+    program = (
+        "import sys\nfrom master.ports import Ports\nfrom tests.master.worker_process import smooth\n"
+        "from worker.service import run_worker\nport = int(sys.argv[2])\n"
+        "print(run_worker(sys.argv[1], objective=smooth, ports=Ports(port, port)))\n"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program, str(run.path), str(first + 2)], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    stop = StopFlag()
+
+    def pause(progress: Progress) -> None:
+        if progress.n_done == 3:
+            stop.signal = signal.SIGUSR1
+
+    master = Ports(first, first + 1)
+    assert run_master(run, ports=master, stop=stop, comes_back=True, on_progress=pause).ending is Ending.SUSPENDED
+    assert run_master(run, ports=master, resume=True).n_done == 10
+    assert worker.wait(timeout=30) == 0
 
 
 def test_ports_that_are_taken_are_told_in_a_sentence(make_run: MakeRun) -> None:

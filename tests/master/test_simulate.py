@@ -1,7 +1,8 @@
-"""The command ``simulate`` on a run that was itself made in virtual time, and what it refuses."""
+"""The command ``simulate`` on a run that was itself made in virtual time, the plan of a study, and what they refuse."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,36 @@ def test_a_plan_starts_nothing_and_adds_up(tmp_path: Path, capsys: pytest.Captur
     assert not run_dir.exists()
     assert run_bohb.main([*options.split(), "--plan", "0"]) == 2
     assert "--plan: got 0.0, expected the seconds of one search epoch, above 0" in capsys.readouterr().err
+
+
+#: Searches of a tiny network, so that an epoch takes a fraction of a second.
+_TINY = "--search init_channels=2 cells_per_stack=1 n_stacks=1"
+
+
+@pytest.mark.parametrize("command", ["study", "master --dataset digits --min-budget 3 --max-budget 12"])
+def test_a_plan_measures_an_epoch_of_the_default_search(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One worker takes the epochs of the printed schedule, each as long as the printed seconds."""
+    run_dir = tmp_path / "run"
+    options = f"{command} --run-dir {run_dir} --iterations 60 --sampler random {_TINY} warm_start_epochs=1"
+    assert run_bohb.main([*options.split(), "--plan", "measure"]) == 0
+    schedule, measuring, note, _, one, *_ = capsys.readouterr().out.splitlines()
+    assert measuring == "Measuring an epoch of the default configuration's search."
+    found = re.fullmatch(r"Nothing is started\. At (\S+) s per search epoch, as measured for one search alone:", note)
+    assert found is not None
+    seconds = float(found[1])
+    assert seconds > 0
+    counts = re.search(r"\((\d+) at 3, (\d+) at 6, (\d+) at 12 search epochs\)", schedule)
+    assert counts is not None
+    epochs = 3 * int(counts[1]) + 6 * int(counts[2]) + 12 * int(counts[3])
+    assert float(one.split()[2]) == pytest.approx(epochs * seconds / 3600, rel=0.01, abs=0.001)
+    assert not run_dir.exists()
+
+
+def test_a_plan_says_why_it_could_not_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = f"study --run-dir {tmp_path / 'run'} {_TINY} arch_learning_rate=1e30"
+    assert run_bohb.main([*options.split(), "--plan", "measure"]) == 2
+    (message,) = capsys.readouterr().err.strip().splitlines()
+    assert "--plan measure: the search of the default configuration ended as diverged (the training loss is" in message
+    assert message.endswith("; give the seconds of one search epoch")

@@ -318,7 +318,7 @@ def test_a_directory_of_any_name_will_do(make_run: MakeRun, start_workers: Start
         ({"n_iterations": 0}, "n_iterations: got 0, expected at least 1"),
         ({"n_iterations": True}, r"study, n_iterations: got True \(bool\), expected int"),
         ({"table_epochs": 12.0}, r"study, table_epochs: got 12.0 \(float\), expected int"),
-        ({"sampler": "tpe"}, "--sampler: got 'tpe', expected one of bohb, random, listed"),
+        ({"sampler": "tpe"}, "--sampler: got 'tpe', expected one of bohb, bohb_pending, random, listed"),
         ({"sampler": "listed"}, "--sampler listed needs at least one configuration"),
         ({"initial_configs": ({},) * 3, "n_iterations": 1, "min_budget": 100}, "--try: got 3 configurations"),
         ({"initial_configs": ({"colour": 1},)}, r"got \['colour'\], expected some of \['weight_decay', 'cutout_prob'"),

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,29 @@ def test_runs_are_rows_and_budgets_are_columns(run: LoadedRun, tmp_path: Path) -
     assert len({(mesh.norm.vmin, mesh.norm.vmax) for mesh in drawn}) == 1
     table = list(maps_by_budget.rows(data))
     assert {row[0] for row in table[1:]} == {"search space 1, darts, cs2", "search space 2, darts, cs1"}
+
+
+def test_rows_of_one_study_with_several_seeds_are_told_apart(tmp_path: Path) -> None:
+    seeds = [
+        load_run(write_space_run(tmp_path / name, CS2, n=12, budgets=(8,), seed=seed).path)
+        for seed, name in enumerate(("first", "second"))
+    ]
+    other = load_run(write_space_run(tmp_path / "other", CS2, n=12, budgets=(8,), optimizer="gdas").path)
+    figure = maps_by_budget.draw(maps_by_budget.compute([*seeds, other]))
+    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    assert labels == [
+        "first\nsearch space 1\ndarts, cs2\nweight decay",
+        "second\nsearch space 1\ndarts, cs2\nweight decay",
+        "search space 1\ngdas, cs2\nweight decay",
+    ]
+    for name in ("left", "right"):
+        (tmp_path / name).mkdir()
+        shutil.copytree(seeds[0].path, tmp_path / name / "run")
+    table = list(
+        maps_by_budget.rows(maps_by_budget.compute([load_run(tmp_path / n / "run") for n in ("left", "right")]))
+    )
+    titles = [title.replace(", ", "") for title in dict.fromkeys(str(row[0]) for row in table[1:])]
+    assert all(name in title for name, title in zip(("left", "right"), titles, strict=True))
 
 
 def test_without_the_papers_pair_the_strongest_one_is_shown(tmp_path: Path) -> None:

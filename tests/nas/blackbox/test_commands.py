@@ -62,6 +62,7 @@ def test_it_prints_means_and_standard_deviations(tmp_path: Path, capsys: pytest.
         ("--time-limit-s 0.5", "--time-limit-s: got 0.5 s, expected at least"),
         ("--time-limit-s nan", "--time-limit-s: got nan s, expected at least"),
         ("--time-limit-s 9 --evaluations 9", "--evaluations and --time-limit-s: expected exactly one of them"),
+        ("--methods", "--methods: no baseline was named; name some of random_search, "),
         ("--methods annealing", "--methods: got 'annealing', expected some of random_search, "),
         ("--search-space 2", "--table: digits holds 0 of the 29,160 architectures"),
         ("--search-space 4", "--search-space: got '4', expected one of 1, 2, 3"),

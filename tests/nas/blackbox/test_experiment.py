@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -76,6 +79,31 @@ def test_the_seed_decides_on_everything(method: str, is_drawn: bool, tmp_path: P
     assert run_repeats(header, method, [1])[0].indices != first[0].indices
     other = header_of(spec(is_drawn=is_drawn, seed=1))
     assert run_repeats(other, method, [0])[0].indices != first[0].indices
+
+
+_SCRIPT = """
+import sys
+from nas.blackbox.experiment import header_of, run_repeats
+from nas.blackbox.experiment_file import ExperimentSpec
+header = header_of(ExperimentSpec(search_space="1", table="digits", evaluations=25))
+print([run_repeats(header, method, [0])[0].indices for method in sys.argv[1:]])
+"""
+
+
+def test_every_process_runs_the_same_course() -> None:
+    """The order of a set of texts differs between processes; SMAC's search followed one."""
+    courses = {
+        subprocess.run(
+            [sys.executable, "-c", _SCRIPT, *INSTALLED],
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(courses) == 1
 
 
 @pytest.mark.parametrize("method", ["random_search", "regularized_evolution"])

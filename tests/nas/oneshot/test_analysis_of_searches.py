@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from analysis.load import load_run
-from analysis.searches import NO_DIFFERENCE, by_settings
+from analysis.searches import by_settings
 from nas.oneshot.search import run_search
 from nas.oneshot.spec import PLACEMENT_FIELDS
 from nas.tabular import open_table
+from results.records import NO_DIFFERENCE
 from tests.nas.oneshot.searches import small
 
 
