@@ -111,8 +111,8 @@ def serve_ours(path: str, n_workers: int) -> None:
 
 
 @contextmanager
-def serving(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> Iterator[None]:
-    """Runs a process per tuple of arguments; at the end, waits for them, and kills those that do not end."""
+def serving(target: Callable[..., None], arguments: list[tuple[Any, ...]], patience_s: float = 10.0) -> Iterator[None]:
+    """Runs a process per tuple of arguments; at the end, waits for them, and kills those that do not end in time."""
     processes: list[BaseProcess] = [_PROCESSES.Process(target=target, args=args, daemon=True) for args in arguments]
     for process in processes:
         process.start()
@@ -120,7 +120,7 @@ def serving(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> It
         yield
     finally:
         for process in processes:
-            process.join(timeout=10)
+            process.join(timeout=patience_s)
             if process.is_alive():
                 process.kill()
 
@@ -151,8 +151,17 @@ def alone(measure: Callable[..., Cost], *arguments: Any) -> Cost:
         return executor.submit(measure, *arguments).result()
 
 
-def measure_ours(config_space: str, n_iterations: int, n_workers: int) -> Cost:
-    """Runs a study with our master in this process; more than 16 workers share 16 processes."""
+def measure_ours(
+    config_space: str, n_iterations: int, n_workers: int, on_start: Callable[[str], None] | None = None
+) -> Cost:
+    """Runs a study with our master in this process; more than 16 workers share 16 processes.
+
+    Args:
+        config_space: Key of ``spaces.CONFIG_SPACES``.
+        n_iterations: Number of brackets of the study.
+        n_workers: Number of workers.
+        on_start: Callback with the run's path when the master serves and before it hands out jobs; None for none.
+    """
     with tempfile.TemporaryDirectory(dir=".") as directory:
         spec = StudySpec(
             run_id="bench",
@@ -170,6 +179,8 @@ def measure_ours(config_space: str, n_iterations: int, n_workers: int) -> Cost:
         cpu_s = [0.0, 0.0]
 
         def on_progress(progress: Any) -> None:
+            if on_start is not None and not cpu_s[0]:
+                on_start(str(run.path))
             cpu_s[0] = cpu_s[0] or time.process_time()
             cpu_s[1] = time.process_time()
 

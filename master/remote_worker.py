@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
-from master.protocol import COMMUNICATION_ERRORS, PROBE_TIMEOUT_S, connect, is_broken, is_refused, short_name
+from master.protocol import (
+    CALL_TIMEOUT_S,
+    COMMUNICATION_ERRORS,
+    PROBE_TIMEOUT_S,
+    connect,
+    is_broken,
+    is_refused,
+    short_name,
+)
 
 logger = logging.getLogger("nasbohb.master")
 
 #: Number of calls at the same time; a silent worker takes its whole time-out.
 _N_AT_ONCE = 16
+#: Seconds for which the connection of a hand-over is kept; the worker ends it when it has been idle for the time-out.
+_KEEP_S = CALL_TIMEOUT_S / 2
 
 
 class Pulse(Enum):
@@ -39,7 +50,10 @@ class HandOverError(Exception):
 
 
 class RemoteWorker:
-    """The calls to a worker, with time-outs; each has a connection of its own, so that an idle worker needs none.
+    """The calls to a worker, with time-outs.
+
+    A hand-over uses the connection of the last one if that was a moment ago: with TLS, connections are dear, and jobs
+    may be short.  Other calls are rare and have connections of their own.
 
     Pyro raises here what the worker raised, so each call expects any exception.  The exception is that worker's
     fault, and ends no thread of the dispatcher.
@@ -54,18 +68,31 @@ class RemoteWorker:
         self.name = name
         self.uri = uri
         self.connection: Any = None
+        self._proxy: Any = None  # of the last hand-over
+        self._handed_over_s = 0.0
 
     def start(self, ticket: str, trial: Mapping[str, Any]) -> bool:
-        """Hands a job over, through a connection of its own; returns whether the worker accepts it.
+        """Hands a job over; returns whether the worker accepts it.
 
         Raises:
             HandOverError: The worker did not answer, or the call failed on its side.
         """
+        if time.monotonic() - self._handed_over_s > _KEEP_S:
+            self._hang_up()
         try:
-            with connect(self.uri) as proxy:
-                return bool(proxy.start_computation(ticket, trial))
+            if self._proxy is None:
+                self._proxy = connect(self.uri)
+            accepted = bool(self._proxy.start_computation(ticket, trial))
+            self._handed_over_s = time.monotonic()
+            return accepted
         except Exception as error:
+            self._hang_up()
             raise HandOverError(f"{type(error).__name__}: {error}", has_died=is_broken(error)) from error
+
+    def _hang_up(self) -> None:
+        if self._proxy is not None:
+            self._proxy._pyroRelease()
+            self._proxy = None
 
     def pulse(self) -> Pulse:
         """Asks for a sign of life."""

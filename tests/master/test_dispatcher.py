@@ -328,3 +328,30 @@ def test_a_worker_that_fails_at_a_call_is_lost_and_no_thread_with_it(office: Off
     assert office.dispatcher.register_result(ticket, OK) is True
     assert office.next_finished() is job
     assert broken.jobs == []
+
+
+def test_a_report_longer_than_any_text_may_be_is_cut(office: Office) -> None:
+    worker = office.worker()
+    office.submit()
+    ticket, _ = worker.wait_for_job()
+    report = {"status": "diverged", "error": "a" * 10**6 + "the end", "worker": "w" * 10**6, "state": "CRASHED"}
+    worker.dispatcher.register_result(ticket, report)
+    evaluation = office.next_finished().result().evaluation
+    assert evaluation.error is not None
+    assert evaluation.error.endswith("the end")
+    assert len(evaluation.error) <= 20_000
+    assert len(evaluation.worker or "") <= 20_000
+
+
+@pytest.mark.parametrize("report", [{}, [], "x", {"status": {1: 2}}, {("a", 1): b"x"}, {"status": "ok", 5: 6}])
+def test_a_report_of_any_shape_becomes_a_bug(office: Office, report: Any) -> None:
+    workers = [office.worker("first"), office.worker("second")]
+    job = office.submit()
+    for _ in range(2):  # a bug is tried on another worker
+        wait_for(lambda: any(worker.jobs for worker in workers))
+        (worker,) = (each for each in workers if each.jobs)
+        ticket, _ = worker.jobs.pop()
+        worker.dispatcher.register_result(ticket, report)
+    assert office.next_finished() is job
+    assert job.result().evaluation.status is Status.BUG
+    office.dispatcher.check()

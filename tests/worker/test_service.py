@@ -302,6 +302,19 @@ def test_a_report_is_repeated_until_the_master_takes_it(master: FakeMaster) -> N
     assert master.reports.empty()
 
 
+def test_a_huge_error_fits_into_a_message(master: FakeMaster) -> None:
+    def fail(*arguments: Any) -> Evaluation:
+        raise ValueError("x" * 2**23)  # Pyro's messages have at most half of it
+
+    master.start_worker(fail)
+    with connect(master.joined.get(timeout=10)[1]) as worker:
+        trial = TrialSpec(study=STUDY, config_id=(3, 1, 4), budget=25, config={"cutout_prob": 0.5}, seed=7).to_dict()
+        wait_for(lambda: bool(worker.start_computation("ticket", trial)))
+        assert master.reports.get(timeout=10) == ("ticket", None)
+        worker.shutdown()
+    assert master.ended.get(timeout=10) == "the study has ended"
+
+
 @pytest.mark.parametrize("knows_versions", [True, False])
 def test_one_that_the_master_refuses_ends_with_its_reason(master: FakeMaster, knows_versions: bool) -> None:
     master.refusal = "worker x runs nasbohb 2 (protocol 2), its master nasbohb 1 (protocol 1); install the same"
