@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import resource
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 import Pyro4
 import Pyro4.naming
 
+from master.ports import ANY_PORTS, Ports
 from master.protocol import COMMUNICATION_ERRORS, MAX_CONNECTIONS
 
 logger = logging.getLogger("nasbohb.pyro")
@@ -26,6 +28,10 @@ MAX_HANDSHAKES = 128
 _RESERVED_DESCRIPTORS = 100 + 2 * MAX_HANDSHAKES
 #: Descriptors per worker: its signs of life, and a call in either direction.
 _DESCRIPTORS_PER_WORKER = 3
+
+
+class NoFreePortError(OSError):
+    """Other processes listen at all given ports."""
 
 
 class GuardedDaemon(Pyro4.Daemon):
@@ -42,6 +48,7 @@ class GuardedDaemon(Pyro4.Daemon):
 
     Args:
         host: Address to listen at.
+        ports: Ports of which it takes the first free one.
         on_disconnect: Callback with the connection that has ended, in any thread.
         handshake_limit_s: Seconds that a whole handshake may take; looked at every two seconds.
     """
@@ -49,17 +56,35 @@ class GuardedDaemon(Pyro4.Daemon):
     def __init__(
         self,
         host: str,
+        ports: Ports = ANY_PORTS,
         on_disconnect: Callable[[Any], None] | None = None,
         handshake_limit_s: float = HANDSHAKE_LIMIT_S,
-        **arguments: Any,
     ) -> None:
         self._on_disconnect = on_disconnect
         self._handshake_limit_s = handshake_limit_s
         self._connections: set[Any] = set()
         self._strangers: dict[Any, float] = {}  # connections in their handshake, the oldest first: when it began
         self._strangers_lock = threading.Lock()
-        super().__init__(host=host, **arguments)
+        self._listen(host, ports)
         self.sock.do_handshake_on_connect = False  # else by accept, in the thread of all connections
+
+    def _listen(self, host: str, ports: Ports) -> None:
+        for port, outside_port in ports.candidates():
+            try:
+                super().__init__(host=host, port=port, nathost=ports.nat_host, natport=outside_port)
+                return
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        raise NoFreePortError(
+            f"--port-range: got {ports}, of which no port is free on {host}, expected two free ones for a master, one "
+            "for a worker; choose others (`ss -ltn` lists those in use)"
+        )
+
+    @property
+    def port(self) -> int:
+        """The port at which it listens."""
+        return int(self.sock.getsockname()[1])
 
     def _handshake(self, conn: Any, denied_reason: str | None = None) -> bool:
         if denied_reason is not None:

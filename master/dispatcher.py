@@ -28,6 +28,7 @@ from master.admission import Admission
 from master.daemon import GuardedDaemon, raise_descriptor_limit
 from master.jobs import TrialJob
 from master.pool import Assignment, Leave, Loss, Pool
+from master.ports import ANY_PORTS, Ports
 from master.protocol import HeartbeatAnswer, connect, dispatcher_name, name_server_uri, short_name
 from master.remote_call import Name, Reason, Tickets, remote_call
 from master.remote_worker import HandOverError, Pulse, RemoteWorker, pulses, tell_to_end
@@ -49,23 +50,29 @@ class DispatcherError(RuntimeError):
 class Dispatcher:
     """Hands jobs to workers, see the module; ``run`` starts the threads, ``shutdown`` ends them."""
 
-    def __init__(self, credentials: Credentials, host: str, settings: DispatcherSettings | None = None) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        host: str,
+        settings: DispatcherSettings | None = None,
+        ports: Ports = ANY_PORTS,
+    ) -> None:
         """Prepares everything and starts nothing.
 
         Args:
             credentials: Address of the run's name server; this process is a member of its run.
             host: Address to listen at.
             settings: Intervals and limits; None for the defaults.
+            ports: Ports to listen at.
         """
         self._settings = settings or DispatcherSettings()
         self._credentials = credentials
-        self._host = host
+        self._address = (host, ports)
         self._name_server = connect(name_server_uri(credentials.host, credentials.port))
         # Finished jobs; None only wakes the reader, because workers came or went.
         self._finished: queue.SimpleQueue[TrialJob | None] = queue.SimpleQueue()
         self._late: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._has_joiners = threading.Event()
-        self._has_suspects = threading.Event()
+        self._has_joiners, self._has_suspects = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         # Under the lock:
         self._changed = threading.Condition()
@@ -87,7 +94,7 @@ class Dispatcher:
         Raises:
             OSError: The host is no address of this machine.
         """
-        self._daemon = GuardedDaemon(self._host, self._suspect_connection)
+        self._daemon = GuardedDaemon(*self._address, self._suspect_connection)
         name = dispatcher_name(self._credentials.run_id)
         self._name_server.register(name, self._daemon.register(self, name))
         watchers = [self._admit_workers, self._look_after_workers]

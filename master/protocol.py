@@ -26,7 +26,7 @@ from results.run_directory import installed_versions
 from results.text import shortened
 
 #: The version of the calls and records on the wire.
-PROTOCOL = 2
+PROTOCOL = 3
 #: The errors of a call when the other side, or the way to it, is gone.
 COMMUNICATION_ERRORS = (Pyro4.errors.PyroError, OSError)
 #: Seconds that any call may take; every call only hands something over.
@@ -120,7 +120,7 @@ def connect(uri: str, timeout_s: float = CALL_TIMEOUT_S) -> Any:
 
 def name_server_uri(host: str, port: int) -> str:
     """Makes the address of the name server at a host and port."""
-    return f"PYRO:{Pyro4.constants.NAMESERVER_NAME}@{host}:{port}"
+    return f"PYRO:{Pyro4.constants.NAMESERVER_NAME}@{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def own_address(master_host: str) -> str:

@@ -13,6 +13,7 @@ from master.dispatcher import Dispatcher
 from master.limits import StudyLimits
 from master.loop import MasterLoop, Progress
 from master.nameserver import name_server
+from master.ports import ANY_PORTS, Ports
 from master.recorder import Recorder
 from master.samplers import make_sampler
 from master.settings import DispatcherSettings, WaitSettings
@@ -89,6 +90,7 @@ def run_master(
     *,
     resume: bool = False,
     host: str = "127.0.0.1",
+    ports: Ports = ANY_PORTS,
     dispatcher_settings: DispatcherSettings | None = None,
     wait_settings: WaitSettings | None = None,
     limits: StudyLimits | None = None,
@@ -102,6 +104,7 @@ def run_master(
         run: Run from ``create_run``.
         resume: True to go on where an earlier master of the run ended, however it ended.
         host: Address to listen at, one of this machine that the workers can reach.
+        ports: Ports to listen at.
         dispatcher_settings: Limits after which workers count as lost; None for the defaults.
         wait_settings: Limits of the waits; None for the defaults.
         limits: Limits of the study; None for none.
@@ -113,11 +116,12 @@ def run_master(
         The state of the study at the end of this master, and the way in which it ended.
 
     Raises:
-        ValueError: Another master is at work; the run was started already, and ``resume`` is False; or its journal
-            is damaged or another study's.
+        ValueError: Another master is at work; the run was started already, and ``resume`` is
+            False; or its journal is damaged or another study's.
         StudyFailedError: The same bug came back too often, no workers came, or nothing could be written.
         DispatcherError: A thread of the dispatcher has died.
-        OSError: The host is no address of this machine, or the run's directory cannot be written.
+        OSError: The host is no address of this machine, none of the ports is free, or the run's directory cannot be
+            written.
     """
     waits = wait_settings or WaitSettings()
     description = run.describe()
@@ -134,8 +138,8 @@ def run_master(
         status = StatusFile(run, tuner.n_done, waits.message_interval_s)
         status.update((), ())
         with Recorder(run, journals.configs) as recorder, _ending_on_failure(status):
-            with name_server(run, spec.run_id, host) as credentials:
-                dispatcher = Dispatcher(credentials, host, dispatcher_settings)
+            with name_server(run, spec.run_id, host, ports) as credentials:
+                dispatcher = Dispatcher(credentials, host, dispatcher_settings, ports)
                 loop = MasterLoop(
                     tuner, dispatcher, recorder, status,
                     before=journals.results, wait_settings=waits, limits=limits, stop=stop, comes_back=comes_back,

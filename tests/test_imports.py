@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     | {"results.records", "results.incumbents"},  # what the tuner is told and a sampler proposes; who leads
     # Of the master: the wire and its security, the server, and the signals.
     "worker": frozenset({"nas", "spaces", "results"})
-    | {f"master.{name}" for name in ("protocol", "remote_call", "security", "daemon", "signals")},
+    | {f"master.{name}" for name in ("protocol", "remote_call", "security", "daemon", "ports", "signals")},
     "master": frozenset({"spaces", "results"}),
     "analysis": frozenset({"results", "spaces", "nas.tabular"}),
     "run_bohb": EVERYTHING,

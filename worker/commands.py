@@ -38,6 +38,16 @@ class Worker:
 
     run_dir: Annotated[Path, tyro.conf.Positional]
     host: str | None = None
+    port_range: Annotated[
+        str | None, Doc("First and last of the ports to listen at, as 5000-5010; by default any free one.")
+    ] = None
+    nat_host: Annotated[
+        str | None,
+        Doc(
+            "Address at which the master reaches this worker from outside of its network, as gate.example.org, or "
+            "gate.example.org:6000 if port 6000 there leads to the first of the --port-range, 6001 to the next."
+        ),
+    ] = None
     gpus: Annotated[
         str | None,
         Doc(
@@ -71,6 +81,7 @@ class Worker:
 
     def _work(self, stop: "StopFlag") -> int:
         """Is the one worker."""
+        from master.ports import Ports
         from master.signals import NOTICE
         from worker.master_link import MasterNotFoundError
         from worker.objective import evaluate
@@ -85,6 +96,7 @@ class Worker:
                 self.run_dir,
                 objective=partial(evaluate, placement=placement),
                 host=self.host,
+                ports=Ports.parse(self.port_range, self.nat_host),
                 settings=settings,
                 attached=self.attached,
                 stop=stop,
@@ -103,6 +115,8 @@ class Worker:
 
         given = {
             "--host": self.host,
+            "--port-range": self.port_range,
+            "--nat-host": self.nat_host,
             "--data-dir": self.data_dir,
             "--table": self.table,
             "--wait-s": self.wait_s,

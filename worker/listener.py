@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from master.daemon import GuardedDaemon
+from master.ports import ANY_PORTS, Ports
 from results.credentials import Credentials
 
 
@@ -15,18 +16,19 @@ class Listener:
         uri: Address of the object; empty before ``listen``.
     """
 
-    def __init__(self, service: object, name: str, host: str) -> None:
+    def __init__(self, service: object, name: str, host: str, ports: Ports = ANY_PORTS) -> None:
         """Prepares to listen.
 
         Args:
             service: Object that is served.
             name: Name of the object.
             host: Address to listen at.
+            ports: Ports to listen at.
         """
         self.uri = ""
         self._service = service
         self._name = name
-        self._host = host
+        self._address = (host, ports)
         self._lock = threading.Lock()
         # Under the lock:
         self._has_ended = False
@@ -46,13 +48,13 @@ class Listener:
         A daemon keeps the certificates with which it was made.  Therefore another master gets another daemon.
 
         Raises:
-            OSError: The host is no address of this machine.
+            OSError: The host is no address of this machine, or none of the ports is free.
         """
         with self._lock:
             if self._has_ended or credentials == self._credentials:
                 return
             self._close()
-            self._daemon = GuardedDaemon(self._host)
+            self._daemon = GuardedDaemon(*self._address)
             self.uri = str(self._daemon.register(self._service, self._name))
             self._thread = threading.Thread(target=self._daemon.requestLoop, name="calls of the master", daemon=True)
             self._thread.start()

@@ -27,6 +27,7 @@ from typing import Any
 
 from hpbandster.core.worker import Worker
 
+from master.ports import ANY_PORTS, Ports
 from master.protocol import COMMUNICATION_ERRORS, own_address, own_version, short_name, wire_id
 from master.remote_call import Name, remote_call
 from master.signals import NOTICE, StopFlag
@@ -62,6 +63,7 @@ def run_worker(
     *,
     objective: Objective = evaluate,
     host: str | None = None,
+    ports: Ports = ANY_PORTS,
     settings: WorkerSettings | None = None,
     attached: bool = False,
     stop: StopFlag | None = None,
@@ -76,6 +78,7 @@ def run_worker(
         path: Directory of the run; it need not exist yet.
         objective: Function to evaluate; by default it runs a search and looks up the found cell in the table.
         host: Address to listen at; None for this machine's address towards the master.
+        ports: Ports to listen at.
         settings: Waits and limits; None for the defaults.
         attached: True to end with the process at the other end of standard input, too.
         stop: Flag that tells the worker to end; None for none.
@@ -99,7 +102,7 @@ def run_worker(
         return str(end)
     if check is not None:
         check(run.spec())
-    service = WorkerService(run, credentials, objective, host or own_address(credentials.host), settings, stop)
+    service = WorkerService(run, credentials, objective, host or own_address(credentials.host), settings, stop, ports)
     if attached:
         threading.Thread(target=_watch_stdin, args=(service,), name="standard input", daemon=True).start()
     return service.run()
@@ -122,6 +125,7 @@ class WorkerService(Worker):
         host: str,
         settings: WorkerSettings,
         stop: StopFlag | None = None,
+        ports: Ports = ANY_PORTS,
     ) -> None:
         """Prepares the worker, which listens to nothing before ``run``.  See ``run_worker`` for the arguments."""
         super().__init__(
@@ -129,7 +133,7 @@ class WorkerService(Worker):
         )  # host name and process alone collide in containers
         self._run = run
         self._link = MasterLink(run, credentials)
-        self._listener = Listener(self, self.worker_id, host)
+        self._listener = Listener(self, self.worker_id, host, ports)
         self._objective = objective
         self._settings = settings
         self._stop = stop or StopFlag()
@@ -154,7 +158,7 @@ class WorkerService(Worker):
         Raises:
             WorkerRefusedError: The master does not let the worker take part.
             MasterNotFoundError: The master did not come back.
-            OSError: The worker's host is no address of this machine.
+            OSError: The worker's host is no address of this machine, or none of the ports is free.
             RuntimeError: One of the worker's threads has died.
         """
         self._listener.listen(self._link.credentials)

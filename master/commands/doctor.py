@@ -103,25 +103,27 @@ def versions() -> Iterator[Finding]:
 
 def network(host: str | None) -> Iterator[Finding]:
     """The address at which a master would listen, and whether a connection to it succeeds."""
-    from master.hosts import checked_host, outward_address
+    from master.hosts import checked_host, family_of, outward_address
 
     try:
         address = checked_host(host or outward_address())
         with (
-            socket.create_server((address, 0)) as server,
+            socket.create_server((address, 0), family=family_of(address)) as server,
             socket.create_connection(server.getsockname()[:2], timeout=5),
         ):
             port = server.getsockname()[1]
     except (OSError, ValueError) as error:
         yield Finding("interface", str(error), "name an address of this machine by --host; see `hostname -I`", True)
         return
-    if address.startswith("127."):
+    if address.startswith("127.") or address == "::1":
         yield Finding(
             "interface", f"{address}, which only this machine reaches", "for a cluster, name another one by --host"
         )
     else:
         yield Finding("interface", address)
-    yield Finding("ports", f"a free one was found and reached ({port}); each run takes free ports, so open them all")
+    yield Finding(
+        "ports", f"a free one was found and reached ({port}); a run takes any, so open all, or those of --port-range"
+    )
 
 
 def name_resolution() -> Iterator[Finding]:

@@ -57,10 +57,12 @@ class Launch(StudyOptions):
         """Writes the scripts, submits them, and says how to follow them."""
         from master.commands.opening import checked_study, open_run
         from master.commands.simulate import print_plan
+        from master.ports import Ports
         from master.progress import say
         from worker.launch.slurm import submit
 
         self._check()
+        Ports.parse(self.port_range, self.nat_host)
         path, spec = checked_study(self)
         if self.plan is not None:
             print_plan(spec, self.plan)
@@ -124,6 +126,8 @@ class Launch(StudyOptions):
         worker = own_command("worker", path, "--walltime-h", f"{settings.process_walltime_h:.4f}", "--requeue")
         if settings.n_gpus == 0 and self.workers_per_gpu > 1:
             raise ValueError(f"--workers-per-gpu: got {self.workers_per_gpu}, but --gres {self.gres} has no GPU")
+        if self.port_range is not None:
+            worker += ["--port-range", self.port_range]
         n_per_job = max(settings.n_gpus, 1) * self.workers_per_gpu
         if n_per_job > 1:
             worker += ["--gpus", "all", "--workers-per-gpu", str(self.workers_per_gpu)]

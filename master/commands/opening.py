@@ -18,7 +18,7 @@ logger = logging.getLogger("nasbohb.master")
 
 _LIMITS = ("limit_h", "limit_evaluations", "limit_epochs", "limit_simulated_h", "epoch_timeout_s", "trial_timeout_s")
 #: Fields of ``StudyOptions`` that a master has anew each time it starts; every other one belongs to the study.
-OF_THE_MASTER = ("host", *_LIMITS)
+OF_THE_MASTER = ("host", "port_range", "nat_host", *_LIMITS)
 
 
 def checked_study(options: StudyOptions) -> tuple[Path, StudySpec]:

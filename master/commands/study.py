@@ -102,6 +102,16 @@ class StudyOptions:
         ),
     ] = ()
     host: _Host = None
+    port_range: Annotated[
+        str | None, Doc("First and last of the ports to listen at, as 5000-5010; by default any free ones.")
+    ] = None
+    nat_host: Annotated[
+        str | None,
+        Doc(
+            "Address at which workers outside of this network reach the master, as gate.example.org, or "
+            "gate.example.org:6000 if port 6000 there leads to the first of the --port-range, 6001 to the next."
+        ),
+    ] = None
     limit_h: Annotated[float, Doc("Hours after which this master ends; the study can be resumed.")] = math.inf
     limit_evaluations: Annotated[float, Doc("Number of evaluations after which the study ends.")] = math.inf
     limit_epochs: Annotated[float, Doc("Search epochs, summed over all evaluations, after which the study ends.")] = (
@@ -278,6 +288,7 @@ def run_study(
     from master.commands.simulate import print_plan
     from master.hosts import checked_host, outward_address
     from master.loop import StudyFailedError
+    from master.ports import Ports
     from master.progress import ProgressDisplay, say
     from master.settings import DispatcherSettings
     from master.signals import stop_flag
@@ -286,6 +297,7 @@ def run_study(
     from worker.launch.local import LocalWorkers, LocalWorkersFailedError, own_command
 
     path, spec = checked_study(options)
+    ports = Ports.parse(options.port_range, options.nat_host)
     if options.plan is not None:
         print_plan(spec, options.plan)
         return 0
@@ -306,6 +318,7 @@ def run_study(
                 run,
                 resume=bool(options.resume),
                 host=host,
+                ports=ports,
                 dispatcher_settings=DispatcherSettings(
                     epoch_timeout_s=options.epoch_timeout_s, trial_timeout_s=options.trial_timeout_s
                 ),
