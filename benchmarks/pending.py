@@ -1,6 +1,6 @@
 """Compares BOHB with BOHB that knows what runs (``bohb_pending``), in virtual time on formulas.
 
-    python -m benchmarks.pending [--seeds 50] [--workers 1 16] [--iterations 64]
+    python -m benchmarks.pending [--seeds 50] [--workers 16] [--iterations 64]
 
 Each study has the paper's budgets, 25, 50 and 100 epochs. A trial takes as many seconds as it has epochs, times a
 factor between 1 and 2. It prints a row for each space, number of workers and sampler:
@@ -122,7 +122,7 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--workers", type=int, nargs="+", default=[16])
     parser.add_argument("--iterations", type=int, default=64)
     args = parser.parse_args()
     print("| space | workers | sampler | repeats | regret after a quarter | regret at the end |\n" + "|---" * 6 + "|")

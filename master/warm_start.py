@@ -69,17 +69,22 @@ def _usable(path: str, spec: StudySpec) -> list[TrialResult]:
     _check_objective(where, earlier, spec)
     space = find_config_space(spec.config_space)
     check_same_space(run.configspace_json, space, where)
-    first: dict[tuple[ConfigId, float], TrialResult] = {}
-    for result in read_journals(run).results:
+    journals, first = read_journals(run), dict[tuple[ConfigId, float], TrialResult]()
+    for result in journals.results:
         first.setdefault((result.config_id, result.budget), result)
         checked_config(result.config, space, f"{where}, configuration {list(result.config_id)}")
     _warn_of_settings(where, earlier, spec)
+    if journals.left_out:
+        n_more = len(journals.left_out) - 1
+        logger.warning("%s: %s%s", where, journals.left_out[0], f"; and {n_more} more lines" if n_more else "")
     usable = [result for result in first.values() if result.budget <= spec.max_budget]
     if len(usable) < len(first):
         left_out = f"{len(first) - len(usable)} of {len(first)} results"
         logger.warning("%s: %s above the largest budget of %d epochs are left out", where, left_out, spec.max_budget)
-    if not any(result.evaluation.status.informs_model for result in usable):
+    n_learned = sum(result.evaluation.status.informs_model for result in usable)
+    if not n_learned:
         raise ValueError(f"{where}: there is nothing to learn at up to {spec.max_budget} epochs; leave this run out")
+    logger.info("%s: %d results are learned, failures with the worst error", where, n_learned)
     return usable
 
 

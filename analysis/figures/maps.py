@@ -105,7 +105,7 @@ def draw_map(axes: Axes, marginal: Marginal, scales: Mapping[str, Scale], norm: 
 def draw_points(axes: Axes, evaluations: Evaluations, x: Scale, y: Scale, norm: Normalize, size: float = 22) -> None:
     """Draws the evaluations in the colours of their losses, failures, the default configuration and the incumbent."""
     at_x, at_y = _places(thinned(evaluations.configurations), x, y)
-    colours = {"c": thinned(evaluations.losses.tolist()), "norm": norm, "cmap": COLOURS}
+    colours: dict[str, Any] = {"c": thinned(evaluations.losses.tolist()), "norm": norm, "cmap": COLOURS}
     places = axes.scatter(at_x, at_y, s=size, edgecolors="white", linewidths=0.8, zorder=3, **colours)
     places.set_rasterized(len(at_x) > _MOST_VECTORS)
     axes.scatter([], [], s=size, color="0.5", edgecolors="black", label="evaluation in the colour of its loss")

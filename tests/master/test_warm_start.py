@@ -115,7 +115,7 @@ def test_each_budget_has_the_model_of_the_same_results_told_by_hand(
     warm_run: WarmRun, earlier: RunDirectory, budget: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A study's largest budget shows the model of each; larger budgets of the earlier run are left out, and named."""
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         run = warm_run(earlier, min_budget=25, max_budget=budget)
     model = sampler_after(run).model(np.random.default_rng(0))
     expected = told_by_hand(budget).model(np.random.default_rng(0))
@@ -126,6 +126,8 @@ def test_each_budget_has_the_model_of_the_same_results_told_by_hand(
         np.testing.assert_array_equal(density.data, reference.data)
         np.testing.assert_array_equal(density.bandwidths, reference.bandwidths)
     n_above = sum(n for at, n in COUNTS.items() if at > budget)
+    n_learned = {25: 38, 50: 56, 100: 64}[budget]  # at each budget all but one `bug` and one `worker_lost`
+    assert f"{n_learned} results are learned" in caplog.text
     assert (f"{n_above} of 70 results above the largest budget of {budget} epochs" in caplog.text) == (n_above > 0)
 
 
@@ -300,3 +302,14 @@ def test_a_study_without_its_copy_does_not_go_on_as_another_one(warm_run: WarmRu
     file.unlink()
     with pytest.raises(ValueError, match="results that this study began with are missing; restore the file"):
         run_master(run)
+
+
+def test_a_damaged_line_of_an_earlier_run_is_named(
+    warm_run: WarmRun, earlier: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = earlier.results_json.read_text().splitlines()
+    earlier.results_json.write_text("\n".join([lines[0], "[1]", *lines[1:], '[[0, 0, 0], 25.0, {"subm']))
+    with caplog.at_level(logging.WARNING):
+        run = warm_run(earlier)
+    assert "results.json, line 2: got [1]" in caplog.text
+    assert len(read_warm_start(run)) == 70
