@@ -5,8 +5,7 @@ not run a lost job again.  Here:
 
 * The pool knows the place of each job.  One lock protects it, and is held only for a few assignments.
 * Every call has a time-out, and any error of a call is the worker's fault.
-* A worker states its version when it joins.  A worker of another version is refused and gets no job, as is one that
-  had bugs which other workers did not have, and one for which no descriptors are left.
+* A worker of another version is refused when it joins, as is one with bugs of its own.
 * Workers send a sign of life every second.  A closed connection makes the dispatcher look after its worker at once.
   A worker that refuses connections is lost at once.  A silent worker (stopped, or out of reach) is lost after
   ``silence_limit_s``; if it comes back, it keeps its trial unless another worker has it by now.
@@ -25,6 +24,7 @@ from typing import Any
 import Pyro4
 
 from master.admission import Admission
+from master.bugs import OwnBugs
 from master.daemon import GuardedDaemon, raise_descriptor_limit
 from master.jobs import TrialJob
 from master.pool import Assignment, Leave, Loss, Pool
@@ -84,6 +84,7 @@ class Dispatcher:
             trial_timeout_s=self._settings.trial_timeout_s,
             ticket_prefix=secrets.token_hex(4),
         )
+        self._own_bugs = OwnBugs()
         self._admission = Admission(self._settings.max_workers or raise_descriptor_limit())
         self._remote: dict[str, RemoteWorker] = {}  # of the pool's workers
         self._is_ending = False
@@ -256,17 +257,23 @@ class Dispatcher:
         """Decides whether a report ends its job; a bug is first tried on another worker.  The lock is held."""
         name = "an earlier worker" if worker is None else worker
         if job.result().evaluation.status is Status.BUG:
-            if not self._pool.retry_bug(job, name):
-                return True
-            logger.warning("a bug of worker %s in %s is tried on another worker", short_name(name), job.name)
-            return False
-        for barred in self._pool.note_success(job, name):
-            reason = f"worker {short_name(barred)} is barred: other workers ran the trials in which it had bugs"
-            logger.warning("%s; the last one:\n%s", reason, job.bugs[barred])
-            self._admission.bar(barred, reason)
-            self._pool.lose(barred, reason, Leave.NOT_BEGUN)
-            self._remote.pop(barred, None)
+            if self._pool.retry_bug(job, name):
+                logger.warning("a bug of worker %s in %s is tried on another worker", short_name(name), job.name)
+                return False
+            if len(job.bugs) == 1 and self._own_bugs.note_alone(name):
+                self._bar(name, "its last trials had bugs, and no other worker was there to try them", job)
+            return True
+        for barred in self._own_bugs.note_success(job, name):
+            self._bar(barred, "other workers ran the trials in which it had bugs", job)
         return True
+
+    def _bar(self, worker: str, why: str, job: TrialJob) -> None:
+        """Lets a worker take part no more; the job is the last one in which it had a bug.  The lock is held."""
+        reason = f"worker {short_name(worker)} is barred: {why}"
+        logger.warning("%s; the last one:\n%s", reason, job.bugs[worker])
+        self._admission.bar(worker, reason)
+        self._pool.lose(worker, reason, Leave.NOT_BEGUN)
+        self._remote.pop(worker, None)
 
     # The threads.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ from results.records import ConfigId, Status, TrialResult
 
 logger = logging.getLogger("nasbohb.master")
 
-#: Number of times that the same bug may occur; the last time ends the run.
+#: Number of times that the same bug may occur; the last time ends the run, unless one worker of several had them all.
 MAX_EQUAL_BUGS = 3
 
 
@@ -119,6 +119,7 @@ class MasterLoop:
         succeeded = [result for result in before if result.evaluation.status is Status.OK]
         self._incumbent = min(succeeded, key=lambda result: result.evaluation.loss, default=None)
         self._bugs: Counter[str] = Counter()
+        self._workers_with: defaultdict[str, set[str]] = defaultdict(set)  # by bug
         self._started_s = self._last_worker_s = self._last_message_s = time.monotonic()
 
     def run(self) -> Ending:
@@ -183,6 +184,8 @@ class MasterLoop:
             result = job.result()
             self._n_out -= 1
             self._recorder.take_result(result)
+            if result.evaluation.status is Status.BUG:
+                self._workers_with[bug_kind(result.evaluation.error or "")].update(job.bugs)
             self._tuner.tell(result)
             self._spending.add(result)
             self._unannounced.append(result)
@@ -276,7 +279,7 @@ class MasterLoop:
         """Counts a result that is on disk, and reports it.
 
         Raises:
-            StudyFailedError: The same bug has occurred ``MAX_EQUAL_BUGS`` times.
+            StudyFailedError: The same bug has occurred ``MAX_EQUAL_BUGS`` times, on several workers if there are more.
         """
         self._n_announced += 1
         evaluation, best = result.evaluation, self._incumbent
@@ -290,9 +293,10 @@ class MasterLoop:
         if evaluation.status is Status.BUG:
             kind = bug_kind(error)
             self._bugs[kind] += 1
-            if self._bugs[kind] == MAX_EQUAL_BUGS:
+            agree = len(self._workers_with[kind]) > 1 or self._tuner.spec.n_workers == 1
+            if self._bugs[kind] >= MAX_EQUAL_BUGS and agree:
                 raise StudyFailedError(
-                    f"the same bug occurred {MAX_EQUAL_BUGS} times; the last time in {name}:\n{error}"
+                    f"the same bug occurred {self._bugs[kind]} times; the last time in {name}:\n{error}"
                 )
 
 

@@ -9,8 +9,7 @@ backwards.  The dispatcher drives it over a network, a simulation in virtual tim
 * The job of a lost worker goes to the head of the line.  It ends when it has lost ``max_losses`` workers, or was handed
   back ``max_returns`` times, without progress between.
 * A worker that comes back with a trial that waits keeps it.
-* A bug is tried on another worker before it counts.  A worker is barred after ``max_bugs_in_a_row`` bugs that other
-  workers did not have.
+* A bug is tried on another worker before it counts.
 """
 
 from __future__ import annotations
@@ -94,7 +93,6 @@ class Pool:
         silence_limit_s: float,
         max_losses: int,
         max_returns: int = 20,
-        max_bugs_in_a_row: int = 3,
         epoch_timeout_s: float = math.inf,
         trial_timeout_s: float = math.inf,
         ticket_prefix: str = "ticket",
@@ -106,7 +104,6 @@ class Pool:
             silence_limit_s: Seconds without a sign of life after which a worker may be given up.
             max_losses: Number of lost workers after which a job ends.
             max_returns: Number of times after which a job ends that is handed back.
-            max_bugs_in_a_row: Number of bugs that other workers do not have, after which a worker is barred.
             epoch_timeout_s: Seconds without a further epoch after which a job is taken from its worker.
             trial_timeout_s: Seconds on a worker after which a job ends.
             ticket_prefix: Beginning of this pool's tickets; the pool of another master needs another one.
@@ -115,7 +112,6 @@ class Pool:
         self._silence_limit_s = silence_limit_s
         self._max_losses = max_losses
         self._max_returns = max_returns
-        self._max_bugs_in_a_row = max_bugs_in_a_row
         self._epoch_timeout_s = epoch_timeout_s
         self._trial_timeout_s = trial_timeout_s
         self._ticket_prefix = ticket_prefix
@@ -125,7 +121,6 @@ class Pool:
         self._members: dict[str, Member] = {}
         self._idle: dict[str, None] = {}  # in the order in which they became idle
         self._overdue: set[str] = set()  # tickets that were taken away
-        self._own_bugs: dict[str, int] = {}  # bugs in a row that other workers did not have
 
     @property
     def workers(self) -> list[str]:
@@ -222,17 +217,6 @@ class Pool:
             return False
         self._waiting.appendleft(job)
         return True
-
-    def note_success(self, job: TrialJob, worker: str) -> list[str]:
-        """Notes that a worker evaluated a job without a bug.
-
-        Returns:
-            The names of the workers that had a bug in it, and are to be barred.
-        """
-        self._own_bugs.pop(worker, None)
-        for name in job.bugs:
-            self._own_bugs[name] = self._own_bugs.get(name, 0) + 1
-        return [name for name in job.bugs if self._own_bugs[name] >= self._max_bugs_in_a_row]
 
     def join(self, worker: str, now: float, is_idle: bool) -> None:
         """Takes a worker into the pool; one that is busy gets a job after its next sign of life."""

@@ -228,7 +228,6 @@ def test_a_job_that_is_refused_goes_to_another_worker(office: Office) -> None:
 
 
 def test_a_report_that_makes_no_sense_is_a_bug_and_no_hang(office: Office) -> None:
-    worker = office.worker()
     reports: list[Any] = [
         None,
         {},
@@ -242,8 +241,10 @@ def test_a_report_that_makes_no_sense_is_a_bug_and_no_hang(office: Office) -> No
     ]
     for n, report in enumerate(reports, start=1):
         office.submit(n)
-        ticket, _ = worker.wait_for_job(n)
+        worker = office.worker(f"worker {n}")
+        ticket, _ = worker.wait_for_job(1)
         worker.dispatcher.register_result(ticket, report)
+        worker.dispatcher.sign_off(worker.name, "one is enough")
         evaluation = office.next_finished().result().evaluation
         assert evaluation.status is Status.BUG, report
         assert evaluation.error

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,44 @@ def test_f3_one_worker_whose_trials_all_fail_is_barred_and_the_others_finish(
     wait_for(lambda: bool(refusals))
     assert "is barred: other workers ran the trials in which it had bugs" in refusals[0]
     assert "no such device" in caplog.text
+
+
+def test_f3_a_broken_worker_that_comes_first_is_barred_and_the_others_do_the_rest(
+    make_run: MakeRun, start_workers: StartWorkers
+) -> None:
+    def fails(trial: TrialSpec, *arguments: Any) -> Evaluation:
+        raise OSError("no such device")
+
+    refusals: list[str] = []
+
+    def work_badly() -> None:
+        try:
+            run_worker(run.path, objective=fails, settings=WorkerSettings(wait_s=20.0, heartbeat_s=0.1))
+        except Exception as error:
+            refusals.append(str(error))
+        start_workers(run, 2)
+
+    run = make_run(n_iterations=3)
+    threading.Thread(target=work_badly, daemon=True).start()
+    end = run_master(run)
+    assert "its last trials had bugs, and no other worker was there" in refusals[0]
+    counts = Counter(r.evaluation.status for r in read_results(run))
+    assert counts == {Status.BUG: 3, Status.OK: end.n_total - 3}
+
+
+def test_f3_workers_that_agree_on_a_bug_end_the_study_one_after_the_other(make_run: MakeRun) -> None:
+    def fails(trial: TrialSpec, *arguments: Any) -> Evaluation:
+        raise OSError("no such device")
+
+    def work_badly() -> None:
+        for _ in range(2):
+            with suppress(Exception):
+                run_worker(run.path, objective=fails, settings=WorkerSettings(wait_s=20.0, heartbeat_s=0.1))
+
+    run = make_run()
+    threading.Thread(target=work_badly, daemon=True).start()
+    with pytest.raises(StudyFailedError, match=r"the same bug occurred [45] times"):
+        run_master(run)
 
 
 def test_f5_a_disk_that_is_full_for_a_while_loses_nothing(

@@ -205,20 +205,6 @@ def test_a_bug_waits_for_a_busy_worker_that_did_not_have_it_and_counts_where_the
     assert of_b.job is jobs[1]
 
 
-def test_a_worker_is_barred_after_three_bugs_in_a_row_that_others_do_not_have(pool: Pool) -> None:
-    def bug_of_a_that_b_does_not_have(index: int) -> list[str]:
-        job = make_job(index)
-        job.bugs["a"] = "a bug"
-        return pool.note_success(job, "b")
-
-    assert bug_of_a_that_b_does_not_have(0) == []
-    assert bug_of_a_that_b_does_not_have(1) == []
-    assert pool.note_success(make_job(9), "a") == []  # one success is enough
-    assert bug_of_a_that_b_does_not_have(2) == []
-    assert bug_of_a_that_b_does_not_have(3) == []
-    assert bug_of_a_that_b_does_not_have(4) == ["a"]
-
-
 def test_a_refused_job_goes_to_the_head_and_its_worker_waits_for_its_next_beat(pool: Pool) -> None:
     jobs = [make_job(index) for index in range(2)]
     for job in jobs:

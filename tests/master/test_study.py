@@ -158,7 +158,7 @@ def test_failures_are_recorded_and_the_study_goes_on(
 def test_the_same_bug_three_times_ends_the_study_with_it(
     make_run: MakeRun, start_workers: StartWorkers, answer: Answer, message: str
 ) -> None:
-    run = make_run()
+    run = make_run(n_workers=1)
     start_workers(run, objective=answering(answer))
     with pytest.raises(StudyFailedError, match=f"(?s)same bug occurred 3 times.*Traceback.*{message}"):
         run_master(run)
