@@ -9,6 +9,8 @@ Pyro makes two TLS contexts for the whole process and keeps them.  Ours take the
 * Pyro's check the host name.  A member may have any address, so the authority of the run stands for its members.
 * A resumed master has another authority, and a worker that outlived the first master must change to it.
 
+The variables that hold them are private to Pyro; a test says so if another version of it uses others.
+
 Pyro's settings are global, so a process is a member of one run at a time.
 """
 
@@ -19,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import Pyro4
+import Pyro4.configuration
 import Pyro4.socketutil
 
 from master.protocol import CALL_TIMEOUT_S, MAX_CONNECTIONS, MAX_MESSAGE_BYTES
 from results.credentials import AUTHORITY, MEMBER
 
-#: Pyro's settings, whatever the environment says.  Each connection has a thread: in Pyro's other server, a client that
-#: sends a part of a handshake stops the one thread.
+#: Pyro's settings that are not its defaults, or that matter.  Each connection has a thread: in Pyro's other server, a
+#: client that sends a part of a handshake stops the one thread.
 _SETTINGS: dict[str, Any] = {
     "SERVERTYPE": "thread",
     "THREADPOOL_SIZE": MAX_CONNECTIONS,
@@ -64,12 +67,20 @@ def become_member(certificates: Path) -> None:
     server = _context(ssl.PROTOCOL_TLS_SERVER, certificates)
     client = _context(ssl.PROTOCOL_TLS_CLIENT, certificates)
     server.num_tickets = 0  # no member resumes a TLS session
-    for name, value in _SETTINGS.items():
+    authority, member = str(certificates / AUTHORITY), str(certificates / MEMBER)
+    files = {"SSL_CACERTS": authority, "SSL_SERVERCERT": member, "SSL_CLIENTCERT": member}
+    # Each setting changes once, because other threads may use them; PYRO_... variables of the environment have no say.
+    for name, value in {**_defaults(), **_SETTINGS, **files}.items():
         setattr(Pyro4.config, name, value)
-    Pyro4.config.SSL_CACERTS = str(certificates / AUTHORITY)
-    Pyro4.config.SSL_SERVERCERT = Pyro4.config.SSL_CLIENTCERT = str(certificates / MEMBER)
     Pyro4.socketutil.__ssl_server_context = server
     Pyro4.socketutil.__ssl_client_context = client
+
+
+def _defaults() -> dict[str, Any]:
+    """Pyro's settings where nobody sets any."""
+    defaults = Pyro4.configuration.Configuration()
+    defaults.reset(useenvironment=False)
+    return dict(defaults.asDict())
 
 
 def _context(protocol: int, certificates: Path) -> ssl.SSLContext:

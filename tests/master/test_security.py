@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -420,17 +421,45 @@ def test_pyro_takes_no_serializer_that_runs_code(membership: Path) -> None:
 
 
 def test_pyros_environment_variables_change_nothing(tmp_path: Path) -> None:
+    """Of these, a retried call hands a job over twice, and without a pause the server's threads run all the time."""
     program = (
-        "import sys\nfrom pathlib import Path\nimport Pyro4\nfrom master.security import become_member\n"
-        "become_member(Path(sys.argv[1]))\nprint(Pyro4.config.SSL, Pyro4.config.SERIALIZERS_ACCEPTED)"
+        "import json, sys\nfrom pathlib import Path\nimport Pyro4\nfrom master.security import become_member\n"
+        "become_member(Path(sys.argv[1]))\nprint(json.dumps(Pyro4.config.asDict(), default=sorted))"
     )
     write_certificates(tmp_path / "certificates")
-    environment = os.environ | {"PYRO_SSL": "0", "PYRO_SERIALIZERS_ACCEPTED": "pickle,serpent"}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "certificates")],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=True,
+    given = {
+        "PYRO_SSL": "0",
+        "PYRO_SERIALIZERS_ACCEPTED": "pickle,serpent",
+        "PYRO_MAX_RETRIES": "3",
+        "PYRO_POLLTIMEOUT": "0",
+        "PYRO_PREFER_IP_VERSION": "6",
+        "PYRO_NATHOST": "elsewhere",
+    }
+    settings, expected = (
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", program, str(tmp_path / "certificates")],
+                env=os.environ | environment, cwd=ROOT, capture_output=True, text=True, check=True,
+            ).stdout
+        )
+        for environment in (given, {})
     )  # fmt: skip
-    assert done.stdout.strip() == "True {'serpent'}"
+    assert settings == expected
+    assert settings["SSL"] is True
+    assert settings["SERIALIZERS_ACCEPTED"] == ["serpent"]
+
+
+def test_pyro_uses_the_contexts_of_the_run(membership: Path) -> None:
+    """They are put into private variables of Pyro, which another version may name otherwise."""
+    member = str(membership / "member.pem")
+    server, client = (Pyro4.socketutil.getSSLcontext(**{side: member}) for side in ("servercert", "clientcert"))
+    assert server.num_tickets == 0
+    for context in (server, client):
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_3
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert not context.check_hostname
+        (authority,) = context.get_ca_certs(binary_form=True)  # none of the operating system's
+        assert authority == ssl.PEM_cert_to_DER_cert((membership / "authority.pem").read_text())
 
 
 def test_every_file_of_arrays_or_weights_is_read_without_pickles() -> None:
