@@ -59,7 +59,6 @@ class Launch(StudyOptions):
         from master.commands.simulate import print_plan
         from master.ports import Ports
         from master.progress import say
-        from worker.launch.slurm import submit
 
         self._check()
         Ports.parse(self.port_range, self.nat_host)
@@ -77,8 +76,7 @@ class Launch(StudyOptions):
         for name, text in scripts.items():
             (folder / name).write_text(text)
         master, workers = (folder / name for name in scripts)
-        job = submit(master)
-        array = submit(workers, after=job)
+        job, array = _submit(master, workers)
         say(
             f"Submitted: master {job}, workers {array}; their output is in {path / _FOLDER}\n"
             f"  run_bohb.py status {path} --watch   shows what the study does\n"
@@ -148,3 +146,23 @@ class Launch(StudyOptions):
             if value != getattr(defaults, name)
             for text in (f"--{name.replace('_', '-')}", str(value))
         ]
+
+
+def _submit(master: Path, workers: Path) -> tuple[str, str]:
+    """Submits both scripts, or none; returns the numbers of their jobs.
+
+    Raises:
+        ValueError: Slurm refuses one of them.
+    """
+    from worker.launch.slurm import cancel, submit
+
+    again = f"then go on by `launch --slurm --resume {master.parents[1]}`"
+    try:
+        job = submit(master)
+    except ValueError as error:
+        raise ValueError(f"{error}; {again}") from error
+    try:
+        return job, submit(workers, after=job)
+    except ValueError as error:
+        cancel(job)
+        raise ValueError(f"{error}; the master's job, {job}, is taken back; {again}") from error

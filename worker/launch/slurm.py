@@ -155,6 +155,14 @@ def submit(script: Path, after: str | None = None) -> str:
     return done.stdout.strip().partition(";")[0]
 
 
+def cancel(job: str) -> None:
+    """Takes a job back that was submitted a moment ago."""
+    try:
+        subprocess.run(["scancel", job], check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("job %s could not be cancelled: %s; cancel it by hand", job, error)
+
+
 def run_and_requeue(work: Callable[[], int], walltime_s: float = math.inf) -> int:
     """Does the work of this process's job; requeues the job if it ends for the notice, or reaches its wall time.
 

@@ -1,4 +1,4 @@
-"""Jobs of Slurm, with an `sbatch` and an `scontrol` that write down how they were called."""
+"""Jobs of Slurm, with an `sbatch`, an `scontrol` and an `scancel` that write down how they were called."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ STUDY = [
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The calls of sbatch and scontrol, one line each; sbatch numbers its jobs from 41."""
+    """The calls of sbatch, scontrol and scancel, one line each; sbatch numbers its jobs from 41."""
     calls = tmp_path / "calls"
     (tmp_path / "bin").mkdir()
-    for name, answer in (("sbatch", f"echo $((40 + $(wc -l < {calls})))';cluster'"), ("scontrol", ":")):
+    number = f"echo $((40 + $(wc -l < {calls})))';cluster'"
+    for name, answer in (("sbatch", number), ("scontrol", ":"), ("scancel", ":")):
         program = tmp_path / "bin" / name
         program.write_text(f'#!/bin/sh\nprintf "%s|" {name} "$@" >> {calls}\necho >> {calls}\n{answer}\n')
         program.chmod(0o755)
@@ -146,7 +147,18 @@ def test_what_makes_no_job_is_refused(
 def test_what_sbatch_says_is_passed_on(slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition: gpu' >&2\nexit 1\n")
     assert run_bohb.main(["launch", *STUDY]) == 2
-    assert "invalid partition: gpu" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "invalid partition: gpu" in printed
+    assert f"--resume {tmp_path / 'my run@home'}" in printed
+
+
+def test_a_master_whose_workers_are_refused_is_taken_back(
+    slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bin" / "sbatch").write_text('#!/bin/sh\ncase "$*" in *worker.sh) exit 1;; esac\necho 41\n')
+    assert run_bohb.main(["launch", *STUDY]) == 2
+    assert slurm.read_text() == "scancel|41|\n"
+    assert "the master's job, 41, is taken back; then go on by" in capsys.readouterr().err
 
 
 def test_a_machine_without_slurm_is_told_in_a_sentence(
