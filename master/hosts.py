@@ -41,15 +41,15 @@ def checked_host(host: str) -> str:
     """
     if host in ("", "0.0.0.0", "::"):
         raise ValueError(
-            f"host: got {host!r}, which tells workers no address to connect to; expected one address of this machine; "
-            "see `hostname -I`"
+            f"--host: got {host!r}, which tells workers no address to connect to; expected one address of this "
+            "machine; see `hostname -I`"
         )
     try:
         with socket.create_server((host, 0), family=family_of(host)) as probe:
             address = probe.getsockname()[0]
     except OSError as error:
         raise ValueError(
-            f"host: got {host!r}, expected an address of this machine ({error}); see `hostname -I`"
+            f"--host: got {host!r}, expected an address of this machine ({error}); see `hostname -I`"
         ) from None
     if (address.startswith("127.") or address == "::1") and host not in _LOCAL:
         logger.warning("host %s is %s: only workers on this machine will reach it", host, address)

@@ -34,7 +34,8 @@ class Ports:
             nat_host: Address from outside, and perhaps the port there of the first port: ``host:6000``; None for none.
 
         Raises:
-            ValueError: An option is malformed, or a NAT is named without ports; the message names the option.
+            ValueError: An option is malformed, or a NAT is named without ports or with too few; the message names the
+                option.
         """
         first, last = (0, 0) if port_range is None else _range(port_range)
         if nat_host is None:
@@ -44,7 +45,13 @@ class Ports:
             raise ValueError(
                 f"--nat-host: got {nat_host} without --port-range, but a NAT forwards given ports; give both"
             )
-        return cls(first, last, host, first if port is None else port)
+        outside = first if port is None else port
+        if outside + last - first > _LARGEST:
+            raise ValueError(
+                f"--nat-host: got port {outside} for the first of {last - first + 1} ports, expected at most "
+                f"{_LARGEST - (last - first)}, so that the last one has a port, too"
+            )
+        return cls(first, last, host, outside)
 
     def candidates(self) -> Iterator[tuple[int, int | None]]:
         """Yields each port, and the one that leads to it from outside."""

@@ -146,7 +146,7 @@ def test_spaces_prints_the_computed_counts_beside_the_papers(capsys: pytest.Capt
         (["search", "--n-stacks", "5"], "n_stacks: got 5"),
         (["study", "--search", "precision=double"], "expected one of ['float32', 'tf32', 'bf16']"),
         (["study", "--search", "compile=perhaps"], "got compile=perhaps, expected a value of type bool"),
-        (["study", "--host", "203.0.113.7"], "host: got '203.0.113.7', expected an address of this machine"),
+        (["study", "--host", "203.0.113.7"], "--host: got '203.0.113.7', expected an address of this machine"),
         (["study", "--table-epochs", "0"], "got 0, expected one of [1, 4, 12]"),
         (["study", "--min-budget", "0"], "min_budget: got 0"),
         (["search", "--optimizer", "adam"], "got 'adam', expected one of"),

@@ -164,7 +164,7 @@ def test_a_study_over_ipv6(make_run: MakeRun, start_workers: StartWorkers) -> No
 
 
 def test_an_address_of_ipv6_that_is_not_this_machines_is_refused() -> None:
-    with pytest.raises(ValueError, match="host: got '2001:db8::1', expected an address of this machine"):
+    with pytest.raises(ValueError, match="--host: got '2001:db8::1', expected an address of this machine"):
         checked_host("2001:db8::1")
 
 

@@ -42,3 +42,11 @@ def test_what_is_no_address_from_outside_is_refused(text: str) -> None:
 def test_a_nat_wants_given_ports() -> None:
     with pytest.raises(ValueError, match="--nat-host: got gate without --port-range"):
         Ports.parse(None, "gate")
+
+
+def test_a_nat_has_a_port_for_each_of_the_range() -> None:
+    assert list(Ports.parse("5000-5010", "gate:65525").candidates())[-1] == (5010, 65535)
+    with pytest.raises(
+        ValueError, match="--nat-host: got port 65526 for the first of 11 ports, expected at most 65525"
+    ):
+        Ports.parse("5000-5010", "gate:65526")
