@@ -62,9 +62,11 @@ class GuardedDaemon(Pyro4.Daemon):
     ) -> None:
         self._on_disconnect = on_disconnect
         self._handshake_limit_s = handshake_limit_s
+        self._lock = threading.Lock()
+        # Under the lock:
+        self._has_ended = False
         self._connections: set[Any] = set()
         self._strangers: dict[Any, float] = {}  # connections in their handshake, the oldest first: when it began
-        self._strangers_lock = threading.Lock()
         self._listen(host, ports)
         self.sock.do_handshake_on_connect = False  # else by accept, in the thread of all connections
 
@@ -89,7 +91,9 @@ class GuardedDaemon(Pyro4.Daemon):
     def _handshake(self, conn: Any, denied_reason: str | None = None) -> bool:
         if denied_reason is not None:
             return False  # it would be told in the thread that accepts connections
-        with self._strangers_lock:
+        with self._lock:
+            if self._has_ended:
+                return False  # Pyro goes on to accept connections for a moment
             if len(self._strangers) == MAX_HANDSHAKES:
                 self._cut_stranger(next(iter(self._strangers)))
             self._strangers[conn] = time.monotonic()
@@ -100,7 +104,7 @@ class GuardedDaemon(Pyro4.Daemon):
         except COMMUNICATION_ERRORS as error:
             logger.debug("a handshake failed: %s", error)
         finally:
-            with self._strangers_lock:
+            with self._lock:
                 self._strangers.pop(conn, None)
                 if is_accepted:
                     self._connections.add(conn)
@@ -108,9 +112,9 @@ class GuardedDaemon(Pyro4.Daemon):
 
     def housekeeping(self) -> None:
         """Cuts connections whose handshake takes too long; Pyro calls this every two seconds."""
-        with self._strangers_lock:
-            limit_s = time.monotonic() - self._handshake_limit_s
-            for connection in [each for each, began_s in self._strangers.items() if began_s < limit_s]:
+        with self._lock:
+            latest_s = time.monotonic() - self._handshake_limit_s
+            for connection in [each for each, began_s in self._strangers.items() if began_s < latest_s]:
                 self._cut_stranger(connection)
 
     def _cut_stranger(self, connection: Any) -> None:
@@ -120,15 +124,17 @@ class GuardedDaemon(Pyro4.Daemon):
 
     def clientDisconnect(self, conn: Any) -> None:
         """Forgets a connection that has ended, and reports it."""
-        with self._strangers_lock:
+        with self._lock:
             self._connections.discard(conn)
-        if self._on_disconnect is not None:
-            self._on_disconnect(conn)
+        on_disconnect = self._on_disconnect  # another thread may end the daemon
+        if on_disconnect is not None:
+            on_disconnect(conn)
 
     def end(self) -> None:
         """Ends the daemon and its connections."""
         self._on_disconnect = None
-        with self._strangers_lock:
+        with self._lock:
+            self._has_ended = True
             for connection in (*self._connections, *self._strangers):
                 _cut(connection)
         self.shutdown()

@@ -238,6 +238,32 @@ class Greeter:
         return "hello"
 
 
+def test_a_daemon_that_ends_serves_nobody_who_comes_meanwhile(membership: Path) -> None:
+    """Pyro goes on to accept connections for some hundredths of a second."""
+    daemon = GuardedDaemon("127.0.0.1")
+    uri = str(daemon.register(Greeter()))
+    threading.Thread(target=daemon.requestLoop, daemon=True).start()
+    members: list[Any] = []
+    is_over = threading.Event()
+
+    def come_again_and_again() -> None:
+        while not is_over.is_set():
+            with contextlib.suppress(Pyro4.errors.CommunicationError):
+                member = connect(uri)
+                member.greet()
+                members.append(member)
+
+    coming = threading.Thread(target=come_again_and_again)
+    coming.start()
+    wait_for(lambda: len(members) > 5)
+    daemon.end()
+    is_over.set()
+    coming.join()
+    for member in members:
+        with pytest.raises(Pyro4.errors.CommunicationError):
+            member.greet()
+
+
 @pytest.fixture
 def greeter(membership: Path) -> Iterator[tuple[Address, str]]:
     """The address of a guarded daemon, and that of its object."""
