@@ -56,8 +56,9 @@ class Listener:
             self._close()
             self._daemon = GuardedDaemon(*self._address)
             self.uri = str(self._daemon.register(self._service, self._name))
-            self._thread = threading.Thread(target=self._daemon.requestLoop, name="calls of the master", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._daemon.requestLoop, name="calls of the master", daemon=True)
+            thread.start()
+            self._thread = thread  # only now, because ``has_died`` asks without the lock
             self._credentials = credentials
 
     def end(self) -> None:

@@ -139,12 +139,13 @@ class WorkerService(Worker):
         self._stop = stop or StopFlag()
         self._is_known = False
         self._reason_told: str | None = None
-        # Under the condition:
+        self._ends_s = time.monotonic() + settings.walltime_s
+        # Set by the thread of the trial alone:
+        self._epochs = 0  # of the ticket's trial, saved
+        self._longest_epoch_s = 0.0
+        # Changed under the condition, so that who waits hears of it:
         self._inbox: tuple[str, Any] | None = None
         self._ticket: str | None = None
-        self._epochs = 0  # of the ticket's trial, saved
-        self._ends_s = time.monotonic() + settings.walltime_s
-        self._longest_epoch_s = 0.0
         self._abandoned: set[str] = set()
         self._end_reason: str | None = None
         self._failure: Exception | None = None
