@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -20,15 +20,13 @@ from results.records import ConfigId, Status, TrialResult, Value
 LEAST_EVALUATIONS = 10
 #: Largest number of evaluations per tree, so that a run of 100,000 evaluations takes seconds.
 EVALUATIONS_PER_TREE = 1_000
-#: Number of runs, and of forests, that are kept for the next figure.
-_KEPT = 8
 
 
 class NoImportancesError(ValueError):
     """A run has no evaluations that importances can be computed from; the message says why."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)  # they are a key of caches
+@dataclass(frozen=True, kw_only=True, eq=False)  # they are a key of a cache
 class Evaluations:
     """The evaluations at one budget, or at all budgets.
 
@@ -75,7 +73,11 @@ class Evaluations:
         return f"{len(self.losses)} evaluations used" + (f", left out: {kinds}" if kinds else "")
 
 
-@lru_cache(_KEPT)
+#: What figures of one run share; it lasts as long as the run.
+_by_budget_of: WeakKeyDictionary[LoadedRun, tuple[Evaluations, ...]] = WeakKeyDictionary()
+_forests_of: WeakKeyDictionary[Evaluations, dict[tuple[FanovaSettings, int], Surrogate]] = WeakKeyDictionary()
+
+
 def evaluations_by_budget(run: LoadedRun) -> tuple[Evaluations, ...]:
     """The evaluations at each budget, ascending, and last, where there are several budgets, at all of them.
 
@@ -83,6 +85,12 @@ def evaluations_by_budget(run: LoadedRun) -> tuple[Evaluations, ...]:
         NoImportancesError: The configuration space is not known, lacks a hyperparameter or a value of a
             configuration, or no evaluation has ended.
     """
+    if run not in _by_budget_of:
+        _by_budget_of[run] = _by_budget(run)
+    return _by_budget_of[run]
+
+
+def _by_budget(run: LoadedRun) -> tuple[Evaluations, ...]:
     if run.tuner_space is None:
         raise NoImportancesError(
             "the bounds of the hyperparameters are not known, as there is no usable configspace.json"
@@ -139,9 +147,8 @@ def check_values(dimensions: Sequence[Dimension], configs: Mapping[ConfigId, Map
             raise
 
 
-@lru_cache(_KEPT)
 def fit_forest(evaluations: Evaluations, settings: FanovaSettings | None = None, seed: int = 0) -> Surrogate:
-    """Fits the forest to the evaluations at a budget.
+    """Fits the forest to the evaluations at a budget; equal settings and seeds have the same forest.
 
     Raises:
         ValueError: The evaluations cannot be decomposed; the message is a sentence that says why and where.
@@ -153,17 +160,20 @@ def fit_forest(evaluations: Evaluations, settings: FanovaSettings | None = None,
         )
     settings = settings or FanovaSettings()
     settings = replace(settings, evaluations_per_tree=min(settings.evaluations_per_tree, EVALUATIONS_PER_TREE))
-    try:
-        return surrogate_of(
-            evaluations.dimensions,
-            evaluations.configurations,
-            evaluations.losses,
-            settings,
-            seed,
-            evaluations.groups,
-        )
-    except ValueError as error:
-        raise ValueError(f"{evaluations.where}: {error}") from error
+    forests = _forests_of.setdefault(evaluations, {})
+    if (settings, seed) not in forests:
+        try:
+            forests[settings, seed] = surrogate_of(
+                evaluations.dimensions,
+                evaluations.configurations,
+                evaluations.losses,
+                settings,
+                seed,
+                evaluations.groups,
+            )
+        except ValueError as error:
+            raise ValueError(f"{evaluations.where}: {error}") from error
+    return forests[settings, seed]
 
 
 def forests_of(run: LoadedRun, *, at_most: int | None = None) -> list[tuple[Evaluations, Surrogate]]:

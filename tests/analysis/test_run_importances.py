@@ -1,8 +1,10 @@
 """The importances of runs: which evaluations they are computed from, what they say, and why there are none."""
 
+import gc
 import json
 import random
 import re
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from hpbandster.core.result import logged_results_to_HBS_result
 
 import run_bohb
 from analysis.evaluations import evaluations_by_budget, fit_forest
-from analysis.importance import importances
+from analysis.importance import PRESETS, Surrogate, importances, surrogate_of
 from analysis.importance_text import importances_text
 from analysis.load import load_run
 from analysis.run_importances import BudgetImportances, cutoff_of, run_importances
@@ -44,6 +46,30 @@ def of_budget(found: Sequence[BudgetImportances | str]) -> BudgetImportances:
     (only,) = found
     assert isinstance(only, BudgetImportances)
     return only
+
+
+def test_a_forest_is_fitted_once_however_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are more budgets than anyone would count on: nine, and all of them together."""
+    n_fits = 0
+
+    def counted(*arguments: Any) -> Surrogate:
+        nonlocal n_fits
+        n_fits += 1
+        return surrogate_of(*arguments)
+
+    monkeypatch.setattr("analysis.evaluations.surrogate_of", counted)
+    run = load_run(write_space_run(tmp_path / "run", CS2, n=10, budgets=[2**k for k in range(9)]).path)
+    for _ in range(2):
+        for evaluations in evaluations_by_budget(run):
+            forest = fit_forest(evaluations)
+            assert fit_forest(evaluations, None, 0) is forest
+            assert fit_forest(evaluations, settings=PRESETS["nasbohb"], seed=0) is forest
+    assert n_fits == 10
+    assert fit_forest(evaluations, seed=1) is not forest
+    run_there, forest_there = weakref.ref(run), weakref.ref(forest)
+    del run, evaluations, forest
+    gc.collect()
+    assert (run_there(), forest_there()) == (None, None), "what is kept goes with the run"
 
 
 def test_hpbandster_reads_the_same_arrays(tmp_path: Path) -> None:
