@@ -1,9 +1,10 @@
-"""The dispatcher hands jobs to workers over Pyro: threads and remote calls around a ``Pool``.
+"""The dispatcher hands jobs to workers over Pyro: threads and remote calls around a ``Crew`` and its ``Pool``.
 
 hpbandster's dispatcher calls the network while it holds its lock, knows one kind of broken connection, and does
 not run a lost job again.  Here:
 
-* The pool knows the place of each job.  One lock protects it, and is held only for a few assignments.
+* The crew knows the workers, its pool the place of each job.  One lock protects both, and is held only for a few
+  assignments.
 * Every call has a time-out, and any error of a call is the worker's fault.
 * A worker of another version is refused when it joins, as is one with bugs of its own.
 * Workers send a sign of life every second.  A closed connection makes the dispatcher look after its worker at once.
@@ -16,18 +17,16 @@ from __future__ import annotations
 
 import logging
 import queue
-import secrets
 import threading
 import time
 from typing import Any
 
 import Pyro4
 
-from master.admission import Admission
-from master.bugs import OwnBugs
+from master.crew import Crew
 from master.daemon import GuardedDaemon, raise_descriptor_limit
 from master.jobs import TrialJob
-from master.pool import Assignment, Leave, Loss, Pool
+from master.pool import Assignment, Leave, Loss
 from master.ports import ANY_PORTS, Ports
 from master.protocol import HeartbeatAnswer, connect, dispatcher_name, name_server_uri, short_name
 from master.remote_call import Name, Reason, Tickets, remote_call
@@ -35,7 +34,6 @@ from master.remote_worker import HandOverError, Pulse, RemoteWorker, pulses, tel
 from master.settings import DispatcherSettings
 from results.credentials import Credentials
 from results.master_status import WorkerStatus
-from results.records import Status
 
 logger = logging.getLogger("nasbohb.master")
 
@@ -76,17 +74,7 @@ class Dispatcher:
         self._threads: list[threading.Thread] = []
         # Under the lock:
         self._changed = threading.Condition()
-        self._pool = Pool(
-            suspicion_s=self._settings.suspicion_s,
-            silence_limit_s=self._settings.silence_limit_s,
-            max_losses=self._settings.max_losses,
-            epoch_timeout_s=self._settings.epoch_timeout_s,
-            trial_timeout_s=self._settings.trial_timeout_s,
-            ticket_prefix=secrets.token_hex(4),
-        )
-        self._own_bugs = OwnBugs()
-        self._admission = Admission(self._settings.max_workers or raise_descriptor_limit())
-        self._remote: dict[str, RemoteWorker] = {}  # of the pool's workers
+        self._crew = Crew(self._settings, self._settings.max_workers or raise_descriptor_limit())
         self._is_ending = False
 
     def run(self) -> None:
@@ -119,9 +107,9 @@ class Dispatcher:
             return
         with self._changed:
             self._is_ending = True
-            self._pool.clear()
+            self._crew.pool.clear()
             self._changed.notify_all()
-            workers = list(self._remote.values())
+            workers = list(self._crew.remote.values())
         if shutdown_workers and workers:
             self._take_leave(workers)
         self._has_joiners.set()
@@ -135,16 +123,16 @@ class Dispatcher:
         """Tells the workers to end and waits for their farewells, but no longer than ``farewell_s``."""
         tell_to_end(workers)
         with self._changed:
-            self._changed.wait_for(lambda: not self._pool.workers, timeout=self._settings.farewell_s)
-            if self._pool.workers:
-                logger.warning("workers that did not sign off: %s", ", ".join(self._pool.workers))
+            self._changed.wait_for(lambda: not self._crew.pool.workers, timeout=self._settings.farewell_s)
+            if self._crew.pool.workers:
+                logger.warning("workers that did not sign off: %s", ", ".join(self._crew.pool.workers))
 
     # Called by the master.
 
     def submit(self, job: TrialJob) -> None:
         """Queues a job."""
         with self._changed:
-            self._pool.submit(job)
+            self._crew.pool.submit(job)
             self._changed.notify_all()
 
     def finished(self, timeout_s: float) -> list[TrialJob]:
@@ -174,22 +162,22 @@ class Dispatcher:
     def statuses(self) -> tuple[WorkerStatus, ...]:
         """What each worker does."""
         with self._changed:
-            return tuple(self._status_of(name) for name in self._pool.workers)
+            return self._crew.statuses()
 
     def problems(self) -> tuple[str, ...]:
         """Why workers that ask to join cannot, one sentence for each."""
         with self._changed:
-            return self._admission.problems()
+            return self._crew.admission.problems()
 
     def running(self) -> list[TrialJob]:
         """The jobs that workers are busy with, the one that began first at the head."""
         with self._changed:
-            return self._pool.running
+            return self._crew.pool.running
 
     def workers(self) -> list[str]:
         """The names of the workers, in the order in which they joined."""
         with self._changed:
-            return self._pool.workers
+            return self._crew.pool.workers
 
     # Called by the workers.
 
@@ -206,7 +194,7 @@ class Dispatcher:
             Why it may not; None if it may.
         """
         with self._changed:
-            reason = self._admission.ask(worker_name, uri, version, self._remote)
+            reason = self._crew.admission.ask(worker_name, uri, version, self._crew.remote)
         if reason is None:
             self._has_joiners.set()
         return reason
@@ -215,15 +203,10 @@ class Dispatcher:
     def heartbeat(self, worker_name: Name, tickets: Tickets) -> HeartbeatAnswer:
         """A worker's sign of life; ``tickets`` of the jobs that it holds, with the numbers of epochs that are saved."""
         with self._changed:
-            abandon = self._pool.beat(worker_name, tickets, time.monotonic())
-            if abandon is None:
-                return {"known": False, "abandon": [], "reason": self._admission.reason(worker_name)}
-            self._remote[worker_name].connection = Pyro4.current_context.client
-            job = self._pool.job_of(worker_name)
-            if job is not None and job.started is None:  # an earlier master handed it out
-                job.started = time.time()
-            self._changed.notify()
-            return {"known": True, "abandon": abandon, "reason": None}
+            answer = self._crew.beat(worker_name, tickets, Pyro4.current_context.client)
+            if answer["known"]:
+                self._changed.notify()
+            return answer
 
     @remote_call
     def register_result(self, ticket: Name, result: Any) -> bool:
@@ -233,10 +216,7 @@ class Dispatcher:
             True if the report counts; False if the trial has a result already.
         """
         with self._changed:
-            worker, job = self._pool.worker_of(ticket), self._pool.report(ticket)
-            if job is not None:
-                job.finish({} if result is None else result, time.time())
-                has_finished = self._settle(job, worker)
+            job, has_finished = self._crew.report(ticket, result)
             self._changed.notify_all()
         if job is None:
             logger.warning("a late report (ticket %s) does not count: its trial has a result", ticket)
@@ -250,30 +230,8 @@ class Dispatcher:
     def sign_off(self, worker_name: Name, reason: Reason) -> None:
         """Removes a worker that ends by itself; its job runs elsewhere."""
         with self._changed:
-            self._admission.withdraw(worker_name)
+            self._crew.admission.withdraw(worker_name)
         self._lose(worker_name, reason, Leave.RETURN)
-
-    def _settle(self, job: TrialJob, worker: str | None) -> bool:
-        """Decides whether a report ends its job; a bug is first tried on another worker.  The lock is held."""
-        name = "an earlier worker" if worker is None else worker
-        if job.result().evaluation.status is Status.BUG:
-            if self._pool.retry_bug(job, name):
-                logger.warning("a bug of worker %s in %s is tried on another worker", short_name(name), job.name)
-                return False
-            if len(job.bugs) == 1 and self._own_bugs.note_alone(name):
-                self._bar(name, "its last trials had bugs, and no other worker was there to try them", job)
-            return True
-        for barred in self._own_bugs.note_success(job, name):
-            self._bar(barred, "other workers ran the trials in which it had bugs", job)
-        return True
-
-    def _bar(self, worker: str, why: str, job: TrialJob) -> None:
-        """Lets a worker take part no more; the job is the last one in which it had a bug.  The lock is held."""
-        reason = f"worker {short_name(worker)} is barred: {why}"
-        logger.warning("%s; the last one:\n%s", reason, job.bugs[worker])
-        self._admission.bar(worker, reason)
-        self._pool.lose(worker, reason, Leave.NOT_BEGUN)
-        self._remote.pop(worker, None)
 
     # The threads.
 
@@ -296,13 +254,10 @@ class Dispatcher:
         """Hands waiting jobs to idle workers; several threads do this, so one slow worker delays no other."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._is_ending or self._pool.can_assign)
+                self._changed.wait_for(lambda: self._is_ending or self._crew.pool.can_assign)
                 if self._is_ending:
                     return
-                assignment = self._pool.assign(time.monotonic())
-                assert assignment is not None, "it can assign, and the lock is held"
-                assignment.job.started = time.time()
-                remote = self._remote[assignment.worker]
+                assignment, remote = self._crew.assign()
             self._hand_over(assignment, remote)
 
     def _hand_over(self, assignment: Assignment, remote: RemoteWorker) -> None:
@@ -316,35 +271,33 @@ class Dispatcher:
             return
         if not accepted:
             with self._changed:
-                self._pool.refuse(assignment.ticket)
+                self._crew.pool.refuse(assignment.ticket)
                 self._changed.notify_all()
 
     def _admit_new_workers(self) -> None:
         with self._changed:
-            new = self._admission.candidates(self._remote)
+            new = self._crew.admission.candidates(self._crew.remote)
         for remote, pulse in pulses(new):
             if pulse in (Pulse.DEAD, Pulse.SILENT):
                 with self._changed:
-                    self._admission.unreachable(remote)
+                    self._crew.admission.unreachable(remote)
                 continue
             with self._changed:
-                self._admission.admitted(remote.name)
-                self._remote[remote.name] = remote
-                self._pool.join(remote.name, time.monotonic(), is_idle=pulse is Pulse.IDLE)
+                self._crew.join(remote, is_idle=pulse is Pulse.IDLE)
                 self._changed.notify_all()
             logger.info("worker %s has joined", short_name(remote.name))
             self._finished.put(None)
 
     def _look_after_silent_workers(self) -> None:
         with self._changed:
-            suspects = [self._remote[name] for name in self._pool.suspects(time.monotonic())]
+            suspects = self._crew.suspects()
         for remote, pulse in pulses(suspects):
             now = time.monotonic()
             with self._changed:
-                silence_s = self._pool.silence_s(remote.name, now)
-                is_silent_too_long = self._pool.is_silent_too_long(remote.name, now)
+                silence_s = self._crew.pool.silence_s(remote.name, now)
+                is_silent_too_long = self._crew.pool.is_silent_too_long(remote.name, now)
                 if pulse in (Pulse.IDLE, Pulse.BUSY):
-                    self._pool.saw_life(remote.name, now)
+                    self._crew.pool.saw_life(remote.name, now)
             if pulse is Pulse.DEAD:
                 self._lose(remote.name, _DEAD)
             elif pulse is Pulse.SILENT and is_silent_too_long:
@@ -352,7 +305,7 @@ class Dispatcher:
 
     def _look_after_hung_trials(self) -> None:
         with self._changed:
-            taken = self._pool.take_overdue(time.monotonic())
+            taken = self._crew.pool.take_overdue(time.monotonic())
             if taken:
                 self._changed.notify_all()
         for worker, reason, loss in taken:
@@ -362,19 +315,16 @@ class Dispatcher:
     def _suspect_connection(self, connection: Any) -> None:
         """Makes the worker of a connection that has ended a suspect; its process may have ended, too."""
         with self._changed:
-            for remote in self._remote.values():
-                if remote.connection is connection:
-                    self._pool.suspect(remote.name)
+            self._crew.suspect(connection)
         self._has_suspects.set()
 
     def _lose(self, worker_name: str, reason: str, leave: Leave = Leave.LOSS) -> None:
         """Removes a worker; its job runs again, or finishes without a report."""
         name = short_name(worker_name)
         with self._changed:
-            loss = self._pool.lose(worker_name, f"{name}: {reason}", leave)
+            loss = self._crew.lose(worker_name, f"{name}: {reason}", leave)
             if loss is None:
                 return
-            del self._remote[worker_name]
             self._changed.notify_all()
         level = logging.INFO if loss.job is None else logging.WARNING
         logger.log(level, "worker %s has left: %s%s", name, reason, self._fate(loss))
@@ -385,20 +335,6 @@ class Dispatcher:
         if loss.job is not None and loss.is_given_up:
             loss.job.finish(None, time.time())
             self._finished.put(loss.job)
-
-    def _status_of(self, worker_name: str) -> WorkerStatus:
-        name, n_done = short_name(worker_name), self._pool.members[worker_name].n_done
-        job = self._pool.job_of(worker_name)
-        if job is None:
-            return WorkerStatus(name=name, n_done=n_done)
-        return WorkerStatus(
-            name=name,
-            config_id=job.trial.config_id,
-            budget=job.trial.budget,
-            epochs=job.epochs,
-            since=job.started,
-            n_done=n_done,
-        )
 
     def _fate(self, loss: Loss) -> str:
         if loss.job is None:
