@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from master.commands.study import StudyOptions
     from master.limits import StudyLimits
+    from master.settings import DispatcherSettings
     from results.records import StudySpec
     from results.run_directory import RunDirectory
 
@@ -45,6 +46,13 @@ def study_limits(options: StudyOptions) -> StudyLimits:
         search_epochs=options.limit_epochs,
         simulated_s=options.limit_simulated_h * 3600,
     )
+
+
+def dispatcher_settings(options: StudyOptions) -> DispatcherSettings:
+    """Makes the limits after which a trial counts as hung, or is given up; ``study_limits`` has checked them."""
+    from master.settings import DispatcherSettings
+
+    return DispatcherSettings(epoch_timeout_s=options.epoch_timeout_s, trial_timeout_s=options.trial_timeout_s)
 
 
 def _checked_spec(options: StudyOptions, path: Path) -> StudySpec:

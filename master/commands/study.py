@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -21,7 +21,10 @@ from spaces import CONFIG_SPACES, SEARCH_SPACES, find_config_space
 
 if TYPE_CHECKING:
     from master.loop import Progress
+    from master.signals import StopFlag
     from results.records import StudySpec, TrialResult, Value
+    from results.run_directory import RunDirectory
+    from worker.launch.local import LocalWorkers
 
 logger = logging.getLogger("nasbohb.master")
 
@@ -283,18 +286,15 @@ def run_study(
     Raises:
         ValueError: The options describe no study that can run; nothing was written.
     """
-    from analysis.report import analyze
-    from master.commands.opening import checked_study, open_run, study_limits
+    from master.commands.opening import checked_study, dispatcher_settings, open_run, study_limits
     from master.commands.simulate import print_plan
     from master.hosts import checked_host, outward_address
     from master.loop import StudyFailedError
     from master.ports import Ports
     from master.progress import ProgressDisplay, say
-    from master.settings import DispatcherSettings
     from master.signals import stop_flag
     from master.study import run_master
-    from results.master_status import Ending
-    from worker.launch.local import LocalWorkers, LocalWorkersFailedError, own_command
+    from worker.launch.local import LocalWorkersFailedError
 
     path, spec = checked_study(options)
     ports = Ports.parse(options.port_range, options.nat_host)
@@ -304,10 +304,8 @@ def run_study(
     workers = None if environments is None else environments(spec.n_workers)
     host = checked_host(options.host or outward_address())
     run = open_run(options, path, spec)
-    command = own_command("worker", run.path, "--wait-s", 120, "--attached")
-    local = nullcontext() if workers is None else LocalWorkers(command, workers, run.path / "workers")
     try:
-        with stop_flag() as stop, ProgressDisplay(spec) as display, local as processes:
+        with stop_flag() as stop, ProgressDisplay(spec) as display, _local_workers(run, workers) as processes:
 
             def on_progress(progress: "Progress") -> None:
                 display.show(progress)
@@ -319,9 +317,7 @@ def run_study(
                 resume=bool(options.resume),
                 host=host,
                 ports=ports,
-                dispatcher_settings=DispatcherSettings(
-                    epoch_timeout_s=options.epoch_timeout_s, trial_timeout_s=options.trial_timeout_s
-                ),
+                dispatcher_settings=dispatcher_settings(options),
                 limits=study_limits(options),
                 stop=stop,
                 comes_back=comes_back,
@@ -333,6 +329,27 @@ def run_study(
     except KeyboardInterrupt:
         say(_where_to_look(path), sys.stderr)
         raise
+    return _conclude(path, end, stop)
+
+
+def _local_workers(
+    run: "RunDirectory", environments: "list[dict[str, str]] | None"
+) -> "AbstractContextManager[LocalWorkers | None]":
+    """Makes the workers on this machine, one for each environment; the context has None where there are none."""
+    from worker.launch.local import LocalWorkers, own_command
+
+    if environments is None:
+        return nullcontext()
+    command = own_command("worker", run.path, "--wait-s", 120, "--attached")
+    return LocalWorkers(command, environments, run.path / "workers")
+
+
+def _conclude(path: Path, end: "Progress", stop: "StopFlag") -> int:
+    """Prints the report of a study that has ended, or how to go on with it; returns the exit status."""
+    from analysis.report import analyze
+    from master.progress import say
+    from results.master_status import Ending
+
     if end.ending in (Ending.INTERRUPTED, Ending.SUSPENDED):
         assert stop.signal is not None
         waits = "; the workers wait for the next master" if end.ending is Ending.SUSPENDED else ""
