@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from master.compatibility import check_same_space, checked_config
 from results import journal
 from results.bohb_lines import config_line, result_line
-from results.reading import RunJournals, most_at_once, read_journals
+from results.reading import RunJournals, first_results, most_at_once, read_journals
 from results.records import ConfigId, Proposal, Status, StudySpec, TrialResult
 from results.run_directory import RunDirectory
 from spaces import TunerSpace, find_config_space
@@ -83,12 +83,11 @@ def read_log(path: Path, config_space: str) -> Log:
     if (configspace := RunDirectory(path).configspace_json).exists():
         check_same_space(configspace, space, str(configspace))
     configs = _configs(path, journals, space)
-    first: dict[tuple[ConfigId, float], TrialResult] = {}
-    for result in journals.results:
-        if result.config_id in configs:
-            config = configs[result.config_id].config
-            first.setdefault((result.config_id, result.budget), replace(result, config=config))
-    results = list(first.values())
+    results = [
+        replace(result, config=configs[result.config_id].config)
+        for result in first_results(journals.results)
+        if result.config_id in configs
+    ]
     _check_results(path, results)
     return Log(path=path.absolute(), configs=configs, results=results, notes=_notes(journals, len(results)))
 

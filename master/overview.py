@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from master.brackets import evaluations_per_budget
 from master.samplers import make_sampler
 from results.master_status import Ending, MasterStatus, WorkerStatus, read_status
-from results.reading import read_journals
+from results.reading import first_results, read_journals
 from results.records import Status, StudySpec, TrialResult
 from results.run_directory import RunDirectory
 
@@ -73,8 +73,7 @@ def read_overview(run: RunDirectory, now: float | None = None) -> Overview:
     """
     now = time.time() if now is None else now
     spec, journals, master = run.spec(), read_journals(run), read_status(run)
-    first = {(result.config_id, result.budget): result for result in reversed(journals.results)}
-    results = list(reversed(first.values()))
+    results = first_results(journals.results)
     schedule = evaluations_per_budget(make_sampler(spec).brackets(spec))
     proposals = journals.configs.values()
     return Overview(

@@ -22,6 +22,7 @@ import numpy as np
 from master.jobs import TrialJob
 from master.pool import Leave, Pool
 from master.tuner import Tuner
+from results.reading import first_results
 from results.records import ConfigId, Evaluation, Status, TrialResult, TrialSpec
 
 
@@ -252,9 +253,9 @@ class RecordedAnswers:
         """Takes a run's results; of several results of a trial, the first counts."""
         self._own: dict[tuple[ConfigId, float], TrialResult] = {}
         self._at_budget: dict[float, list[TrialResult]] = {}
-        for result in results:
-            if self._own.setdefault((result.config_id, result.budget), result) is result:
-                self._at_budget.setdefault(result.budget, []).append(result)
+        for result in first_results(results):
+            self._own[result.config_id, result.budget] = result
+            self._at_budget.setdefault(result.budget, []).append(result)
         self.n_own = self.n_drawn = 0
 
     def __call__(self, trial: TrialSpec) -> Answer:

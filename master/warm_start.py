@@ -15,8 +15,8 @@ import logging
 
 from master.compatibility import check_same_space, checked_config
 from master.samplers import make_sampler
-from results.reading import read_journals
-from results.records import NO_DIFFERENCE, ConfigId, StudySpec, TrialResult
+from results.reading import first_results, read_journals
+from results.records import NO_DIFFERENCE, StudySpec, TrialResult
 from results.run_directory import RunDirectory, RunNotFoundError
 from results.warm_start import EarlierResult
 from spaces import find_config_space
@@ -69,15 +69,15 @@ def _usable(path: str, spec: StudySpec) -> list[TrialResult]:
     _check_objective(where, earlier, spec)
     space = find_config_space(spec.config_space)
     check_same_space(run.configspace_json, space, where)
-    journals, first = read_journals(run), dict[tuple[ConfigId, float], TrialResult]()
+    journals = read_journals(run)
     for result in journals.results:
-        first.setdefault((result.config_id, result.budget), result)
         checked_config(result.config, space, f"{where}, configuration {list(result.config_id)}")
     _warn_of_settings(where, earlier, spec)
     if journals.left_out:
         n_more = len(journals.left_out) - 1
         logger.warning("%s: %s%s", where, journals.left_out[0], f"; and {n_more} more lines" if n_more else "")
-    usable = [result for result in first.values() if result.budget <= spec.max_budget]
+    first = first_results(journals.results)
+    usable = [result for result in first if result.budget <= spec.max_budget]
     if len(usable) < len(first):
         left_out = f"{len(first) - len(usable)} of {len(first)} results"
         logger.warning("%s: %s above the largest budget of %d epochs are left out", where, left_out, spec.max_budget)

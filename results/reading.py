@@ -80,6 +80,14 @@ def read_results(run: RunDirectory | Path | str) -> list[TrialResult]:
     return list(journals.results)
 
 
+def first_results(results: Iterable[TrialResult]) -> list[TrialResult]:
+    """Leaves out further results of a configuration at a budget; the first one counts, in the order of arrival."""
+    first: dict[tuple[ConfigId, float], TrialResult] = {}
+    for result in results:
+        first.setdefault((result.config_id, result.budget), result)
+    return list(first.values())
+
+
 def most_at_once(results: Sequence[TrialResult]) -> int:
     """The largest number of evaluations that ran at the same time; 1 without any."""
     events = sorted([(r.finished, -1) for r in results] + [(r.started, 1) for r in results])
