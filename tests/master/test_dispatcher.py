@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,21 +16,14 @@ from master.remote_worker import RemoteWorker
 from master.settings import DispatcherSettings
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials
-from results.records import Evaluation, Status, StudySpec, TrialSpec
+from results.records import Evaluation, Status
+from tests.waiting import wait_for
 
 from .conftest import FakeWorker
+from .test_pool import make_job
 
 OK = evaluation_to_info(Evaluation(status=Status.OK, validation_error=0.25))
 QUICK = DispatcherSettings(ping_interval_s=0.1, suspicion_s=0.3, silence_limit_s=0.6, max_losses=2, farewell_s=1.0)
-
-
-def make_job(index: int = 0) -> TrialJob:
-    study = StudySpec(
-        run_id="test", optimizer="darts", search_space="1", config_space="cs1", dataset="digits", data_dir=None,
-        table="digits", table_epochs=12,
-    )  # fmt: skip
-    trial = TrialSpec(study=study, config_id=(0, 0, index), budget=25, config={"cutout_prob": 0.5}, seed=7)
-    return TrialJob(trial, model_based=False, submitted=time.time())
 
 
 class Office:
@@ -66,13 +59,6 @@ class Office:
                 (job,) = finished
                 return job
         raise AssertionError("no job has finished in 10 s")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited 10 s"
-        time.sleep(0.01)
 
 
 @pytest.fixture

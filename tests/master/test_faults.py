@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from results.credentials import Credentials, read_credentials
 from results.master_status import Ending, read_status
 from results.reading import read_journals, read_results
 from results.records import Evaluation, Status, TrialSpec
+from tests.waiting import wait_for
 from worker.master_link import MasterNotFoundError
 from worker.service import run_worker
 from worker.settings import WorkerSettings
@@ -42,13 +43,6 @@ from .conftest import FakeWorker, MakeRun, StartWorkers, smooth_objective
 from .intruder import tls_hello
 
 ROOT = Path(__file__).parents[2]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited 60 s"
-        time.sleep(0.01)
 
 
 class Greeter:

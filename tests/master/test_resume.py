@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +25,7 @@ from results.records import Evaluation, Status, TrialSpec
 from results.run_directory import RunDirectory
 from results.run_lock import RunLockedError, locked
 from results.trial_directory import read_outcome
+from tests.waiting import wait_for
 from worker.settings import WorkerSettings
 
 from .conftest import MakeRun, StartWorkers, smooth_objective
@@ -135,13 +135,6 @@ def start_process(tmp_path: Path) -> Iterator[Processes]:
     for process in processes:
         process.kill()
         process.wait()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited 60 s"
-        time.sleep(0.01)
 
 
 def test_a_killed_master_and_its_worker_come_to_the_same(

@@ -14,8 +14,7 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,22 +31,17 @@ from master.security import become_member
 from results.bohb_lines import evaluation_to_info
 from results.credentials import Credentials, credentials_path, read_credentials
 from results.master_status import read_status
-from results.records import Evaluation, Status, StudySpec, TrialSpec
+from results.records import Evaluation, Status
 from results.run_directory import RunDirectory
+from tests.waiting import wait_for
 
 from .chaos import study
 from .conftest import FakeWorker
 from .intruder import DAEMON, NAME_SERVER, answers, call, claiming, connection, hello, listening, stranger, tls_hello
+from .test_pool import make_job
 
 ROOT = Path(__file__).parents[2]
 Address = tuple[str, int]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited 60 s"
-        time.sleep(0.02)
 
 
 # Intruders at a study of real processes.
@@ -361,15 +355,6 @@ class Tap:
                     sock.recv(2**16)
 
 
-def some_job(index: int) -> TrialJob:
-    spec = StudySpec(
-        run_id="test", optimizer="darts", search_space="1", config_space="cs1", dataset="digits", data_dir=None,
-        table="digits", table_epochs=12,
-    )  # fmt: skip
-    trial = TrialSpec(study=spec, config_id=(0, 0, index), budget=25, config={"cutout_prob": 0.5}, seed=7)
-    return TrialJob(trial, model_based=False, submitted=time.time())
-
-
 def test_f18_a_recorded_conversation_tells_nothing_and_does_nothing_when_sent_again(credentials: Credentials) -> None:
     dispatcher = Dispatcher(credentials, "127.0.0.1")
     dispatcher.run()
@@ -383,7 +368,7 @@ def test_f18_a_recorded_conversation_tells_nothing_and_does_nothing_when_sent_ag
         proxy.join("hpbandster.run_test.worker.tapped", tapped, worker.version)
         wait_for(lambda: len(dispatcher.workers()) == 2)
         for index in range(2):  # one of them goes through the tap
-            dispatcher.submit(some_job(index))
+            dispatcher.submit(make_job(index))
         tickets = [worker.wait_for_job(n)[0] for n in (1, 2)]
         proxy.heartbeat("hpbandster.run_test.worker.tapped", {})
         for ticket in tickets:

@@ -35,6 +35,7 @@ from results.credentials import Credentials, credentials_path, write_credentials
 from results.epoch import EpochRecord
 from results.records import Evaluation, Status, StudySpec, TrialSpec
 from results.run_directory import RunDirectory
+from tests.waiting import wait_for
 from worker.master_link import MasterNotFoundError
 from worker.outcome import Objective
 from worker.service import WorkerRefusedError, WorkerService, run_worker
@@ -50,6 +51,7 @@ STUDY = StudySpec(
     table="digits",
     table_epochs=12,
 )
+
 EPOCH = EpochRecord(
     epoch=1,
     train_loss=1.0,
@@ -202,13 +204,6 @@ def master(tmp_path: Path) -> Iterator[FakeMaster]:
         master = FakeMaster(run, credentials)
         yield master
         master.daemon.end()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited 10 s"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -8,22 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from master.signals import StopFlag
+from tests.waiting import wait_for
 from worker.launch.local import LocalWorkers, LocalWorkersFailedError, run_together
 
 SLEEP = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "waited 30 s"
-        time.sleep(0.02)
 
 
 def pids(workers: LocalWorkers, slot: int) -> list[int]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from results.master_status import Ending, read_status
 from results.reading import read_results
 from results.records import Status
 from results.run_directory import RunDirectory
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,13 +33,6 @@ def slurm_runs() -> bool:
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not slurm_runs(), reason="no Slurm runs here")]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s"
-        time.sleep(1)
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[RunDirectory]:
     """A study of ten searches, in jobs of three minutes; its jobs are cancelled at the end."""
@@ -56,17 +49,17 @@ def test_a_study_survives_a_requeued_worker_and_the_limits_of_its_jobs(run: RunD
     def log(name: str) -> str:
         return "".join(path.read_text() for path in sorted((run.path / "slurm").glob(name)))
 
-    wait_for(lambda: len(read_results(run)) >= 1, 300)
+    wait_for(lambda: len(read_results(run)) >= 1, 300, pause_s=1)
     (worker,) = (run.path / "slurm").glob("worker-*_1.log")
     output_of("scontrol", "requeue", worker.stem.removeprefix("worker-"))
-    wait_for(lambda: "it was told to stop (SIGTERM)" in worker.read_text(), 60)
-    wait_for(lambda: "suspended (SIGUSR1); the workers wait" in log("master-*.log"), 300)
+    wait_for(lambda: "it was told to stop (SIGTERM)" in worker.read_text(), 60, pause_s=1)
+    wait_for(lambda: "suspended (SIGUSR1); the workers wait" in log("master-*.log"), 300, pause_s=1)
     assert "requeueing job" in log("master-*.log")
 
     def has_ended() -> bool:
         status = read_status(run)
         return status is not None and status.ending is Ending.FINISHED
 
-    wait_for(has_ended, 1800)
+    wait_for(has_ended, 1800, pause_s=1)
     assert [result.evaluation.status for result in read_results(run)] == [Status.OK] * 10
     assert "requeueing job" in log("worker-*.log")
